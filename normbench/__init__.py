@@ -1,0 +1,30 @@
+"""normbench: what does a normalization do to training, and how sure can one be?
+
+Public names are imported on first use, so that `import normbench` and `normbench --help` stay fast:
+torch is loaded only where something trains.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "MNISTDataModule": "normbench.data",
+    "NormClassifier": "normbench.module",
+    "RunConfig": "normbench.config",
+    "build_model": "normbench.models",
+    "build_norm": "normbench.norms",
+    "register_model": "normbench.models",
+    "register_norm": "normbench.norms",
+    "train": "normbench.train",
+}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'normbench' has no attribute '{name}'")

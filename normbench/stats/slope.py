@@ -1,0 +1,78 @@
+"""How a metric changes along a numeric axis."""
+
+import numpy as np
+import pandas as pd
+
+from normbench.stats.cell import Columns, cells, column_names, counted_runs
+from normbench.stats.summary import SPREAD_COLUMNS, spread
+
+
+def seed_slopes(
+    runs: pd.DataFrame,
+    metric: str,
+    *,
+    axis: str = "batch_size",
+    by: Columns = "norm",
+    chance: float | None = None,
+) -> pd.DataFrame:
+    """Least-squares slope of `metric` against log2(`axis`), one for each seed in each cell of `by`.
+
+    The unit is that of the metric per doubling of the axis. A seed shares its noise along the axis, so the
+    points of one line are not independent, but the lines of different seeds are. A seed that lacks a value at
+    any point of its cell has no slope (NaN): with other points, a curved relation alone would change it.
+
+    Returns:
+        The columns `by`, `seed`, `slope`, `points` (values of the axis in the cell), `diverged` (runs). It is
+        again a table with one row a seed: `compare_all_pairs(slopes, "slope", "norm")` compares the slopes of
+        norms.
+
+    Raises:
+        ValueError: `axis` is not positive and numeric, or see `counted_runs`.
+    """
+    by = column_names(by)
+    counted = counted_runs(runs, [*by, axis], metric, chance)
+    if not (pd.api.types.is_numeric_dtype(runs[axis]) and (runs[axis] > 0).all()):
+        raise ValueError(f"axis {axis!r} is not positive and numeric throughout: log2 of it is not defined")
+    rows = []
+    for cell, part in cells(counted, by):
+        points = np.sort(part[axis].unique())
+        x = np.log2(points.astype(float))
+        x = x - x.mean()
+        for seed, line in part.groupby("seed"):
+            y = line.set_index(axis)["value"].reindex(points).to_numpy()
+            slope = float(x @ y / (x @ x)) if len(points) > 1 else np.nan
+            diverged = int(line["diverged"].sum())
+            rows.append({**cell, "seed": seed, "slope": slope, "points": len(points), "diverged": diverged})
+    return pd.DataFrame(rows, columns=[*by, "seed", "slope", "points", "diverged"])
+
+
+def slope_per_doubling(
+    runs: pd.DataFrame,
+    metric: str,
+    *,
+    axis: str = "batch_size",
+    by: Columns = "norm",
+    level: float = 0.95,
+    chance: float | None = None,
+) -> pd.DataFrame:
+    """Mean slope of `metric` against log2(`axis`) in each cell of `by`, with its interval over seeds.
+
+    One slope a seed (`seed_slopes`), then the interval of their mean (`mean_interval`: Student t below 20
+    seeds). A regression over all runs at once would take the runs of a seed for independent and be too sure.
+
+    Returns:
+        The columns `by`; `seeds`; `n_used`, those with a slope; `points`; `diverged` (runs); and `mean`,
+        `sd`, `ci_low`, `ci_high`, `method`, `median`, `min`, `max` of the slopes, in the metric's unit per
+        doubling.
+
+    Raises:
+        ValueError: see `seed_slopes`; or `level` is not a fraction.
+    """
+    by = column_names(by)
+    rows = []
+    for cell, part in cells(seed_slopes(runs, metric, axis=axis, by=by, chance=chance), by):
+        slopes = part["slope"].dropna().to_numpy()
+        counts = {"seeds": len(part), "n_used": len(slopes)}
+        shown = {"points": part["points"].iloc[0], "diverged": part["diverged"].sum()}
+        rows.append({**cell, **counts, **shown, **spread(slopes, level)})
+    return pd.DataFrame(rows, columns=[*by, "seeds", "n_used", "points", "diverged", *SPREAD_COLUMNS])
