@@ -113,7 +113,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How long a run trains: exactly one of the three is set.
+    """How long a run trains: one of the three is set; none of them means one epoch.
 
     Args:
         epochs: Passes over the training images (only full batches are trained on).
@@ -185,7 +185,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    budget: BudgetConfig = field(default_factory=lambda: BudgetConfig(epochs=1))
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
     plugins: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from normbench.config import RunConfig
+from normbench.config import BudgetConfig, RunConfig
 from normbench.data.source import get_dataset
 from normbench.errors import NormbenchError, UsageError
 from normbench.models import layers, resolve_model
@@ -41,7 +41,8 @@ def resolve(config: RunConfig) -> RunConfig:
     if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
         raise UsageError(f"model.dropout={config.model.dropout} is not a probability below 1")
     load_plugins(tuple(config.plugins))
-    resolved = dataclasses.replace(config, model=resolve_model(config.model))
+    budget = BudgetConfig(epochs=1) if config.budget == BudgetConfig() else config.budget
+    resolved = dataclasses.replace(config, model=resolve_model(config.model), budget=budget)
     _check_batch(resolved)
     steps(resolved)
     return resolved
@@ -136,7 +137,7 @@ def steps(config: RunConfig) -> int:
     budget, batch_size = config.budget, config.data.batch_size
     given = [name for name in ("epochs", "steps", "samples") if getattr(budget, name) is not None]
     if len(given) != 1:
-        raise UsageError(f"budget: give exactly one of epochs, steps and samples, not {', '.join(given) or 'none'}")
+        raise UsageError(f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}")
     if budget.steps is not None:
         return budget.steps
     if budget.samples is not None:
