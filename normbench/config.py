@@ -223,7 +223,11 @@ def check_key(key: str) -> None:
     if near:
         raise UsageError(f"unknown configuration key '{key}': did you mean '{near[0]}'?")
     section = parts[0] if parts[0] in SECTIONS else ""
-    valid = [name for name in known_keys() if name.startswith(section + ".")] or [*SECTIONS, "seed", "plugins"]
+    valid = [name for name in known_keys() if name.startswith(section + ".")] or [
+        *SECTIONS,
+        "seed",
+        "plugins",
+    ]
     raise UsageError(f"unknown configuration key '{key}': known there: {', '.join(valid)}")
 
 
@@ -338,7 +342,9 @@ def section_identity(section: str, value: Any) -> str:
         return json.dumps([plugin_digest(path) for path in value])
     if section not in SECTIONS:
         return json.dumps(value)
-    kept = {f.name: getattr(value, f.name) for f in fields(value) if f"{section}.{f.name}" not in NOT_IDENTITY}
+    kept = {
+        f.name: getattr(value, f.name) for f in fields(value) if f"{section}.{f.name}" not in NOT_IDENTITY
+    }
     return json.dumps(kept, sort_keys=True, default=str)
 
 

@@ -75,7 +75,9 @@ class NormClassifier(pl.LightningModule):
             },
             compute_groups=False,
         )
-        self.metrics = torch.nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")})
+        self.metrics = torch.nn.ModuleDict(
+            {stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")}
+        )
         self.nll = torch.nn.ModuleDict({stage: MeanMetric() for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:

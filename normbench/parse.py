@@ -25,7 +25,9 @@ def train_parser() -> ArgumentParser:
         description="Train, validate and test one run; writes RUNS/single/<run id>/ unless --folder is given.",
         exit_on_error=False,
     )
-    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; later options win.")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of the keys below; later options win."
+    )
     parser.add_argument("--folder", type=str, default=None, help="Run folder to write.")
     parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
     parser.add_argument("--debug", action="store_true", help="Show tracebacks.")

@@ -157,13 +157,17 @@ class Recorder(pl.Callback):
         self._stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {k.removeprefix("val_"): v for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
+        metrics = {
+            k.removeprefix("val_"): v for k, v in trainer.callback_metrics.items() if k.startswith("val_")
+        }
         self._write(trainer, "validation", metrics)
         if trainer.state.fn == "fit":
             self._start()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {k.removeprefix("test_"): v for k, v in trainer.callback_metrics.items() if k.startswith("test_")}
+        metrics = {
+            k.removeprefix("test_"): v for k, v in trainer.callback_metrics.items() if k.startswith("test_")
+        }
         self._write(trainer, "test", metrics)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -185,7 +189,13 @@ class Recorder(pl.Callback):
     def _write(self, trainer: pl.Trainer, split: str, metrics: dict[str, Any]) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             samples = self.last_step * self.batch_size
-            at = [self.last_step, samples, f"{samples / self.epoch_samples:.4f}", f"{self.elapsed():.3f}", split]
+            at = [
+                self.last_step,
+                samples,
+                f"{samples / self.epoch_samples:.4f}",
+                f"{self.elapsed():.3f}",
+                split,
+            ]
             self._append([[*at, name, f"{float(value):.7g}"] for name, value in metrics.items()], mode="a")
 
     def _append(self, rows: list[list[Any]], mode: str) -> None:
@@ -206,4 +216,6 @@ class Recorder(pl.Callback):
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
             if isinstance(error, OSError):
                 raise unwritable(path, error) from None
-            raise RunFolderError(f"cannot write {path}: {error}; free some space or name another folder") from None
+            raise RunFolderError(
+                f"cannot write {path}: {error}; free some space or name another folder"
+            ) from None

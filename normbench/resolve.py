@@ -37,7 +37,9 @@ def resolve(config: RunConfig) -> RunConfig:
     for section, name in POSITIVE:
         value = getattr(getattr(config, section), name)
         if value is not None and value <= 0:
-            raise UsageError(f"{section}.{name}={value} is not positive: choose {'1' if value == int(value) else '0.1'} or more")
+            raise UsageError(
+                f"{section}.{name}={value} is not positive: choose {'1' if value == int(value) else '0.1'} or more"
+            )
     if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
         raise UsageError(f"model.dropout={config.model.dropout} is not a probability below 1")
     load_plugins(tuple(config.plugins))
@@ -96,7 +98,9 @@ def _check_batch(config: RunConfig) -> None:
                 + ": choose a multiple"
             )
     if trainer.virtual_devices > 1 and trainer.devices * trainer.num_nodes > 1:
-        raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
+        raise UsageError(
+            "trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones"
+        )
     _check_statistics(config)
 
 
@@ -137,7 +141,9 @@ def steps(config: RunConfig) -> int:
     budget, batch_size = config.budget, config.data.batch_size
     given = [name for name in ("epochs", "steps", "samples") if getattr(budget, name) is not None]
     if len(given) != 1:
-        raise UsageError(f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}")
+        raise UsageError(
+            f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}"
+        )
     if budget.steps is not None:
         return budget.steps
     if budget.samples is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from normbench.errors import UsageError, unknown
 from normbench.models import cost, layers
 from normbench.parse import typed
 from normbench.resolve import devices, resolve, steps
+from normbench.runs import read_result
 
 EXPERIMENTS = Path("experiments")
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
@@ -107,7 +109,9 @@ def load_study(name: str | Path) -> Study:
             raise UsageError(f"{path}: {unknown('key of a study', key, KEYS)}")
     for key in ("name", "question", "grid", "compare"):
         if not tree.get(key):
-            raise UsageError(f"{path}: '{key}' is missing or empty: a study has a name, a question, a grid and a compare")
+            raise UsageError(
+                f"{path}: '{key}' is missing or empty: a study has a name, a question, a grid and a compare"
+            )
     title = tree["name"]
     if not isinstance(title, str) or not title.replace("-", "_").isidentifier():
         raise UsageError(f"{path}: name '{title}' becomes a folder: use letters, digits, - and _")
@@ -118,13 +122,23 @@ def load_study(name: str | Path) -> Study:
     seeds = tree.get("seeds", [0, 1, 2])
     seeds = tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else tuple(seeds)
     if not seeds or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
-        raise UsageError(f"{path}: seeds is a list of whole numbers from 0, or how many: {tree.get('seeds')!r}")
+        raise UsageError(
+            f"{path}: seeds is a list of whole numbers from 0, or how many: {tree.get('seeds')!r}"
+        )
     if len(set(seeds)) != len(seeds):
         raise UsageError(f"{path}: a seed is given twice: each counts once")
     skips = tuple(_skip(rule, axes, path) for rule in tree.get("skip") or [])
     compare = _compare(_mapping(tree["compare"], "compare", path), axes, path)
     return Study(
-        title, str(tree["question"]).strip(), str(tree.get("notes") or "").strip(), config, axes, seeds, skips, compare, path
+        title,
+        str(tree["question"]).strip(),
+        str(tree.get("notes") or "").strip(),
+        config,
+        axes,
+        seeds,
+        skips,
+        compare,
+        path,
     )
 
 
@@ -138,7 +152,9 @@ def _study_path(name: str | Path) -> Path:
     if path.is_file():
         return path
     known = [entry.stem for entry in EXPERIMENTS.glob("*.yaml")]
-    raise UsageError(unknown("study", name, known) if known else f"no study '{name}': {EXPERIMENTS}/ has none here")
+    raise UsageError(
+        unknown("study", name, known) if known else f"no study '{name}': {EXPERIMENTS}/ has none here"
+    )
 
 
 def _mapping(value: Any, what: str, path: Path) -> dict[str, Any]:
@@ -159,7 +175,10 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
     for name, values in grid.items():
         if isinstance(values, dict) and values:
             levels = tuple(
-                Level(label, typed(_mapping(changes, f"grid.{name}.{label}", path), f"{path}: grid.{name}.{label}"))
+                Level(
+                    label,
+                    typed(_mapping(changes, f"grid.{name}.{label}", path), f"{path}: grid.{name}.{label}"),
+                )
                 for label, changes in values.items()
             )
         elif isinstance(values, list) and values:
@@ -173,9 +192,13 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
             raise UsageError(f"{path}: grid.{name} has {twice!r} twice: keep one")
         for key in {key for level in levels for key in level.changes}:
             if key == "seed":
-                raise UsageError(f"{path}: grid.seed: seeds are given under 'seeds', since comparisons pair by them")
+                raise UsageError(
+                    f"{path}: grid.seed: seeds are given under 'seeds', since comparisons pair by them"
+                )
             if owner.setdefault(key, name) != name:
-                raise UsageError(f"{path}: both grid.{owner[key]} and grid.{name} set {key}: keep one of the axes")
+                raise UsageError(
+                    f"{path}: both grid.{owner[key]} and grid.{name} set {key}: keep one of the axes"
+                )
         axes[name] = levels
     return axes
 
@@ -243,12 +266,16 @@ def make_plan(study: Study, overrides: Mapping[str, Any] | None = None) -> Plan:
             config, parts, seconds = memo.cell(levels)
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
-            raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
+            raise UsageError(
+                f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule"
+            ) from None
         for rank, seed, seed_part in seed_ids:
             identity = identity_hash(iter((*parts[:-1], seed_part, parts[-1])))
             other = by_id.setdefault(identity, cell)
             if other is not cell:
-                raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
+                raise UsageError(
+                    f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out"
+                )
             runs.append((rank * 1e9 - seconds, PlannedRun(identity, cell, seed, _with_seed(config, seed))))
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
@@ -257,7 +284,9 @@ def make_plan(study: Study, overrides: Mapping[str, Any] | None = None) -> Plan:
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return RunConfig(config.data, config.model, config.optimizer, config.budget, config.trainer, seed, config.plugins)
+    return RunConfig(
+        config.data, config.model, config.optimizer, config.budget, config.trainer, seed, config.plugins
+    )
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
@@ -286,7 +315,9 @@ class _Memo:
             mine = by_section.get(section, [])
             key = (section, tuple(map(id, mine)))
             if key not in self.sections:
-                changes = {k: v for level in mine for k, v in level.changes.items() if k.partition(".")[0] == section}
+                changes = {
+                    k: v for level in mine for k, v in level.changes.items() if k.partition(".")[0] == section
+                }
                 value = getattr(replace(self.base, changes), section)
                 if isinstance(value, DataConfig):
                     value = dataclasses.replace(value, name=available(value))
@@ -316,6 +347,7 @@ STEP_SECONDS = 1.5e-3
 TRAINING_MACS_PER_SECOND = 45e9
 EVALUATION_MACS_PER_SECOND = 25e9
 UNKNOWN_MACS = 10_000_000
+SAMPLE = 200
 
 
 def estimate(config: RunConfig) -> float:
@@ -326,6 +358,20 @@ def estimate(config: RunConfig) -> float:
     training = total * STEP_SECONDS + total * config.data.batch_size * 3 * macs / TRAINING_MACS_PER_SECOND
     evaluation = (10_000 + 5_000 * config.trainer.validations) * macs / EVALUATION_MACS_PER_SECOND
     return training / devices(config) + evaluation
+
+
+def time_left(plan: Plan, folder: Path, done: set[str]) -> tuple[float, str]:
+    """Seconds of work on one worker for the runs without a result, and what the estimate rests on."""
+    left = sum(estimate(run.config) for run in plan.runs if run.id not in done)
+    sample = [run for run in plan.runs if run.id in done][:SAMPLE]
+    ratios = []
+    for run in sample:
+        result = read_result(folder / run.id)
+        if result is not None:
+            ratios.append(result["wall_seconds"] / estimate(run.config))
+    if not ratios:
+        return left, "a rough figure: nothing of this study has run yet"
+    return left * statistics.median(ratios), f"from {len(ratios)} finished runs"
 
 
 def describe(cell: Mapping[str, Any]) -> str:

@@ -79,7 +79,10 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
         checkpoint = folder / CHECKPOINT
         try:
             trainer.fit(
-                module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=False
+                module,
+                datamodule=data,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=False,
             )
             if recorder.last_step % validate_every or trainer.fast_dev_run:
                 trainer.validate(module, datamodule=data, verbose=False)
@@ -163,7 +166,11 @@ def build_trainer(
 
 def _metrics(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
     # Seven digits: what float32 holds, without the noise behind it (0.9007, not 0.9006999731).
-    return {name: float(f"{float(value):.7g}") for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+    return {
+        name: float(f"{float(value):.7g}")
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefix)
+    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -176,7 +176,9 @@ class MNISTDataModule(pl.LightningDataModule):
     @property
     def epoch(self) -> int:
         """The epoch whose order comes next; overfitting goes over the same batches again and again."""
-        return self.trainer.current_epoch if self.trainer is not None and not self.trainer.overfit_batches else 0
+        return (
+            self.trainer.current_epoch if self.trainer is not None and not self.trainer.overfit_batches else 0
+        )
 
     def batch(self, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The standardised images and the labels of `split` at `indices`."""

@@ -82,7 +82,12 @@ def cnn(config: ModelConfig, image: Shape, classes: int) -> nn.Module:
         channels = layer.outputs[0]
         padding = "same" if config.padding == "same" and config.stride == 1 else _pad(config)
         conv = nn.Conv2d(
-            layer.inputs[0], channels, layer.kernel, stride=config.stride or 1, padding=padding, bias=layer.bias
+            layer.inputs[0],
+            channels,
+            layer.kernel,
+            stride=config.stride or 1,
+            padding=padding,
+            bias=layer.bias,
         )
         norm = build_norm(config.norm, channels, **config.norm_options)
         parts = [("conv", conv), *ordered(config, norm)]
@@ -91,4 +96,6 @@ def cnn(config: ModelConfig, image: Shape, classes: int) -> nn.Module:
         blocks[layer.name.replace(".", "")] = nn.Sequential(OrderedDict(parts))
         shape = _pooled(config, layer.outputs)
     features = math.prod(shape)
-    return nn.Sequential(OrderedDict(**blocks, flatten=nn.Flatten(), **linear_blocks(config, features, classes)))
+    return nn.Sequential(
+        OrderedDict(**blocks, flatten=nn.Flatten(), **linear_blocks(config, features, classes))
+    )

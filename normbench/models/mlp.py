@@ -94,4 +94,6 @@ def mlp(config: ModelConfig, image: Shape, classes: int) -> nn.Module:
     """Flatten, [Linear, (Norm), Activation, Dropout] x M, Linear, (Norm)."""
     from torch import nn
 
-    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **linear_blocks(config, math.prod(image), classes)))
+    return nn.Sequential(
+        OrderedDict(flatten=nn.Flatten(), **linear_blocks(config, math.prod(image), classes))
+    )

@@ -60,8 +60,13 @@ def register_model(
     def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         for key, values in {name: {}, **(presets or {})}.items():
             old = MODELS.get(key)
-            if old and (old.build.__module__, old.build.__qualname__) != (build.__module__, build.__qualname__):
-                raise UsageError(f"model '{key}' is registered already by {old.build.__module__}: choose another name")
+            if old and (old.build.__module__, old.build.__qualname__) != (
+                build.__module__,
+                build.__qualname__,
+            ):
+                raise UsageError(
+                    f"model '{key}' is registered already by {old.build.__module__}: choose another name"
+                )
             MODELS[key] = Model(key, build, {"norm": "batch", **defaults, **values}, layers)
         return build
 
@@ -101,7 +106,9 @@ def resolve_model(config: ModelConfig) -> ModelConfig:
     return resolved
 
 
-def build_model(config: ModelConfig, image: Shape = IMAGE, classes: int = CLASSES, virtual_devices: int = 1) -> nn.Module:
+def build_model(
+    config: ModelConfig, image: Shape = IMAGE, classes: int = CLASSES, virtual_devices: int = 1
+) -> nn.Module:
     """The network of `config`: (N, *image) to logits (N, classes). Its weights are torch's defaults: see `init`."""
     resolved = resolve_model(config)
     assert resolved.norm is not None

@@ -22,7 +22,11 @@ def none(num_channels: int, spatial: bool = True) -> nn.Module:
 
 @register_norm("batch", axes="(N, H, W)", scope="device", same_in_eval=False, cancels_bias=True)
 def batch(
-    num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1, virtual_devices: int = 1
+    num_channels: int,
+    spatial: bool = True,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    virtual_devices: int = 1,
 ) -> nn.Module:
     """Batch normalization over (N, H, W), for each channel: y = gamma (x - mean) / sqrt(var + eps) + beta.
 
@@ -47,8 +51,12 @@ def batch(
     return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(num_channels, eps=eps, momentum=momentum)
 
 
-@register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", same_in_eval=False, cancels_bias=True)
-def sync_batch(num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
+@register_norm(
+    "sync_batch", axes="(N, H, W), all devices", scope="global", same_in_eval=False, cancels_bias=True
+)
+def sync_batch(
+    num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
     """Batch normalization with statistics over the batches of all devices together.
 
     Formula, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
@@ -62,13 +70,22 @@ def sync_batch(num_channels: int, spatial: bool = True, eps: float = 1e-5, momen
 
 def _check_ghost(num_channels: int, spatial: bool, options: Mapping[str, Any]) -> None:
     if not isinstance(options["size"], int) or options["size"] < 1:
-        raise UsageError(f"model.norm_options.size: a ghost batch has at least one image, not {options['size']!r}")
+        raise UsageError(
+            f"model.norm_options.size: a ghost batch has at least one image, not {options['size']!r}"
+        )
 
 
 @register_norm(
-    "ghost", axes="(N of a part, H, W)", scope="device", same_in_eval=False, cancels_bias=True, check=_check_ghost
+    "ghost",
+    axes="(N of a part, H, W)",
+    scope="device",
+    same_in_eval=False,
+    cancels_bias=True,
+    check=_check_ghost,
 )
-def ghost(num_channels: int, spatial: bool = True, size: int = 16, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
+def ghost(
+    num_channels: int, spatial: bool = True, size: int = 16, eps: float = 1e-5, momentum: float = 0.1
+) -> nn.Module:
     """Ghost batch normalization: batch normalization on consecutive parts of `size` images, each with its own statistics.
 
     Formula and parameters as `batch`; every part moves the running averages, one after the other.

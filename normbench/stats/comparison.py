@@ -122,9 +122,10 @@ def compare_to_baseline(
         * `verdict`: "better" or "worse" if `p_holm` <= alpha (even inside the margin: the interval shows how
           small the difference is); else "equivalent within <margin>" if `p_equivalent_holm` <= alpha; else
           "not distinguishable with <pairs> seeds".
-        * `seeds_needed`: to find a true difference of `margin` with the criterion's power, from `sd_diff`;
-          `detectable`: the smallest difference that `pairs` seeds find so, in the metric's unit. Both at the
-          level alpha / rows, Holm's first step, so that they suffice whatever the other rows give.
+        * `seeds_needed`: to find a true difference of `margin` with the criterion's power by the paired t
+          test, from `sd_diff`; `detectable`: the smallest difference that `pairs` seeds find so, in the
+          metric's unit. Both at the level alpha / rows, Holm's first step: they suffice whatever the other
+          rows give.
         * `note`: why a p is missing or not that of the chosen test, else "".
 
         With fewer than two pairs all but `diff` is NaN. When all differences are equal, t is not defined: the

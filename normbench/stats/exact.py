@@ -47,8 +47,8 @@ def sign_flip(differences: np.ndarray, *, alpha: float = 0.05, comparisons: int 
 def wilcoxon_exact(differences: np.ndarray, *, alpha: float = 0.05, comparisons: int = 1) -> ExactTest:
     """Exact two-sided Wilcoxon signed-rank test: `sign_flip` of the signed ranks of the differences.
 
-    Ties share their mean rank, and p stays exact with them. Less sensitive to one outlying seed than
-    `sign_flip`; arguments, result and refusal are the same.
+    Ties share their mean rank, zeros are ranked and then left out (Pratt 1959), and p is exact with both.
+    Less sensitive to one outlying seed than `sign_flip`; arguments, result and refusal are the same.
 
     Source: Wilcoxon 1945, Individual comparisons by ranking methods, Biometrics Bulletin 1(6).
     """

@@ -1,0 +1,102 @@
+"""What a running study says: a bar with the time left on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from normbench.launch.pool import Event
+from normbench.resolve import steps
+from normbench.study import PlannedRun, describe, estimate
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `45 s`, `7 min`, `2 h 5 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Display:
+    """A listener of the pool that shows how far a study is."""
+
+    def __init__(self, runs: Sequence[PlannedRun], console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.weights = {run.id: estimate(run.config) for run in runs}
+        self.total, self.count = sum(self.weights.values()), len(runs)
+        self.finished = 0.0
+        self.ended = 0
+        self.failed: list[tuple[PlannedRun, str]] = []
+        self.busy: list[PlannedRun] = []
+        self.partial: dict[str, float] = {}
+        self.started = time.monotonic()
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.overall = self.bars.add_task("study", total=self.total, note=f"0 of {self.count} runs")
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Display:
+        self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.bars.stop()
+
+    def __call__(self, event: Event, run: PlannedRun, value: object) -> None:
+        """See `pool.Listener`."""
+        name = f"{describe(run.cell)}, seed {run.seed}"
+        if event == "start":
+            self.tasks[run.id] = self.bars.add_task(name, total=steps(run.config), note="")
+        elif event == "progress":
+            step = int(str(value))
+            self.partial[run.id] = self.weights[run.id] * step / steps(run.config)
+            self.bars.update(self.tasks[run.id], completed=step)
+        else:
+            self._ended(event, run, name, value)
+        left = self.left()
+        note = f"{self.ended} of {self.count} runs" + (
+            f", about {duration(left)} left" if left is not None else ""
+        )
+        self.bars.update(self.overall, completed=self.finished + sum(self.partial.values()), note=note)
+
+    def _ended(self, event: Event, run: PlannedRun, name: str, value: object) -> None:
+        self.partial.pop(run.id, None)
+        if run.id in self.tasks:
+            self.bars.remove_task(self.tasks.pop(run.id))
+        if event == "retry":
+            self.console.print(
+                f"again: {name}: {value}; continuing from its last checkpoint", highlight=False
+            )
+            return
+        self.ended += 1
+        self.finished += self.weights[run.id]
+        if event == "failed":
+            self.failed.append((run, str(value)))
+        if event == "busy":
+            self.busy.append(run)
+        said = {
+            "done": "done",
+            "failed": f"FAILED ({value})",
+            "busy": "left to another process that trains it",
+        }[event]
+        left = self.left()
+        rest = f", about {duration(left)} left" if left is not None and self.ended < self.count else ""
+        self.console.print(f"[{self.ended}/{self.count}{rest}] {name}: {said}", highlight=False, markup=False)
+
+    def left(self) -> float | None:
+        """Seconds to go, from the share of the estimated work that is done; None while too little is."""
+        done = self.finished + sum(self.partial.values())
+        if done < 0.02 * self.total:
+            return None
+        return (time.monotonic() - self.started) * (self.total - done) / done

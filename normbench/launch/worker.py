@@ -1,0 +1,76 @@
+"""A warm worker process: imports the libraries once, then trains the runs that it is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+PROGRESS_SECONDS = 0.5
+
+
+def serve(pipe: Connection) -> None:
+    """Trains what comes down the pipe, until None does.
+
+    A request is (configuration as a dictionary, run folder). Answers are ("progress", steps done),
+    ("done", None), ("busy", None) or ("failed", last line of the error).
+    """
+    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    pipe.send(("ready", None))
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        if request is None:
+            return
+        pipe.send(_run(pipe, *request))
+
+
+def _die_with_parent() -> None:
+    """A study that was killed must not leave trainings behind that nobody sees."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any]:
+    from normbench.config import from_dict
+    from normbench.errors import RunFolderError
+    from normbench.launch.ranks import execute
+    from normbench.runs import ERROR, claimed, read_result, write_atomically
+
+    told = 0.0
+
+    def progress(step: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= PROGRESS_SECONDS:
+            told = now
+            pipe.send(("progress", step))
+
+    try:
+        with claimed(folder) as mine:
+            if not mine:
+                return "busy", None
+            if read_result(folder) is None:
+                execute(from_dict(tree), folder, progress)
+            return "done", None
+    except Exception as error:  # one failed run does not stop the others
+        from normbench.train import failure
+
+        text = failure(error)
+        try:
+            write_atomically(folder / ERROR, text)
+        except RunFolderError as unwritable:
+            return "fatal", str(unwritable)
+        line = text.strip().splitlines()[-1]
+        return ("fatal" if isinstance(error, RunFolderError) else "failed"), line
