@@ -21,7 +21,17 @@ _HOME = {
     "register_norm": "normbench.norms",
     "train": "normbench.train",
 }
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "MNISTDataModule",
+    "NormClassifier",
+    "RunConfig",
+    "__version__",
+    "build_model",
+    "build_norm",
+    "register_model",
+    "register_norm",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

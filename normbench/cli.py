@@ -66,25 +66,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         return sub
 
-    def add_study(
-        name: str, command: Callable[[argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
+    def add_study(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         sub = add(name, command, text)
         sub.add_argument("study", help="a study file, or the name of one in experiments/")
-        sub.add_argument(
-            "--runs", type=Path, default=Path("runs"), help="folder of all run folders (default: runs)"
-        )
+        sub.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all run folders (default: runs)")
         return sub
 
     add("train", lambda options: 0, "train one run; see normbench train --help")
-    plan = add_study(
-        "plan", _plan, "print the runs of a study, what is skipped, done, and left, without training"
-    )
+    plan = add_study("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
     run = add_study("run", _run, "train the runs of a study that have no result yet")
     for sub in (plan, run):
-        sub.add_argument(
-            "--workers", type=_positive, help="worker processes (default: cores / threads of a run)"
-        )
+        sub.add_argument("--workers", type=_positive, help="worker processes (default: cores / threads of a run)")
     run.add_argument("--data-dir", type=Path, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
     add_study("status", _status, "tell which runs are done, running, failed or waiting")
     report = add_study("report", _report, "write the tables and figures of a study, finished or not")
@@ -192,9 +184,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
         return 0
     workers = _workers(options, plan)
-    print(
-        f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr
-    )
+    print(f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr)
     # A scheduler's or a shell's polite end is a Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -342,9 +342,7 @@ def section_identity(section: str, value: Any) -> str:
         return json.dumps([plugin_digest(path) for path in value])
     if section not in SECTIONS:
         return json.dumps(value)
-    kept = {
-        f.name: getattr(value, f.name) for f in fields(value) if f"{section}.{f.name}" not in NOT_IDENTITY
-    }
+    kept = {f.name: getattr(value, f.name) for f in fields(value) if f"{section}.{f.name}" not in NOT_IDENTITY}
     return json.dumps(kept, sort_keys=True, default=str)
 
 

@@ -75,9 +75,7 @@ class NormClassifier(pl.LightningModule):
             },
             compute_groups=False,
         )
-        self.metrics = torch.nn.ModuleDict(
-            {stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")}
-        )
+        self.metrics = torch.nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")})
         self.nll = torch.nn.ModuleDict({stage: MeanMetric() for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
@@ -100,7 +98,8 @@ class NormClassifier(pl.LightningModule):
         """Mean cross-entropy of a batch, in nats."""
         images, labels = batch
         loss = F.cross_entropy(self(images), labels)
-        if self.trainer.loggers and self.global_step % self.trainer.log_every_n_steps == 0:
+        trainer: Any = self.trainer
+        if trainer.loggers and self.global_step % trainer.log_every_n_steps == 0:
             self.log("train_loss", loss, sync_dist=False, batch_size=len(labels))
         return loss
 

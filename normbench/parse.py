@@ -25,9 +25,7 @@ def train_parser() -> ArgumentParser:
         description="Train, validate and test one run; writes RUNS/single/<run id>/ unless --folder is given.",
         exit_on_error=False,
     )
-    parser.add_argument(
-        "--config", action="config", help="YAML file with any of the keys below; later options win."
-    )
+    parser.add_argument("--config", action="config", help="YAML file with any of the keys below; later options win.")
     parser.add_argument("--folder", type=str, default=None, help="Run folder to write.")
     parser.add_argument("--runs", type=str, default="runs", help="Folder of all run folders.")
     parser.add_argument("--debug", action="store_true", help="Show tracebacks.")
@@ -38,7 +36,7 @@ def train_parser() -> ArgumentParser:
 def parse_train(argv: Sequence[str]) -> tuple[RunConfig, Namespace]:
     """The run that a command line asks for, and the parsed options. Raises UsageError naming the key."""
     for index, word in enumerate(argv):
-        key, _, value = word.removeprefix("--").partition("=")
+        key, _, _ = word.removeprefix("--").partition("=")
         if not word.startswith("--") or key in {"config", "folder", "runs", "debug", "help", "print_config"}:
             if index and argv[index - 1] == "--config":
                 _check_file(Path(word))

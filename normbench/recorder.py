@@ -157,17 +157,13 @@ class Recorder(pl.Callback):
         self._stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {
-            k.removeprefix("val_"): v for k, v in trainer.callback_metrics.items() if k.startswith("val_")
-        }
+        metrics = {k.removeprefix("val_"): v for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
         self._write(trainer, "validation", metrics)
         if trainer.state.fn == "fit":
             self._start()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {
-            k.removeprefix("test_"): v for k, v in trainer.callback_metrics.items() if k.startswith("test_")
-        }
+        metrics = {k.removeprefix("test_"): v for k, v in trainer.callback_metrics.items() if k.startswith("test_")}
         self._write(trainer, "test", metrics)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -216,6 +212,4 @@ class Recorder(pl.Callback):
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
             if isinstance(error, OSError):
                 raise unwritable(path, error) from None
-            raise RunFolderError(
-                f"cannot write {path}: {error}; free some space or name another folder"
-            ) from None
+            raise RunFolderError(f"cannot write {path}: {error}; free some space or name another folder") from None

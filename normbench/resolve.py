@@ -98,9 +98,7 @@ def _check_batch(config: RunConfig) -> None:
                 + ": choose a multiple"
             )
     if trainer.virtual_devices > 1 and trainer.devices * trainer.num_nodes > 1:
-        raise UsageError(
-            "trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones"
-        )
+        raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
     _check_statistics(config)
 
 
@@ -141,9 +139,7 @@ def steps(config: RunConfig) -> int:
     budget, batch_size = config.budget, config.data.batch_size
     given = [name for name in ("epochs", "steps", "samples") if getattr(budget, name) is not None]
     if len(given) != 1:
-        raise UsageError(
-            f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}"
-        )
+        raise UsageError(f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}")
     if budget.steps is not None:
         return budget.steps
     if budget.samples is not None:

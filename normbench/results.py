@@ -100,9 +100,7 @@ def curves(folder: Path, run_ids: Iterable[str]) -> pd.DataFrame:
         if path.exists():
             frames.append(pd.read_csv(path).assign(run_id=run_id))
     if not frames:
-        return pd.DataFrame(
-            columns=["run_id", "step", "samples", "epoch", "seconds", "split", "metric", "value"]
-        )
+        return pd.DataFrame(columns=["run_id", "step", "samples", "epoch", "seconds", "split", "metric", "value"])
     return pd.concat(frames, ignore_index=True)
 
 

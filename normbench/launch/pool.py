@@ -107,16 +107,10 @@ class Pool:
         worker.pipe.close()
         run, code = worker.run, worker.process.exitcode
         if run is None and code != 0 and not any(other.run for other in self.workers):
-            raise NormbenchError(
-                f"a worker process ended with status {code} before it could train; try --debug"
-            )
+            raise NormbenchError(f"a worker process ended with status {code} before it could train; try --debug")
         if run is not None:
             self.attempts[run.id] = self.attempts.get(run.id, 0) + 1
-            why = (
-                f"its worker was ended by signal {-code}"
-                if code and code < 0
-                else f"its worker exited with {code}"
-            )
+            why = f"its worker was ended by signal {-code}" if code and code < 0 else f"its worker exited with {code}"
             if self.attempts[run.id] < ATTEMPTS:
                 queue.appendleft(run)
                 self.listener("retry", run, why)

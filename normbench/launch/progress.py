@@ -65,9 +65,7 @@ class Display:
         else:
             self._ended(event, run, name, value)
         left = self.left()
-        note = f"{self.ended} of {self.count} runs" + (
-            f", about {duration(left)} left" if left is not None else ""
-        )
+        note = f"{self.ended} of {self.count} runs" + (f", about {duration(left)} left" if left is not None else "")
         self.bars.update(self.overall, completed=self.finished + sum(self.partial.values()), note=note)
 
     def _ended(self, event: Event, run: PlannedRun, name: str, value: object) -> None:
@@ -75,9 +73,7 @@ class Display:
         if run.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(run.id))
         if event == "retry":
-            self.console.print(
-                f"again: {name}: {value}; continuing from its last checkpoint", highlight=False
-            )
+            self.console.print(f"again: {name}: {value}; continuing from its last checkpoint", highlight=False)
             return
         self.ended += 1
         self.finished += self.weights[run.id]

@@ -96,6 +96,4 @@ def cnn(config: ModelConfig, image: Shape, classes: int) -> nn.Module:
         blocks[layer.name.replace(".", "")] = nn.Sequential(OrderedDict(parts))
         shape = _pooled(config, layer.outputs)
     features = math.prod(shape)
-    return nn.Sequential(
-        OrderedDict(**blocks, flatten=nn.Flatten(), **linear_blocks(config, features, classes))
-    )
+    return nn.Sequential(OrderedDict(**blocks, flatten=nn.Flatten(), **linear_blocks(config, features, classes)))

@@ -51,8 +51,6 @@ class SeededDropout(nn.Module):
         if self.rows is None:
             return F.dropout(x, self.p)
         rows = self.rows
-        draws = torch.rand(
-            (rows.total, *x.shape[1:]), generator=generator(rows.seed, "dropout", self.name, rows.step)
-        )
+        draws = torch.rand((rows.total, *x.shape[1:]), generator=generator(rows.seed, "dropout", self.name, rows.step))
         kept = draws[rows.start : rows.start + len(x)].to(x.device) >= self.p
         return x * kept.to(x.dtype) / (1 - self.p)

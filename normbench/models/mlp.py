@@ -43,9 +43,7 @@ def linear_layers(config: ModelConfig, features: int, classes: int) -> Iterator[
     width = features
     for index, units in enumerate(config.hidden or []):
         normed = bool(config.norm_linear)
-        yield Layer(
-            f"hidden.{index}", (width, 1, 1), (units, 1, 1), 0, normed, has_bias(config, units, normed)
-        )
+        yield Layer(f"hidden.{index}", (width, 1, 1), (units, 1, 1), 0, normed, has_bias(config, units, normed))
         width = units
     # The order "norm before the activation" has no meaning on logits: a norm there follows the layer directly.
     normed = bool(config.norm_logits)
@@ -94,6 +92,4 @@ def mlp(config: ModelConfig, image: Shape, classes: int) -> nn.Module:
     """Flatten, [Linear, (Norm), Activation, Dropout] x M, Linear, (Norm)."""
     from torch import nn
 
-    return nn.Sequential(
-        OrderedDict(flatten=nn.Flatten(), **linear_blocks(config, math.prod(image), classes))
-    )
+    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **linear_blocks(config, math.prod(image), classes)))

@@ -64,9 +64,7 @@ def register_model(
                 build.__module__,
                 build.__qualname__,
             ):
-                raise UsageError(
-                    f"model '{key}' is registered already by {old.build.__module__}: choose another name"
-                )
+                raise UsageError(f"model '{key}' is registered already by {old.build.__module__}: choose another name")
             MODELS[key] = Model(key, build, {"norm": "batch", **defaults, **values}, layers)
         return build
 
@@ -87,12 +85,12 @@ def resolve_model(config: ModelConfig) -> ModelConfig:
     Raises UsageError for unknown names, a field that the model does not have, and norms that do not fit.
     """
     model = get_model(config.name)
-    given = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    given: dict[str, Any] = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for key, value in given.items():
         if value is not None and value != {} and key not in ALWAYS and key not in model.defaults:
             takes = ", ".join(sorted(model.defaults.keys() | ALWAYS))
             raise UsageError(f"model.{key}: model '{config.name}' has no {key}; it takes {takes}")
-    chosen = {key: model.defaults.get(key) if value is None else value for key, value in given.items()}
+    chosen: dict[str, Any] = {key: model.defaults.get(key) if value is None else value for key, value in given.items()}
     chosen["options"] = {**(model.defaults.get("options") or {}), **config.options}
     norm = get_norm(chosen["norm"])
     known = norm_options(norm.name)

@@ -51,12 +51,8 @@ def batch(
     return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(num_channels, eps=eps, momentum=momentum)
 
 
-@register_norm(
-    "sync_batch", axes="(N, H, W), all devices", scope="global", same_in_eval=False, cancels_bias=True
-)
-def sync_batch(
-    num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1
-) -> nn.Module:
+@register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", same_in_eval=False, cancels_bias=True)
+def sync_batch(num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
     """Batch normalization with statistics over the batches of all devices together.
 
     Formula, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
@@ -70,9 +66,7 @@ def sync_batch(
 
 def _check_ghost(num_channels: int, spatial: bool, options: Mapping[str, Any]) -> None:
     if not isinstance(options["size"], int) or options["size"] < 1:
-        raise UsageError(
-            f"model.norm_options.size: a ghost batch has at least one image, not {options['size']!r}"
-        )
+        raise UsageError(f"model.norm_options.size: a ghost batch has at least one image, not {options['size']!r}")
 
 
 @register_norm(
@@ -86,7 +80,7 @@ def _check_ghost(num_channels: int, spatial: bool, options: Mapping[str, Any]) -
 def ghost(
     num_channels: int, spatial: bool = True, size: int = 16, eps: float = 1e-5, momentum: float = 0.1
 ) -> nn.Module:
-    """Ghost batch normalization: batch normalization on consecutive parts of `size` images, each with its own statistics.
+    """Ghost batch normalization: batch norm on consecutive parts of `size` images, each with its own statistics.
 
     Formula and parameters as `batch`; every part moves the running averages, one after the other.
     The batch of a device must be a multiple of `size`, or smaller than it.

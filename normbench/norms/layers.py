@@ -20,9 +20,7 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if x[0, 0].numel() < 2:
-            raise ValueError(
-                f"instance norm needs more than one position a channel, got an input of {tuple(x.shape)}"
-            )
+            raise ValueError(f"instance norm needs more than one position a channel, got an input of {tuple(x.shape)}")
         return super().forward(x)
 
 
@@ -65,9 +63,7 @@ class VirtualBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(x)
         if len(x) % self.devices:
-            raise ValueError(
-                f"a batch of {len(x)} images cannot be divided among {self.devices} virtual devices"
-            )
+            raise ValueError(f"a batch of {len(x)} images cannot be divided among {self.devices} virtual devices")
         first, *others = x.chunk(self.devices)
         parts = [super().forward(first)]
         parts += [_normalised(part, self) for part in others]
@@ -107,12 +103,7 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)
-        if (
-            not self.training
-            or not dist.is_available()
-            or not dist.is_initialized()
-            or dist.get_world_size() == 1
-        ):
+        if not self.training or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
         if x.is_cuda:
             return self._on_gpu(x)
@@ -121,9 +112,7 @@ class SyncBatchNorm(_BatchNorm):
         world = dist.get_world_size()
         count = x.numel() / x.shape[1] * world  # the global batch divides evenly among the processes
         if count < 2:
-            raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}"
-            )
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
         mean = _all_reduce(x.sum(axes)) / count
         centred = x - mean.view(shape)
         # Two passes: E[x^2] - E[x]^2 loses the small variances that small batches have.

@@ -81,9 +81,7 @@ def register_norm(
     def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         old = NORMS.get(name)
         if old and (old.build.__module__, old.build.__qualname__) != (build.__module__, build.__qualname__):
-            raise UsageError(
-                f"norm '{name}' is registered already by {old.build.__module__}: choose another name"
-            )
+            raise UsageError(f"norm '{name}' is registered already by {old.build.__module__}: choose another name")
         NORMS[name] = Norm(name, build, axes, scope, same_in_eval, **facts)
         return build
 
@@ -110,11 +108,7 @@ def check_norm(name: str, num_channels: int, spatial: bool, options: Mapping[str
     known = norm_options(name)
     for option in options:
         if option not in known:
-            text = (
-                unknown(f"option of norm '{name}'", option, known)
-                if known
-                else f"norm '{name}' takes no options"
-            )
+            text = unknown(f"option of norm '{name}'", option, known) if known else f"norm '{name}' takes no options"
             raise UsageError(f"model.norm_options: {text}")
     if not spatial and not norm.linear:
         raise UsageError(

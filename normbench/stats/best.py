@@ -43,9 +43,7 @@ def mark_best(
     for cell, part in cells(counted_runs(runs, [*across, factor], metric, criterion.chance), across):
         values = {level_cell[factor]: group["value"].dropna() for level_cell, group in cells(part, [factor])}
         means = {level: np.sort(group).mean() for level, group in values.items() if len(group)}
-        best = (max if criterion.higher_is_better else min)(
-            means, key=lambda level: means[level], default=None
-        )
+        best = (max if criterion.higher_is_better else min)(means, key=lambda level: means[level], default=None)
         p_holm, behind = {}, set()
         for row in tested(paired_differences(part, factor, sides), criterion).to_dict("records"):
             if best in (row["treatment"], row["baseline"]):
@@ -137,9 +135,7 @@ def best_over(
         ValueError: `select` is `report`; or see `counted_runs`.
     """
     if select == report:
-        raise ValueError(
-            f"select and report are both {select!r}: choose on a validation metric, report on test"
-        )
+        raise ValueError(f"select and report are both {select!r}: choose on a validation metric, report on test")
     by = column_names(by)
     require_columns(runs, [report])
     winners = best_runs(runs, tuned, by, select, higher_is_better=higher_is_better, chance=chance)

@@ -21,17 +21,13 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], frame_name: str
     """Raise `ValueError` unless `frame` has every one of `columns`."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise ValueError(
-            f"{frame_name} has no column {missing[0]!r}: it has {sorted(map(str, frame.columns))}"
-        )
+        raise ValueError(f"{frame_name} has no column {missing[0]!r}: it has {sorted(map(str, frame.columns))}")
 
 
 def require_share(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` lies strictly between 0 and 1."""
     if not 0 < value < 1:
-        raise ValueError(
-            f"{name}={value!r} is not strictly between 0 and 1: give it as a fraction, e.g. 0.05"
-        )
+        raise ValueError(f"{name}={value!r} is not strictly between 0 and 1: give it as a fraction, e.g. 0.05")
 
 
 def cells(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -47,9 +43,7 @@ def levels_of(runs: pd.DataFrame, factor: str) -> list[Any]:
     """The values of the column `factor`, sorted (an ordered categorical keeps its order)."""
     require_columns(runs, [factor])
     if runs[factor].isna().any():
-        raise ValueError(
-            f"runs has a row without {factor!r}: the factor to compare needs a value in every row"
-        )
+        raise ValueError(f"runs has a row without {factor!r}: the factor to compare needs a value in every row")
     return [cell[factor] for cell, _ in cells(runs, [factor])]
 
 
@@ -74,17 +68,13 @@ def counted_runs(runs: pd.DataFrame, axes: Columns, metric: str, chance: float |
     if repeated.any():
         first = runs.loc[repeated, [*axes, "seed"]].iloc[0]
         where = ", ".join(f"{name}={value!r}" for name, value in first.to_dict().items())
-        raise ValueError(
-            f"runs has several rows for {where}: name the axis that tells them apart, or drop the repeats"
-        )
+        raise ValueError(f"runs has several rows for {where}: name the axis that tells them apart, or drop the repeats")
     try:
         values = pd.to_numeric(runs[metric]).astype(float)
     except (ValueError, TypeError) as error:
         raise ValueError(f"column {metric!r} is not numeric ({error}): name a metric column") from None
     diverged = (
-        runs["diverged_at_step"].notna()
-        if "diverged_at_step" in runs.columns
-        else pd.Series(False, index=runs.index)
+        runs["diverged_at_step"].notna() if "diverged_at_step" in runs.columns else pd.Series(False, index=runs.index)
     )
     values = values.where(np.isfinite(values)).mask(diverged, np.nan if chance is None else chance)
     return runs[[*axes, "seed"]].assign(value=values, diverged=diverged)

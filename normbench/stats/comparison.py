@@ -43,9 +43,7 @@ class Criterion:
         require_share("alpha", self.alpha)
         require_share("power", self.power)
         if self.margin is not None and not self.margin > 0:
-            raise ValueError(
-                f"margin={self.margin!r} is not positive: give the smallest difference that matters"
-            )
+            raise ValueError(f"margin={self.margin!r} is not positive: give the smallest difference that matters")
         if self.test not in ("t", *_EXACT_TESTS):
             raise ValueError(f"test={self.test!r} is unknown: choose one of {['t', *_EXACT_TESTS]}")
 
@@ -219,9 +217,7 @@ def _compared(
     half = [_half_width(differences, criterion.alpha) for differences in table["differences"]]
     table = table.assign(diff_ci_low=table["diff"] - half, diff_ci_high=table["diff"] + half)
     table["verdict"] = [_verdict(row, criterion) for row in table.to_dict("records")]
-    plans = [
-        _plan(n, sd, criterion, len(table)) for n, sd in zip(table["pairs"], table["sd_diff"], strict=True)
-    ]
+    plans = [_plan(n, sd, criterion, len(table)) for n, sd in zip(table["pairs"], table["sd_diff"], strict=True)]
     table["seeds_needed"] = pd.array([needed for needed, _ in plans], dtype="Int64")
     table["detectable"] = np.array([detectable for _, detectable in plans], dtype=float)
     return table[[*across, *COMPARISON_COLUMNS]]
@@ -247,7 +243,5 @@ def _plan(n: int, sd: float, criterion: Criterion, family: int) -> tuple[int | N
     if not sd > 0:
         return None, np.nan
     alpha, power = criterion.alpha / family, criterion.power
-    needed = (
-        None if criterion.margin is None else seeds_needed(criterion.margin, sd, power=power, alpha=alpha)
-    )
+    needed = None if criterion.margin is None else seeds_needed(criterion.margin, sd, power=power, alpha=alpha)
     return needed, detectable_difference(n, sd, power=power, alpha=alpha)

@@ -42,9 +42,7 @@ def seeds_needed(difference: float, sd: float, *, power: float = 0.8, alpha: flo
     """
     _check(sd, power, alpha)
     if not (np.isfinite(difference) and difference):
-        raise ValueError(
-            f"difference={difference!r}: no number of seeds finds it; give a finite one above zero"
-        )
+        raise ValueError(f"difference={difference!r}: no number of seeds finds it; give a finite one above zero")
 
     def enough(n: int) -> bool:
         return paired_power(difference, sd, n, alpha=alpha) >= power
