@@ -26,6 +26,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
     Source: BCa, Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 14.3.
     """
     require_share("level", level)
+    values = np.sort(values)  # neither the resamples nor the last bit of a sum depend on the order of the rows
     n = len(values)
     if n < 2:
         return np.nan, np.nan, f"none (n={n})"
@@ -34,9 +35,8 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
     if n < _BOOTSTRAP_FROM:
         half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
         return values.mean() - half, values.mean() + half, "Student t"
-    # Sorted, the resamples do not depend on the order of the rows.
     low, high = stats.bootstrap(
-        (np.sort(values),),
+        (values,),
         np.mean,
         confidence_level=level,
         n_resamples=_RESAMPLES,
@@ -48,7 +48,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
 
 def spread(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """The columns `SPREAD_COLUMNS` of one cell's finite `values`; NaN where there are too few of them."""
-    values = np.sort(values)  # the last bit of a sum depends on the order of its terms
+    values = np.sort(values)  # as in `mean_interval`
     low, high, method = mean_interval(values, level)
     n = len(values)
     return {

@@ -62,6 +62,13 @@ def test_p_is_that_of_all_pairs_of_the_column(study):
     assert table.loc["layer", "p_holm"] == pairs.loc[("group", "layer"), "p_holm"]
 
 
+def test_the_test_of_the_criterion_is_used(study):
+    runs = study({"batch": 0.0, "group": 0.05}, sd=0.001).drop(columns="batch_size")
+    assert marks(runs) == {"batch": "", "group": "best"}
+    # Five pairs can never give a small exact p.
+    assert marks(runs, criterion=Criterion(test="sign-flip")) == {"batch": "tied", "group": "tied"}
+
+
 def test_equal_norms_are_told_apart_at_most_at_the_level():
     trials, norms, n = 500, 5, 5
     values = np.random.default_rng(11).normal(size=(trials, norms, n))

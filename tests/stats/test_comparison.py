@@ -68,9 +68,7 @@ def test_all_pairs_are_one_family(study):
     runs = study(EFFECTS)
     table = compare_all_pairs(runs, "test_accuracy", "norm", across=["batch_size"])
     assert list(zip(table["baseline"], table["treatment"], strict=True)) == list(combinations(EFFECTS, 2))
-    expected = [
-        stats.ttest_rel(accuracies(runs, b), accuracies(runs, a)).pvalue for a, b in combinations(EFFECTS, 2)
-    ]
+    expected = [stats.ttest_rel(accuracies(runs, b), accuracies(runs, a)).pvalue for a, b in combinations(EFFECTS, 2)]
     assert table["p"].to_numpy() == pytest.approx(expected, rel=1e-9)
     assert table["p_holm"].to_numpy() == pytest.approx(multipletests(expected, method="holm")[1])
     assert table["seeds_needed"].isna().all()  # without a margin there is no difference to plan for
@@ -91,9 +89,7 @@ def test_order_of_rows_does_not_matter(study, compare):
 def test_missing_seed_leaves_its_pair_out(study):
     runs = study({"batch": 0.0, "group": 0.004}, seeds=range(6))
     # Seed 0 of one side and seed 4 of the other: by position, five rows would still stand against five.
-    holes = ((runs["norm"] == "batch") & (runs["seed"] == 0)) | (
-        (runs["norm"] == "group") & (runs["seed"] == 4)
-    )
+    holes = ((runs["norm"] == "batch") & (runs["seed"] == 0)) | ((runs["norm"] == "group") & (runs["seed"] == 4))
     row = only(compare_to_baseline(runs[~holes], "test_accuracy", "norm", "batch", across="batch_size"))
     kept = [1, 2, 3, 5]
     expected = stats.ttest_rel(accuracies(runs, "group")[kept], accuracies(runs, "batch")[kept])
@@ -179,6 +175,16 @@ def test_verdict_follows_the_corrected_p(study):
     assert set(fooled["verdict"]) == {"not distinguishable with 5 seeds"}
 
 
+def test_equivalence_follows_the_corrected_p():
+    runs = two_norms([0.001, -0.002, 0.001])
+    alone = only(compare_all_pairs(runs, "test_accuracy", "norm", criterion=Criterion(margin=0.006)))
+    assert alone["verdict"] == "equivalent within 0.006"
+    cells = pd.concat([runs.assign(batch_size=size) for size in range(5)])
+    table = compare_all_pairs(cells, "test_accuracy", "norm", across="batch_size", criterion=Criterion(margin=0.006))
+    assert (table["p_equivalent"] <= 0.05).all()
+    assert set(table["verdict"]) == {"not distinguishable with 3 seeds"}
+
+
 def test_one_pair_has_a_difference_and_nothing_else():
     row = only(compare_all_pairs(two_norms([0.01]), "test_accuracy", "norm", criterion=Criterion(margin=0.1)))
     assert row["diff"] == pytest.approx(0.01)
@@ -211,6 +217,9 @@ def test_differences_that_only_rounding_tells_apart_are_equal():
         runs["test_accuracy"] = np.concatenate([base, treated])
         row = only(compare_all_pairs(runs, "test_accuracy", "norm"))
         assert row["p"] == 0.25  # by t, p would be below 1e-6
+    runs["test_accuracy"] = [0.3, 0.6, 0.9, 0.1 + 0.2, 0.6, 0.9]
+    row = only(compare_all_pairs(runs, "test_accuracy", "norm"))
+    assert (row["diff"], row["p"]) == (0, 1)
 
 
 @pytest.mark.parametrize("test", ["sign-flip", "wilcoxon"])
@@ -220,21 +229,16 @@ def test_exact_test_in_place_of_t(test):
     assert np.isnan(few["p"])
     assert few["verdict"] == "not distinguishable with 5 seeds"
     assert few["note"].endswith("at least 6 seeds")
-    enough = only(
-        compare_all_pairs(two_norms([1, 2, 3, 4, 5, 6.0]), "test_accuracy", "norm", criterion=criterion)
-    )
+    enough = only(compare_all_pairs(two_norms([1, 2, 3, 4, 5, 6.0]), "test_accuracy", "norm", criterion=criterion))
     assert enough["p"] == 2 / 2**6
     assert (enough["verdict"], enough["note"]) == ("better", "")
 
 
 def test_exact_test_knows_the_size_of_the_family(study):
     runs = study(dict.fromkeys("abcde", 0.0), seeds=range(6))
-    table = compare_all_pairs(
-        runs, "test_accuracy", "norm", across="batch_size", criterion=Criterion(test="sign-flip")
-    )
+    table = compare_all_pairs(runs, "test_accuracy", "norm", across="batch_size", criterion=Criterion(test="sign-flip"))
     assert set(table["note"]) == {
-        "6 pairs can give p >= 0.031 at best; "
-        "the first Holm step over 10 comparisons needs 0.005: at least 9 seeds"
+        "6 pairs can give p >= 0.031 at best; the first Holm step over 10 comparisons needs 0.005: at least 9 seeds"
     }
 
 
@@ -248,9 +252,7 @@ def test_p_is_uniform_without_a_difference_and_at_the_margin():
         values = np.stack([shared, shared + effect + rng.normal(0, 0.001, (trials, n))], axis=1)
         trial, norm, seed = (axis.ravel() for axis in np.indices(values.shape))
         runs = pd.DataFrame({"trial": trial, "norm": norm, "seed": seed, "loss": values.ravel()})
-        table = compare_to_baseline(
-            runs, "loss", "norm", 0, across="trial", criterion=Criterion(margin=margin)
-        )
+        table = compare_to_baseline(runs, "loss", "norm", 0, across="trial", criterion=Criterion(margin=margin))
         assert np.mean(table[p] <= 0.05) == pytest.approx(0.05, abs=tolerance)
         assert np.mean(table[f"{p}_holm"] <= 0.05) <= 0.01
 
@@ -269,9 +271,7 @@ def test_family_errs_at_most_at_its_level():
 def test_holm_agrees_with_statsmodels(size):
     p = np.random.default_rng(size).uniform(size=size) ** 3
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-    assert holm(np.append(p, np.nan))[:-1] == pytest.approx(
-        multipletests(np.append(p, 1.0), method="holm")[1][:-1]
-    )
+    assert holm(np.append(p, np.nan))[:-1] == pytest.approx(multipletests(np.append(p, 1.0), method="holm")[1][:-1])
     assert np.isnan(holm(np.append(p, np.nan))[-1])
 
 
@@ -285,9 +285,7 @@ def test_errors_name_the_culprit(study):
     runs = study({"batch": 0.0, "group": 0.0}, batch_sizes=(2, 16))
     with pytest.raises(ValueError, match="several rows for norm='batch', seed=0"):
         compare_all_pairs(runs, "test_accuracy", "norm")
-    with pytest.raises(
-        ValueError, match=r"baseline 'bn' is no value of 'norm': choose one of \['batch', 'group'\]"
-    ):
+    with pytest.raises(ValueError, match=r"baseline 'bn' is no value of 'norm': choose one of \['batch', 'group'\]"):
         compare_to_baseline(runs, "test_accuracy", "norm", "bn", across="batch_size")
     with pytest.raises(ValueError, match="without 'norm'"):
         compare_all_pairs(runs.replace({"norm": {"batch": None}}), "test_accuracy", "norm")

@@ -78,6 +78,11 @@ def test_kaplan_meier_median_agrees_with_scipy_and_statsmodels():
         assert censored.any()
 
 
+@pytest.mark.parametrize("n", range(2, 30, 2))
+def test_kaplan_meier_median_is_reached_by_exactly_half(n):
+    assert kaplan_meier_median(np.arange(1, n + 1), np.zeros(n, dtype=bool)) == n / 2
+
+
 def test_kaplan_meier_median_of_few():
     none = np.zeros(3, dtype=bool)
     assert kaplan_meier_median(np.array([30, 10, 20]), none) == 20
@@ -139,9 +144,7 @@ def test_area_of_a_point_or_of_a_diverged_curve_is_not_defined():
 
 
 def test_errors_name_the_culprit(curves):
-    with pytest.raises(
-        ValueError, match=r"no test/accuracy: it has \['train/accuracy', 'val/accuracy', 'val/loss'\]"
-    ):
+    with pytest.raises(ValueError, match=r"no test/accuracy: it has \['train/accuracy', 'val/accuracy', 'val/loss'\]"):
         cost_to_target(curves, "accuracy", 0.9, split="test")
     with pytest.raises(ValueError, match="curves has no column 'seconds'"):
         area_under_curve(curves.drop(columns="seconds"), "loss", over="seconds", split="val")

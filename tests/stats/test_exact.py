@@ -20,9 +20,7 @@ def enumerated(scores):
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
 def test_agree_with_scipy(n, shift):
     differences = np.random.default_rng(n).normal(shift, 1, n)
-    assert wilcoxon_exact(differences).p == pytest.approx(
-        stats.wilcoxon(differences, method="exact").pvalue, rel=1e-12
-    )
+    assert wilcoxon_exact(differences).p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-12)
     by_permutation = stats.permutation_test(
         (differences, np.zeros(n)),
         lambda a, b, axis: (a - b).mean(axis=axis),
@@ -34,13 +32,22 @@ def test_agree_with_scipy(n, shift):
 
 
 def test_ties_and_zeros_stay_exact():
-    # On paper 3, 1, 1, -1, 2, 3, 0, 2: as differences of accuracies they differ in the last bits.
-    differences = np.array([0.93, 0.91, 0.81, 0.70, 0.62, 0.53, 0.5, 0.42]) - np.array(
-        [0.90, 0.90, 0.80, 0.71, 0.60, 0.50, 0.5, 0.40]
+    # On paper -3, 1, 1, -1, 2, 3, 0, 2: as differences of accuracies they differ in the last bits.
+    differences = np.array([0.90, 0.91, 0.81, 0.70, 0.62, 0.53, 0.5, 0.42]) - np.array(
+        [0.93, 0.90, 0.80, 0.71, 0.60, 0.50, 0.5, 0.40]
     )
-    assert wilcoxon_exact(differences).p == pytest.approx(enumerated([7.5, 3, 3, -3, 5.5, 7.5, 5.5]))
-    assert sign_flip(differences).p == pytest.approx(enumerated([3, 1, 1, -1, 2, 3, 2]))
+    assert wilcoxon_exact(differences).p == pytest.approx(enumerated([-7.5, 3, 3, -3, 5.5, 7.5, 5.5]))
+    assert sign_flip(differences).p == pytest.approx(enumerated([-3, 1, 1, -1, 2, 3, 2]))
     assert sign_flip(differences).pairs == wilcoxon_exact(differences).pairs == 7
+
+
+@pytest.mark.parametrize("draw", range(10))
+@pytest.mark.parametrize("test", [sign_flip, wilcoxon_exact])
+def test_accuracies_tie_like_the_counts_they_are(test, draw):
+    rng = np.random.default_rng(draw)
+    baseline, gain = rng.integers(100, 900, 9), rng.integers(-3, 4, 9)
+    differences = (baseline + gain) / 997 - baseline / 997
+    assert test(differences, alpha=0.5) == test(gain, alpha=0.5)
 
 
 @pytest.mark.parametrize("test", [sign_flip, wilcoxon_exact])
@@ -49,8 +56,7 @@ def test_refuses_where_p_could_never_be_small(test):
     assert np.isnan(refused.p)
     assert (refused.pairs, refused.smallest_p) == (6, 2 / 2**6)
     assert refused.reason == (
-        "6 pairs can give p >= 0.031 at best; "
-        "the first Holm step over 10 comparisons needs 0.005: at least 9 seeds"
+        "6 pairs can give p >= 0.031 at best; the first Holm step over 10 comparisons needs 0.005: at least 9 seeds"
     )
     assert test(np.arange(1.0, 6.0)).reason == (
         "5 pairs can give p >= 0.062 at best; the level is 0.05: at least 6 seeds"

@@ -84,9 +84,7 @@ def test_other_axes_and_a_single_point():
     runs = sloped({"batch": 0.02}).rename(columns={"batch_size": "images_per_statistic"})
     table = slope_per_doubling(runs, "test_accuracy", axis="images_per_statistic", by=[])
     assert table["mean"].tolist() == pytest.approx([0.02], abs=0.001)
-    single = slope_per_doubling(
-        runs[runs["images_per_statistic"] == 2], "test_accuracy", axis="images_per_statistic"
-    )
+    single = slope_per_doubling(runs[runs["images_per_statistic"] == 2], "test_accuracy", axis="images_per_statistic")
     assert single[["n_used", "method"]].to_numpy().tolist() == [[0, "none (n=0)"]]
 
 

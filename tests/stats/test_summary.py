@@ -18,6 +18,12 @@ def test_interval_below_20_values_is_student_t(n, level):
     assert method == "Student t"
 
 
+@pytest.mark.parametrize("n", [7, 25])
+def test_interval_does_not_depend_on_the_order(n):
+    values = np.random.default_rng(n).normal(0.9, 0.01, n)
+    assert mean_interval(values) == mean_interval(values[::-1])
+
+
 def bca_by_hand(values, level, rng):
     """Efron & Tibshirani 1993, equations 14.10 to 14.15."""
     n = len(values)
@@ -96,9 +102,7 @@ def test_order_of_rows_does_not_matter(study, seeds):
 
 
 def diverging(metric, values, steps):
-    return pd.DataFrame(
-        {"norm": "none", "seed": range(len(values)), metric: values, "diverged_at_step": steps}
-    )
+    return pd.DataFrame({"norm": "none", "seed": range(len(values)), metric: values, "diverged_at_step": steps})
 
 
 def test_diverged_accuracy_counts_at_chance():
