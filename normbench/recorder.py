@@ -14,9 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from normbench.errors import RunFolderError
-from normbench.runs import CHECKPOINT, METRICS, unwritable
+from normbench.runs import CHECKPOINT, CURVE_COLUMNS, METRICS, unwritable
 
-COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")
 WARMUP_STEPS = 10
 
 
@@ -178,9 +177,9 @@ class Recorder(pl.Callback):
         rows: list[list[str]] = []
         if self.last_step and path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdigit()]
+                rows = [row for row in csv.reader(file) if len(row) == len(CURVE_COLUMNS) and row[0].isdigit()]
             rows = [row for row in rows if int(row[0]) <= self.last_step]
-        self._append([list(COLUMNS), *rows], mode="w")
+        self._append([list(CURVE_COLUMNS), *rows], mode="w")
 
     def _write(self, trainer: pl.Trainer, split: str, metrics: dict[str, Any]) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:

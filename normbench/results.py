@@ -1,18 +1,20 @@
-"""runs/ to one tidy table: a row a run."""
+"""runs/ to one tidy table, a row a run, with an index so that a second reading opens only what is new."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from normbench.config import flatten
-from normbench.runs import METRICS, read_result
+from normbench.errors import RunFolderError
+from normbench.runs import CURVE_COLUMNS, LAYOUT, METRICS, RESULT, read_result
 
-# The columns that every study has, in this order; the axes of a study and all test metrics follow.
+# The columns that every study has, in this order; the axes of a study that are not among them follow.
 COLUMNS = (
     "study",
     "run_id",
@@ -43,6 +45,7 @@ COLUMNS = (
     "git_commit",
     "device",
 )
+INDEX = "index.parquet"
 
 # Dotted keys of a configuration under the name that a table's reader expects.
 SHORT = {"model.name": "model", "model.norm": "norm", "data.batch_size": "batch_size", "data.name": "dataset"}
@@ -55,10 +58,11 @@ def column(axis: str) -> str:
 
 def row(study: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """A result as a row of the results table."""
-    config, metrics = result["config"], result["metrics"]
+    config = result["config"]
     facts: dict[str, Any] = {
+        **{key: result.get(key) for key in COLUMNS if key in result},
+        **result["metrics"],
         "study": study,
-        "run_id": result["run_id"],
         "dataset": result["dataset"]["name"],
         "model": config["model"]["name"],
         "norm": config["model"]["norm"],
@@ -66,8 +70,6 @@ def row(study: str, result: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "git_commit": result["environment"]["git_commit"],
         "device": result["environment"]["device"],
-        **{key: result.get(key) for key in COLUMNS if key in result},
-        **metrics,
     }
     return {key: facts.get(key) for key in COLUMNS}
 
@@ -80,30 +82,84 @@ def results_table(study: str, folder: Path, cells: Mapping[str, Mapping[str, Any
         folder: Folder of its runs.
         cells: Cell (axis to label) of every planned run's id; other folders are not read.
     """
-    rows = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []:
-        if entry.name in cells and (result := read_result(Path(entry.path))) is not None:
-            axes = {column(axis): label for axis, label in cells[entry.name].items()}
-            rows.append({**row(study, result), **axes})
-    axes_of_study = [column(axis) for axis in next(iter(cells.values()), {})]
-    extra = [axis for axis in axes_of_study if axis not in COLUMNS]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *extra])
-    order = [column for column in (*axes_of_study, "seed") if column in table]
-    return table.sort_values(order, kind="stable", ignore_index=True) if len(table) else table
+    facts = _indexed(study, folder)
+    facts = facts[facts["run_id"].isin(cells.keys())]
+    axes = list(next(iter(cells.values()), {}))
+    # A grouped axis has labels that no single configuration key has, so labels come from the plan.
+    labels = {column(axis): [cells[run_id][axis] for run_id in facts["run_id"]] for axis in axes}
+    table = facts.assign(**labels)
+    extra = [name for name in labels if name not in COLUMNS]
+    order = [*labels, "seed"]
+    return table[[*COLUMNS, *extra]].sort_values(order, kind="stable", ignore_index=True)
+
+
+def _indexed(study: str, folder: Path) -> pd.DataFrame:
+    """COLUMNS of every finished run in `folder`, from the index where result.json is as it was."""
+    stamps = {}
+    for entry in os.scandir(folder) if folder.is_dir() else []:
+        try:
+            stamps[entry.name] = Path(entry.path, RESULT).stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    index = _read_index(folder / INDEX)
+    if len(index):
+        index = index[index["mtime_ns"] == index["folder"].map(stamps)]
+    new = sorted(stamps.keys() - set(index["folder"]))
+    if new:
+        rows = []
+        for name in new:
+            result = read_result(folder / name)
+            if result is not None:
+                rows.append({**row(study, result), "folder": name, "mtime_ns": stamps[name], "layout": LAYOUT})
+        fresh = _typed(pd.DataFrame(rows, columns=[*COLUMNS, "folder", "mtime_ns", "layout"]))
+        index = pd.concat([index, fresh], ignore_index=True) if len(index) else fresh
+        try:
+            path = folder / INDEX
+            index.to_parquet(path.with_suffix(".new"))
+            path.with_suffix(".new").replace(path)
+        except OSError:
+            pass  # a folder that only can be read is read in full each time
+    return index.assign(study=study)
+
+
+def _read_index(path: Path) -> pd.DataFrame:
+    empty = pd.DataFrame(columns=[*COLUMNS, "folder", "mtime_ns", "layout"])
+    try:
+        index = pd.read_parquet(path)
+    except (OSError, ValueError):  # not there, or not Parquet: it is only a cache
+        return empty
+    return index if list(index.columns) == list(empty.columns) and (index["layout"] == LAYOUT).all() else empty
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """One type a column, whatever the first rows hold: a study without a diverged run still has numbers there."""
+    text = {"study", "run_id", "dataset", "model", "norm", "git_commit", "device", "folder"}
+    whole = {"parameters", "batch_size", "seed", "steps", "samples", "mtime_ns", "layout", "images_per_statistic"}
+    whole |= {"devices", "virtual_devices", "device_batch"}
+    kinds: dict[str, str] = {}
+    for name in frame.columns:
+        if name not in text:
+            kinds[name] = "int64" if name in whole else "Int64" if name == "diverged_at_step" else "float64"
+    return frame.astype(kinds)
 
 
 def curves(folder: Path, run_ids: Iterable[str]) -> pd.DataFrame:
     """The logged points of runs: run_id, then the columns of metrics.csv."""
-    frames = []
+    ids, counts, texts = [], [], []
     for run_id in run_ids:
-        path = folder / run_id / METRICS
-        if path.exists():
-            frames.append(pd.read_csv(path).assign(run_id=run_id))
-    if not frames:
-        return pd.DataFrame(columns=["run_id", "step", "samples", "epoch", "seconds", "split", "metric", "value"])
-    return pd.concat(frames, ignore_index=True)
-
-
-def flat_config(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a result as dotted keys."""
-    return dict(flatten(result["config"]))
+        try:
+            _, _, body = (folder / run_id / METRICS).read_text(encoding="utf-8").partition("\n")
+        except FileNotFoundError:
+            continue
+        ids.append(run_id)
+        counts.append(body.count("\n"))
+        texts.append(body)
+    # One parse of all files: opening a parser for each takes most of the time of a large study.
+    try:
+        frame = pd.read_csv(io.StringIO("".join(texts)), header=None, names=list(CURVE_COLUMNS), engine="pyarrow")
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame(columns=list(CURVE_COLUMNS))
+    if len(frame) != sum(counts):
+        raise RunFolderError(f"a {METRICS} in {folder} has a broken line: remove its run folder to repeat the run")
+    frame.insert(0, "run_id", pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), counts), ids))
+    return frame

@@ -24,6 +24,8 @@ CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, LOCK = (
     ".lock",
 )
 
+CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
+
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
 
 

@@ -28,7 +28,7 @@ from normbench.runs import read_result
 
 EXPERIMENTS = Path("experiments")
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
-COMPARE_KEYS = ("factor", "baseline", "across", "metric", "margin")
+COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Compare:
         factor: The axis whose levels are compared.
         baseline: The level that the others are compared with.
         across: The other axes; a comparison is made at each of their values.
+        tuned: An axis whose value is chosen for each cell on the validation images, such as a learning rate.
         metric: The metric, a column of the results table.
         margin: The largest difference that does not matter, in the metric's unit.
     """
@@ -62,6 +63,7 @@ class Compare:
     factor: str
     baseline: Any
     across: tuple[str, ...]
+    tuned: str | None = None
     metric: str = "test_accuracy"
     margin: float = 0.005
 
@@ -226,27 +228,36 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
     labels = [level.label for level in axes[factor]]
     if baseline not in labels:
         raise UsageError(f"{path}: compare.baseline {baseline!r} is not among {labels}")
-    across = tree.get("across", [axis for axis in axes if axis != factor])
+    tuned = tree.get("tuned")
+    rest = [axis for axis in axes if axis not in (factor, tuned)]
+    if tuned is not None and (tuned not in axes or tuned == factor):
+        raise UsageError(f"{path}: compare.tuned: {unknown('other axis', tuned, set(axes) - {factor})}")
+    across = tree.get("across", rest)
     for axis in across:
-        if axis not in axes or axis == factor:
-            raise UsageError(f"{path}: compare.across: {unknown('other axis', axis, set(axes) - {factor})}")
+        if axis not in rest:
+            raise UsageError(f"{path}: compare.across: {unknown('other axis', axis, rest)}")
+    if missing := [axis for axis in rest if axis not in across]:
+        raise UsageError(f"{path}: compare: axis {missing[0]} is compared with nothing: put it into across or tuned")
     metric, margin = tree.get("metric", Compare.metric), tree.get("margin", Compare.margin)
     if not isinstance(margin, int | float) or isinstance(margin, bool) or margin <= 0:
         raise UsageError(f"{path}: compare.margin={margin!r} is not a positive number in the metric's unit")
-    return Compare(factor, baseline, tuple(across), str(metric), float(margin))
+    return Compare(factor, baseline, tuple(across), tuned, str(metric), float(margin))
 
 
-def make_plan(study: Study, overrides: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     """The runs of a study, those of the first seed first and the longest of a seed first.
 
     Sections of the configuration that cells share are resolved and hashed once: a study of 100,000 cells is
     planned in seconds.
+
+    Args:
+        study: The study.
+        fallback: Whether mnist is replaced by the embedded digits; None: if this machine has to.
     """
-    base = replace(study.base, overrides or {})
     runs: list[tuple[float, PlannedRun]] = []
     skipped: list[tuple[Mapping[str, Any], str]] = []
     by_id: dict[str, Mapping[str, Any]] = {}
-    memo = _Memo(base)
+    memo = _Memo(study.base, fallback)
     seed_ids = [(rank, seed, section_identity("seed", seed)) for rank, seed in enumerate(study.seeds)]
     for levels in itertools.product(*study.axes.values()):
         cell = {axis: level.label for axis, level in zip(study.axes, levels, strict=True)}
@@ -285,8 +296,8 @@ def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
 class _Memo:
     """Resolved sections and their identities, for cells that differ in few of them."""
 
-    def __init__(self, base: RunConfig) -> None:
-        self.base = base
+    def __init__(self, base: RunConfig, fallback: bool | None) -> None:
+        self.base, self.fallback = base, fallback
         self.sections: dict[tuple[str, tuple[int, ...]], tuple[Any, str]] = {}
         self.checked: dict[tuple[int, ...], tuple[RunConfig, float]] = {}
 
@@ -304,7 +315,7 @@ class _Memo:
                 changes = {k: v for level in mine for k, v in level.changes.items() if k.partition(".")[0] == section}
                 value = getattr(replace(self.base, changes), section)
                 if isinstance(value, DataConfig):
-                    value = dataclasses.replace(value, name=available(value))
+                    value = dataclasses.replace(value, name=self._dataset(value))
                 self.sections[key] = (value, "")
             values[section], _ = self.sections[key]
             keys.append(key[1] if section != "optimizer" else ())
@@ -317,6 +328,11 @@ class _Memo:
         config = dataclasses.replace(resolved, optimizer=values["optimizer"])
         parts = [self._identity(section, getattr(config, section)) for section in (*SECTIONS, "plugins")]
         return config, parts, seconds
+
+    def _dataset(self, data: DataConfig) -> str:
+        if self.fallback is None:
+            return available(data)
+        return "mnist_5k" if self.fallback and data.name == "mnist" and data.allow_embedded else data.name
 
     def _identity(self, section: str, value: Any) -> str:
         key = (section, (id(value),))

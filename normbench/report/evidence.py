@@ -1,0 +1,232 @@
+"""All that a study gives, in data frames and sentences: what tables, figures and reports are made from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from normbench.config import flatten, to_dict
+from normbench.report.metrics import COMPARED, COST, Metric, get_metric
+from normbench.results import column, curves, results_table
+from normbench.runs import ERROR, finished_ids, state
+from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
+from normbench.study import Plan, Study, describe, load_study, make_plan
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study and what its runs gave so far.
+
+    Args:
+        plan: The planned runs and skipped cells.
+        runs: The results table: a row a finished run.
+        folder: Folder of the run folders.
+        unfinished: For every planned run without a result: id, cell and seed in words, state, and the last
+            line of its error.
+    """
+
+    plan: Plan
+    runs: pd.DataFrame
+    folder: Path
+    unfinished: list[dict[str, str]]
+
+    @property
+    def study(self) -> Study:
+        """The study as written."""
+        return self.plan.study
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that the study asks about."""
+        return get_metric(self.study.compare.metric)
+
+    @property
+    def factor(self) -> str:
+        """Column whose levels are compared."""
+        return column(self.study.compare.factor)
+
+    @property
+    def baseline(self) -> Any:
+        """Level that the others are compared with."""
+        return self.study.compare.baseline
+
+    @property
+    def across(self) -> list[str]:
+        """Columns of the other axes; the data set is one as soon as there are two, so that none are averaged."""
+        axes = [column(axis) for axis in self.study.compare.across]
+        several = "dataset" not in axes and self.runs["dataset"].nunique() > 1
+        return (["dataset"] if several else []) + axes
+
+    @property
+    def tuned(self) -> str | None:
+        """Column of the tuned axis."""
+        return column(self.study.compare.tuned) if self.study.compare.tuned else None
+
+    @property
+    def levels(self) -> list[Any]:
+        """Levels of the factor, in the order of the study."""
+        return [level.label for level in self.study.axes[self.study.compare.factor]]
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that the study asks for."""
+        return len(self.study.seeds)
+
+    @cached_property
+    def chosen(self) -> pd.DataFrame:
+        """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
+        if self.tuned is None or self.runs.empty:
+            return self.runs
+        by = [*self.across, self.factor]
+        return best_runs(self.runs, self.tuned, by, "val_accuracy", chance=get_metric("val_accuracy").chance)
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The logged points of the compared runs, with their factor, other axes and seed."""
+        points = curves(self.folder, self.chosen["run_id"])
+        axes = self.chosen.set_index("run_id")[[*self.across, self.factor, "seed"]]
+        return points.join(axes, on="run_id")
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """A row for each cell and metric: the axes, the summary, the paired difference from the baseline."""
+        if self.chosen.empty:
+            return pd.DataFrame(columns=[*self.across, self.factor, "metric", "n", "mean"])
+        frames = [self._compared(get_metric(name)) for name in self._metrics]
+        return pd.concat(frames, ignore_index=True)
+
+    @property
+    def _metrics(self) -> list[str]:
+        return list(dict.fromkeys([self.study.compare.metric, *COMPARED, *COST]))
+
+    def _compared(self, metric: Metric) -> pd.DataFrame:
+        margin = self.study.compare.margin if metric == self.metric else None
+        criterion, keys = metric.criterion(margin), [*self.across, self.factor]
+        cells = summarize(self.chosen, keys, metric.name, chance=metric.chance)
+        cells.insert(len(keys), "metric", metric.name)
+        facts = self.chosen.groupby(keys, sort=False)[["images_per_statistic", "parameters"]].first()
+        cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
+        marks = mark_best(self.chosen, metric.name, self.factor, across=self.across, criterion=criterion)
+        cells = cells.merge(marks[[*keys, "mark"]], on=keys, how="left")
+        if self.baseline in set(self.chosen[self.factor]) and self.chosen[self.factor].nunique() > 1:
+            pairs = compare_to_baseline(
+                self.chosen, metric.name, self.factor, self.baseline, across=self.across, criterion=criterion
+            )
+            pairs = pairs.rename(columns={"treatment": self.factor}).drop(columns=["diverged"])
+            cells = cells.merge(pairs, on=keys, how="left")
+        order = {level: rank for rank, level in enumerate(self.levels)}
+        return cells.sort_values(
+            [*self.across, self.factor], key=lambda c: c.map(order) if c.name == self.factor else c
+        )
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """The rows of `comparison` in the study's metric that were compared with the baseline."""
+        rows = self.comparison[self.comparison["metric"] == self.metric.name]
+        return rows[rows["pairs"] > 0] if "pairs" in rows else rows.iloc[:0]
+
+    def cell_name(self, row: Mapping[str, Any]) -> str:
+        """The other axes of a row in words: `batch_size 32`; empty without other axes."""
+        return describe({axis: row[axis] for axis in self.across})
+
+    @cached_property
+    def answer(self) -> list[str]:
+        """Two or three sentences built from the verdicts, never stronger than they are."""
+        if self.pairs.empty:
+            return [f"No comparison with {self.baseline} can be made yet: {len(self.runs)} runs are done."]
+        metric, compare, pairs = self.metric, self.study.compare, self.pairs
+        told = pairs[pairs["verdict"].isin(["better", "worse"])]
+        equal = pairs[pairs["verdict"].str.startswith("equivalent")]
+        open_ = pairs[pairs["verdict"].str.startswith("not ")]
+        margin = f"{compare.margin * metric.scale:g} {metric.difference_unit}"
+        sentences = []
+        family = f"{len(pairs)} paired comparison{'s' * (len(pairs) > 1)} with {self.baseline}, corrected by Holm"
+        if len(told):
+            parts = []
+            for verdict, rows in told.groupby("verdict", sort=True):
+                named = [self._named(row, with_difference=True) for row in rows.to_dict("records")]
+                parts.append(f"{verdict} {metric.label} than {self.baseline}: {'; '.join(named)}")
+            sentences.append(f"Told apart ({family}): " + ". And ".join(parts) + ".")
+        else:
+            sentences.append(f"Nothing can be told apart in {metric.label} ({family}).")
+        if len(equal):
+            named = [self._named(row) for row in equal.to_dict("records")]
+            sentences.append(f"Equivalent to {self.baseline} within {margin}: {'; '.join(named)}.")
+        if len(open_):
+            sentences.append(self._open_sentence(open_, margin))
+        return sentences
+
+    def _named(self, row: Mapping[Any, Any], with_difference: bool = False) -> str:
+        cell = self.cell_name(row)
+        text = f"{row[self.factor]}" + (f" at {cell}" if cell else "")
+        if with_difference:
+            low, high = (self.metric.shown_difference(row[key]) for key in ("diff_ci_low", "diff_ci_high"))
+            text += (
+                f" ({self.metric.shown_difference(row['diff'])}, 95 % interval {low.split()[0]} to {high.split()[0]})"
+            )
+        return text
+
+    def _open_sentence(self, rows: pd.DataFrame, margin: str) -> str:
+        pairs = sorted({int(n) for n in rows["pairs"]})
+        seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
+        text = f"{len(rows)} of {len(self.pairs)} comparisons are not distinguishable with {seeds}"
+        needed = rows["seeds_needed"].dropna()
+        if len(needed):
+            low, high = int(needed.min()), int(needed.max())
+            text += f": to find a difference of {margin}, they would need {low}" + (f" to {high}" if high > low else "")
+            text += " seeds"
+        return text + "."
+
+    @cached_property
+    def design(self) -> list[tuple[str, str]]:
+        """The design in name and value, for a reader who wants to know what was held equal."""
+        study, plan = self.study, self.plan
+        rows = [("study", study.name)]
+        rows += [(column(axis), ", ".join(str(level.label) for level in levels)) for axis, levels in study.axes.items()]
+        rows.append(("seeds", ", ".join(map(str, study.seeds))))
+        budget = study.base.budget
+        held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
+        rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
+        rows.append(("runs", f"{len(self.runs)} of {len(plan.runs)} done"))
+        for dataset, group in self.runs.groupby("dataset"):
+            rows.append(("data set", f"{dataset} ({len(group)} runs)"))
+        return rows
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The resolved configuration that all runs share; what the axes change is left out."""
+        changed = {key for levels in self.study.axes.values() for level in levels for key in level.changes} | {"seed"}
+        first = dict(flatten(to_dict(self.plan.runs[0].config)))
+        return {key: value for key, value in first.items() if key not in changed and value is not None}
+
+    @property
+    def mixed_code(self) -> bool:
+        """Whether the runs come from more than one version of the code, or from uncommitted code."""
+        return self.runs["git_commit"].nunique() > 1
+
+
+def gather(study: str | Path, runs: Path) -> Evidence:
+    """The evidence that is in `runs` for a study, finished or not."""
+    loaded = load_study(study)
+    get_metric(loaded.compare.metric)
+    folder = runs / loaded.name
+    done = finished_ids(folder)
+    # Runs on the embedded digits belong to the study too, as a data set of their own.
+    plans = [make_plan(loaded, fallback) for fallback in (False, True)]
+    cells = {run.id: run.cell for plan in plans for run in plan.runs}
+    table = results_table(loaded.name, folder, cells)
+    here = make_plan(loaded)
+    plan = max([here, *plans], key=lambda plan: sum(run.id in done for run in plan.runs))
+    unfinished = []
+    for run in itertools.islice((run for run in plan.runs if run.id not in done), 10_000):
+        now = state(folder / run.id)
+        error = folder / run.id / ERROR
+        why = error.read_text(encoding="utf-8").strip().splitlines()[-1] if now == "failed" else ""
+        unfinished.append({"run_id": run.id, "run": f"{describe(run.cell)}, seed {run.seed}", "state": now, "why": why})
+    return Evidence(plan, table, folder, unfinished)

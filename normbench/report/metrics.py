@@ -1,0 +1,77 @@
+"""What a reader needs to know of a metric: its name, unit, direction, and what chance gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from normbench.errors import UsageError, unknown
+from normbench.stats import Criterion
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the results table.
+
+    Args:
+        name: The column.
+        label: What a reader calls it.
+        unit: Unit in which it is shown.
+        scale: By what the column is multiplied for that unit.
+        digits: Decimals shown.
+        higher_is_better: Its direction.
+        chance: Value with which a diverged run counts; None where there is no such value.
+        difference_unit: Unit of a difference of two values.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 3
+    higher_is_better: bool = False
+    chance: float | None = None
+    difference_unit: str = ""
+
+    @property
+    def title(self) -> str:
+        """Label with unit, for an axis or a heading."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def shown(self, value: float) -> str:
+        """A value in the unit of the tables."""
+        return f"{value * self.scale:.{self.digits}f}"
+
+    def shown_difference(self, value: float) -> str:
+        """A difference with its sign and unit."""
+        return f"{value * self.scale:+.{self.digits}f} {self.difference_unit}".strip()
+
+    def criterion(self, margin: float | None) -> Criterion:
+        """How differences in this metric are judged."""
+        return Criterion(higher_is_better=self.higher_is_better, margin=margin, chance=self.chance)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("test_accuracy", "test accuracy", "%", 100, 2, True, 0.1, "points"),
+        Metric("val_accuracy", "validation accuracy", "%", 100, 2, True, 0.1, "points"),
+        Metric("test_nll", "test negative log-likelihood", "nats", difference_unit="nats"),
+        Metric("val_nll", "validation negative log-likelihood", "nats", difference_unit="nats"),
+        Metric("test_calibration_error", "expected calibration error", "%", 100, 2, difference_unit="points"),
+        Metric("train_loss", "training loss", "nats", difference_unit="nats"),
+        Metric("seconds", "training time", "s", digits=1, difference_unit="s"),
+        Metric(
+            "samples_per_second", "throughput", "images/s", digits=0, higher_is_better=True, difference_unit="images/s"
+        ),
+    )
+}
+COMPARED = ("test_accuracy", "test_nll", "test_calibration_error", "train_loss")
+COST = ("seconds", "samples_per_second")
+
+
+def get_metric(name: str) -> Metric:
+    """The metric `name`; an unknown one raises UsageError."""
+    try:
+        return METRICS[name]
+    except KeyError:
+        raise UsageError("compare.metric: " + unknown("metric", name, METRICS)) from None
