@@ -102,9 +102,13 @@ def _train(argv: Sequence[str]) -> int:
     from normbench.parse import parse_train
 
     config, options = parse_train(argv)
+    from normbench.config import replace
+    from normbench.data.source import ensure
     from normbench.resolve import resolve, steps
 
     config = resolve(config)
+    # Known before the run has a name: a fall-back to mnist_5k is another run.
+    config = resolve(replace(config, {"data.name": ensure(config.data)}))
     folder = Path(options.folder or Path(options.runs, "single", run_id(config)))
     from rich.console import Console
     from rich.progress import Progress
@@ -229,7 +233,8 @@ def _status(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from normbench.report import write_report
 
-    print(write_report(options.study, options.runs, options.reports))
+    for path in write_report(options.study, options.runs, options.reports):
+        print(path)
     return 0
 
 

@@ -169,6 +169,41 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True)
+class LoggerConfig:
+    """Weights & Biases, a mirror of the run folder. No field can change a result: none enters a run's identity.
+
+    NORMBENCH_WANDB, and then WANDB_MODE, override `wandb`. Histograms are taken while the training clock runs.
+
+    Args:
+        wandb: online, offline (sent later by `normbench wandb push`), off, or auto: online where an API key is
+            configured and the server answers, else offline.
+        project: W&B project.
+        entity: W&B user or team; null takes the account's default.
+        tags: Tags of the W&B run, besides those made from the configuration.
+        x_axis: What the curves are drawn against: samples, step or epoch.
+        histograms: Histograms of every layer's activations and gradients this many times, evenly spread over the
+            points of the training-loss curve (0: none).
+        confusion_matrix: Log the confusion matrix of the test images.
+        filters: Log the filters of the first layer, as trained.
+        misclassified: Log this many misclassified test images, the most confident first, as a table.
+        system: Let W&B sample CPU, memory and GPU use every 15 seconds.
+        finish_seconds: Longest wait for W&B to take the last rows of a run; they stay on disk in any case.
+    """
+
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    project: str = "normbench"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+    x_axis: Literal["samples", "step", "epoch"] = "samples"
+    histograms: int = 0
+    confusion_matrix: bool = False
+    filters: bool = False
+    misclassified: int = 0
+    system: bool = False
+    finish_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run. `normbench train --print_config` writes it with its defaults.
 
@@ -180,6 +215,7 @@ class RunConfig:
         trainer: Devices, precision, evaluation cadence.
         seed: Decides initial weights, the order of the batches and dropout.
         plugins: Python files that register norms or models of your own.
+        logger: Weights & Biases.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -189,6 +225,7 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
     plugins: list[str] = field(default_factory=list)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
 
 
 SECTIONS: dict[str, type] = {
@@ -197,11 +234,12 @@ SECTIONS: dict[str, type] = {
     "optimizer": OptimizerConfig,
     "budget": BudgetConfig,
     "trainer": TrainerConfig,
+    "logger": LoggerConfig,
 }
 
-# Fields that cannot change a result, and so do not enter a run's identity. Everything else does: an edited
-# default gives new runs instead of re-using stale ones.
-NOT_IDENTITY = frozenset({"data.dir", "data.allow_embedded", "trainer.checkpoints"})
+# Sections and fields that cannot change a result, and so do not enter a run's identity. Everything else does: an
+# edited default gives new runs instead of re-using stale ones.
+NOT_IDENTITY = frozenset({"logger", "data.dir", "data.allow_embedded", "trainer.checkpoints"})
 
 
 @cache
@@ -288,6 +326,8 @@ def load_yaml(path: Path, what: str) -> dict[str, Any]:
         raise UsageError(f"no {what} at {path}: check the path") from None
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read {what} {path}: it is not text in UTF-8") from None
     try:
         tree = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
@@ -348,7 +388,8 @@ def section_identity(section: str, value: Any) -> str:
 
 def run_id(config: RunConfig) -> str:
     """Sixteen hexadecimal digits that stand for the full resolved configuration, less NOT_IDENTITY."""
-    return identity_hash(section_identity(f.name, getattr(config, f.name)) for f in fields(config))
+    named = [f.name for f in fields(config) if f.name not in NOT_IDENTITY]
+    return identity_hash(section_identity(name, getattr(config, name)) for name in named)
 
 
 def identity_hash(parts: Iterator[str]) -> str:

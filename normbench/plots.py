@@ -40,7 +40,7 @@ alt.data_transformers.disable_max_rows()
 
 def styles(levels: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Colour and marker of each level: a norm's own everywhere, the remaining ones in order for others."""
-    rest = [style for style in (*OTHER_STYLES, *NORM_STYLE.values())]
+    rest = [*OTHER_STYLES, *NORM_STYLE.values()]
     chosen = []
     for level in levels:
         style = NORM_STYLE.get(str(level)) or rest.pop(0)

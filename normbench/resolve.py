@@ -8,11 +8,11 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from normbench.config import BudgetConfig, RunConfig
+from normbench.config import SECTIONS, BudgetConfig, RunConfig
 from normbench.data.source import get_dataset
 from normbench.errors import NormbenchError, UsageError
 from normbench.models import layers, resolve_model
-from normbench.norms import get_norm
+from normbench.norms import get_norm, norm_options
 
 POSITIVE = (
     ("data", "batch_size"),
@@ -34,12 +34,8 @@ POSITIVE = (
 
 def resolve(config: RunConfig) -> RunConfig:
     """`config` with the model's fields filled in. Raises UsageError for whatever could not run."""
-    for section, name in POSITIVE:
-        value = getattr(getattr(config, section), name)
-        if value is not None and value <= 0:
-            raise UsageError(
-                f"{section}.{name}={value} is not positive: choose {'1' if value == int(value) else '0.1'} or more"
-            )
+    for section in SECTIONS:
+        check_positive(section, getattr(config, section))
     if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
         raise UsageError(f"model.dropout={config.model.dropout} is not a probability below 1")
     load_plugins(tuple(config.plugins))
@@ -48,6 +44,16 @@ def resolve(config: RunConfig) -> RunConfig:
     _check_batch(resolved)
     steps(resolved)
     return resolved
+
+
+def check_positive(section: str, values: object) -> None:
+    """Raises UsageError for a field of a section that has to be positive and is not."""
+    for owner, name in POSITIVE:
+        value = getattr(values, name) if owner == section else None
+        if value is not None and value <= 0:
+            raise UsageError(
+                f"{section}.{name}={value} is not positive: choose {'1' if value == int(value) else '0.1'} or more"
+            )
 
 
 @lru_cache(maxsize=1)
@@ -65,8 +71,10 @@ def load_plugins(paths: tuple[str, ...]) -> None:
         try:
             spec.loader.exec_module(module)
         except NormbenchError:
+            del sys.modules[name]
             raise
         except Exception as error:  # a user's code may raise anything
+            del sys.modules[name]
             raise UsageError(f"plugin {path} fails to import: {type(error).__name__}: {error}") from error
 
 
@@ -108,6 +116,12 @@ def _check_statistics(config: RunConfig) -> None:
     norm = get_norm(config.model.norm)
     if norm.scope not in {"device", "global"}:
         return
+    virtual = config.trainer.virtual_devices
+    if virtual > 1 and norm.scope == "device" and "virtual_devices" not in norm_options(norm.name):
+        raise UsageError(
+            f"trainer.virtual_devices={virtual}: norm '{norm.name}' does not compute as that many devices would: "
+            "choose real ones (trainer.devices), or norm batch"
+        )
     size = config.model.norm_options.get("size")
     part = device_batch(config)
     if size and part > size and part % size:

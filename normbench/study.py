@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.config import (
+    NOT_IDENTITY,
     SECTIONS,
     DataConfig,
     RunConfig,
@@ -23,7 +24,7 @@ from normbench.data.source import available
 from normbench.errors import UsageError, unknown
 from normbench.models import cost, layers
 from normbench.parse import typed
-from normbench.resolve import devices, resolve, steps
+from normbench.resolve import check_positive, devices, resolve, steps
 from normbench.runs import read_result
 
 EXPERIMENTS = Path("experiments")
@@ -122,7 +123,9 @@ def load_study(name: str | Path) -> Study:
     config = replace(RunConfig(), base | ({"plugins": plugins} if plugins else {}))
     axes = _axes(_mapping(tree["grid"], "grid", path), path)
     seeds = tree.get("seeds", [0, 1, 2])
-    seeds = tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else tuple(seeds)
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds = range(seeds)
+    seeds = tuple(seeds) if isinstance(seeds, list | range) else ()
     if not seeds or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in seeds):
         raise UsageError(f"{path}: seeds is a list of whole numbers from 0, or how many: {tree.get('seeds')!r}")
     if len(set(seeds)) != len(seeds):
@@ -283,7 +286,8 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return RunConfig(config.data, config.model, config.optimizer, config.budget, config.trainer, seed, config.plugins)
+    c = config
+    return RunConfig(c.data, c.model, c.optimizer, c.budget, c.trainer, seed, c.plugins, c.logger)
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
@@ -316,6 +320,7 @@ class _Memo:
                 value = getattr(replace(self.base, changes), section)
                 if isinstance(value, DataConfig):
                     value = dataclasses.replace(value, name=self._dataset(value))
+                check_positive(section, value)
                 self.sections[key] = (value, "")
             values[section], _ = self.sections[key]
             keys.append(key[1] if section != "optimizer" else ())
@@ -326,7 +331,8 @@ class _Memo:
             self.checked[checked_key] = (resolved, estimate(resolved))
         resolved, seconds = self.checked[checked_key]
         config = dataclasses.replace(resolved, optimizer=values["optimizer"])
-        parts = [self._identity(section, getattr(config, section)) for section in (*SECTIONS, "plugins")]
+        named = [section for section in (*SECTIONS, "plugins") if section not in NOT_IDENTITY]
+        parts = [self._identity(section, getattr(config, section)) for section in named]
         return config, parts, seconds
 
     def _dataset(self, data: DataConfig) -> str:

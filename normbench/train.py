@@ -22,13 +22,15 @@ import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from normbench.config import RunConfig, run_id, to_dict
+from normbench.config import RunConfig, replace, run_id, to_dict
 from normbench.data.module import MNISTDataModule
+from normbench.data.source import ensure
 from normbench.errors import NormbenchError, UsageError
 from normbench.module import NormClassifier, learning_rate
 from normbench.recorder import Recorder
 from normbench.resolve import device_batch, devices, epoch_samples, images_per_statistic, resolve, steps
 from normbench.runs import CHECKPOINT, CONFIG, ERROR, LAYOUT, RESULT, make_folder, write_atomically
+from normbench.tracking.mirror import WandbMirror
 
 Progress = Callable[[int], None]
 
@@ -44,6 +46,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
         progress: Called with the number of optimizer steps done.
     """
     config = resolve(config)
+    config = resolve(replace(config, {"data.name": ensure(config.data)}))
     make_folder(folder)
     total = steps(config)
     started = time.perf_counter()
@@ -68,7 +71,8 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
             epoch_samples(config),
             progress,
         )
-        trainer = build_trainer(config, [recorder], total, validate_every)
+        mirror = WandbMirror(config, folder, recorder.record_every)
+        trainer = build_trainer(config, [recorder, mirror], total, validate_every)
         if trainer.world_size != devices(config):
             raise UsageError(
                 f"trainer.devices x trainer.num_nodes asks for {devices(config)}, {trainer.world_size} came up"
@@ -124,6 +128,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
     if trainer.is_global_zero:
         write_atomically(folder / RESULT, json_text(result))
         checkpoint.unlink(missing_ok=True)
+    mirror.finish(result)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import importlib.util
 import os
 import struct
@@ -28,6 +29,9 @@ FILES = (
 )
 CLASSES = 10
 TIMEOUT_SECONDS = 10
+
+# Folders that could not be filled: a process tries, and warns, once.
+_fallen_back: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ def ensure(config: DataConfig) -> str:
     if raw_folder(config) is not None:
         return dataset.name
     target = search_path(config)[0]
+    if target in _fallen_back and dataset.name == "mnist" and config.allow_embedded:
+        return "mnist_5k"
     try:
         _download(dataset, target)
     except OSError as error:
@@ -170,6 +176,7 @@ def ensure(config: DataConfig) -> str:
         note = _failure_note(config)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(f"{error}\n", encoding="utf-8")
+        _fallen_back.add(target)
         return "mnist_5k"
     _failure_note(config).unlink(missing_ok=True)
     return dataset.name
@@ -262,7 +269,7 @@ def stratified_split(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndar
 
 
 def _download(dataset: Dataset, target: Path) -> None:
-    """Fetches the four files into torchvision's layout. Each appears whole or not at all."""
+    """Fetches the four files into torchvision's layout, all or none: one alone would look like a damaged folder."""
     from filelock import FileLock
     from torchvision import datasets
 
@@ -270,10 +277,14 @@ def _download(dataset: Dataset, target: Path) -> None:
     raw = target / dataset.folder / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     with FileLock(raw / ".lock"):
-        for archive, md5 in source.resources:
-            path = raw / archive.removesuffix(".gz")
-            if not path.is_file():
-                _write_atomically(path, gzip.decompress(_fetch(source.mirrors, archive, md5)))
+        paths = {archive: raw / archive.removesuffix(".gz") for archive, _ in source.resources}
+        fetched = {
+            paths[archive]: gzip.decompress(_fetch(source.mirrors, archive, md5))
+            for archive, md5 in source.resources
+            if not paths[archive].is_file()
+        }
+        for path, content in fetched.items():
+            _write_atomically(path, content)
 
 
 def _fetch(mirrors: list[str], archive: str, md5: str) -> bytes:
@@ -283,8 +294,8 @@ def _fetch(mirrors: list[str], archive: str, md5: str) -> bytes:
         try:
             with urllib.request.urlopen(mirror + archive, timeout=TIMEOUT_SECONDS) as response:
                 content = _read_with_progress(response, archive)
-        except OSError as error:
-            problem = error
+        except (OSError, http.client.HTTPException) as error:  # the latter where something else than HTTP answers
+            problem = OSError(f"{mirror}{archive}: {str(error).strip()}")
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
             return content

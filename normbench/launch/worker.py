@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from normbench.launch.orphan import die_with_parent
 
 PROGRESS_SECONDS = 0.5
 
@@ -20,9 +18,7 @@ def serve(pipe: Connection) -> None:
     A request is (configuration as a dictionary, run folder). Answers are ("progress", steps done),
     ("done", None), ("busy", None) or ("failed", last line of the error).
     """
-    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     pipe.send(("ready", None))
     while True:
         try:
@@ -32,14 +28,6 @@ def serve(pipe: Connection) -> None:
         if request is None:
             return
         pipe.send(_run(pipe, *request))
-
-
-def _die_with_parent() -> None:
-    """A study that was killed must not leave trainings behind that nobody sees."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any]:

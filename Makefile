@@ -1,0 +1,67 @@
+# normbench: `make experiment` and `make test` do everything from a fresh clone. `make help` lists the targets.
+
+STUDY   ?= batch_size
+WORKERS ?=
+DATA_DIR ?=
+PYTHON  ?= python3
+
+VENV  := .venv
+BIN   := $(VENV)/bin/python
+# Installed is what pyproject.toml says: the stamp carries its checksum, so an unchanged file installs nothing.
+STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr -d ' \t')
+RUN   := $(BIN) -m normbench
+OPTIONS := $(if $(WORKERS),--workers "$(WORKERS)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+.DEFAULT_GOAL := help
+.PHONY: help install experiment quick plan status tables plots report test lint unit bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo '  options: STUDY=name or file, WORKERS=processes, DATA_DIR=folder with MNIST/raw'
+
+install: $(STAMP) ## make .venv and install into it, if pyproject.toml changed
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN) || $(PYTHON) -m venv $(VENV)
+	$(BIN) -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+experiment: $(STAMP) ## train what is left of STUDY (default batch_size) and write its report
+	@# A failed run does not stop the others, nor the report of what is there; the exit status still tells.
+	@$(RUN) run "$(STUDY)" $(OPTIONS); status=$$?; \
+	if [ $$status -le 1 ]; then $(RUN) report "$(STUDY)" || exit; fi; exit $$status
+
+quick: ## a first look at all five norms, in about two minutes
+	@$(MAKE) experiment STUDY=quick
+
+plan: $(STAMP) ## print the runs of STUDY and how long they take, without training
+	$(RUN) plan "$(STUDY)" $(if $(WORKERS),--workers "$(WORKERS)")
+
+status: $(STAMP) ## tell what is done, running and failed
+	$(RUN) status "$(STUDY)"
+
+tables: $(STAMP) ## write the tables of STUDY from what is logged
+	$(RUN) tables "$(STUDY)"
+
+plots: $(STAMP) ## write the figures of STUDY from what is logged
+	$(RUN) plots "$(STUDY)"
+
+report: $(STAMP) ## write tables, figures and report.html of STUDY from what is logged
+	$(RUN) report "$(STUDY)"
+
+test: lint unit ## run all checks: lint, format, types, unit and end-to-end tests
+
+lint: $(STAMP)
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+	$(BIN) -m mypy
+
+unit: $(STAMP)
+	$(BIN) -m pytest -n 2 --dist worksteal
+
+bench: $(STAMP) ## measure speed, as ratios in one run
+	$(BIN) benchmarks/report_scale.py
+
+clean: ## remove .venv and caches; runs and reports stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,99 @@
+"""The curves of running runs in a terminal, from the project's own files: `normbench status --live STUDY`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from normbench.resolve import steps
+from normbench.runs import METRICS, State, state
+from normbench.study import Plan, PlannedRun, describe
+from normbench.tracking.points import Follower, Point
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+WIDTH = 40
+REFRESH_SECONDS = 1.0
+ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "waiting")
+
+
+def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
+    """Values as a line of blocks, lowest to highest, the newest on the right; × for what is not a number.
+
+    More values than `width` are averaged in consecutive groups.
+    """
+    size = max(1, math.ceil(len(values) / width))
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    means = [sum(group) / len(group) for group in groups]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    span = high - low or 1.0
+    return "".join(BLOCKS[int((m - low) / span * (len(BLOCKS) - 1) + 0.5)] if math.isfinite(m) else "×" for m in means)
+
+
+class Curves:
+    """The points of the runs of a study, read once and then followed."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.followers: dict[str, Follower] = {}
+        self.points: dict[str, list[Point]] = {}
+        self.done: set[str] = set()
+
+    def look(self) -> dict[State, list[PlannedRun]]:
+        """Which run does what now; reads what the running ones have added."""
+        found: dict[State, list[PlannedRun]] = {name: [] for name in ORDER}
+        for run in self.plan.runs:
+            now: State = "done" if run.id in self.done else state(self.folder / run.id)
+            found[now].append(run)
+            if now == "done":
+                self.done.add(run.id)
+            if now == "running":
+                follower = self.followers.setdefault(run.id, Follower(self.folder / run.id / METRICS))
+                self.points.setdefault(run.id, []).extend(follower.read())
+        return found
+
+    def shown(self, found: dict[State, list[PlannedRun]]) -> RenderableType:
+        """The counts, and a line for each running run."""
+        table = Table(box=None, pad_edge=False)
+        for heading in ("running", "step", "training loss", "", "validation accuracy", ""):
+            table.add_column(heading, no_wrap=True)
+        for run in found["running"]:
+            points = self.points[run.id]
+            losses = [point["train/loss"] for point in points if "train/loss" in point]
+            scores = [point["validation/accuracy"] for point in points if "validation/accuracy" in point]
+            table.add_row(
+                f"{describe(run.cell)}, seed {run.seed}",
+                f"{points[-1]['step'] if points else 0:,}/{steps(run.config):,}",
+                sparkline(losses),
+                f"{losses[-1]:.4f}" if losses else "",
+                sparkline(scores, 10),
+                f"{100 * scores[-1]:.2f} %" if scores else "",
+            )
+        counts = ", ".join(f"{len(found[name])} {name}" for name in ORDER if found[name])
+        line = Text(f"{self.plan.study.name}: {counts}")
+        return Group(line, table) if found["running"] else line
+
+
+def watch(plan: Plan, folder: Path, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
+    """Shows the curves until nothing is left to run or Ctrl-C; where there is no terminal, once."""
+    console = console or Console()
+    curves = Curves(plan, folder)
+    found = curves.look()
+    if not console.is_terminal:
+        console.print(curves.shown(found))
+        return
+    with Live(curves.shown(found), console=console, auto_refresh=False) as live:
+        try:
+            while len(found["done"]) < len(plan.runs):
+                time.sleep(seconds)
+                found = curves.look()
+                live.update(curves.shown(found), refresh=True)
+        except KeyboardInterrupt:
+            return

@@ -1,0 +1,165 @@
+"""The Lightning callback that mirrors a run folder to W&B while it is written, from a thread of its own.
+
+Training never waits for W&B: it hands over what was added to metrics.csv and goes on. Only the end of a run waits,
+and not for ever.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from normbench.config import RunConfig
+from normbench.errors import UsageError
+from normbench.runs import METRICS
+from normbench.tracking.mode import Decision, Mode, asked, decide, wandb_module
+from normbench.tracking.points import Follower, Point
+from normbench.tracking.session import INIT_SECONDS, Session, say_once
+
+# Opening a W&B run takes 0.06 s of computing. Runs of less than this open theirs during the first validation, while
+# the training clock stands still.
+OPEN_AFTER_SECONDS = 2.0
+LOOK_SECONDS = 1.0  # between two looks at metrics.csv while training
+
+
+class Writer(threading.Thread):
+    """Owns the W&B run: opens it, logs what it is given, closes it."""
+
+    def __init__(self, config: RunConfig, folder: Path) -> None:
+        super().__init__(name="wandb", daemon=True)  # a process that ends does not wait for W&B
+        self.config, self.folder = config, folder
+        self.may_open = threading.Event()
+        self.jobs: queue.SimpleQueue[tuple[list[Point], Mapping[str, Any]] | None] = queue.SimpleQueue()
+        self.result: Mapping[str, Any] | None = None
+
+    def run(self) -> None:
+        """The thread."""
+        try:
+            self.may_open.wait(OPEN_AFTER_SECONDS)
+            session = Session(self.config, self.folder, self._mode())
+            try:
+                while (job := self.jobs.get()) is not None:
+                    session.log(*job)
+            finally:
+                session.close(self.result)
+        except Exception as error:  # whatever W&B does, the training goes on, and its own files are whole
+            say_once(f"wandb: gave up: {type(error).__name__}: {error}; `normbench wandb push` sends what is missing")
+
+    def _mode(self) -> Mode:
+        try:
+            decision = decide(self.config.logger)
+        except UsageError as error:  # a study asks before it starts; a run that has started goes on
+            decision = Decision("offline", str(error))
+        if decision.reason:
+            say_once(str(decision))
+        return decision.mode
+
+    def close(self, result: Mapping[str, Any] | None) -> None:
+        """Waits for the last rows to be taken, for as long as the configuration allows."""
+        self.result = result
+        self.may_open.set()
+        self.jobs.put(None)
+        self.join(2 * INIT_SECONDS + self.config.logger.finish_seconds)
+        if self.is_alive():
+            say_once("wandb: does not end: left behind; `normbench wandb push` sends what is missing")
+
+
+class WandbMirror(pl.Callback):
+    """Mirrors a run to W&B, on the process of rank 0 alone. Goes after the Recorder in the list of callbacks.
+
+    Args:
+        config: The resolved run.
+        folder: Its folder.
+        record_every: Optimizer steps between two points of the training-loss curve.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, record_every: int) -> None:
+        self.config, self.folder = config, folder
+        wanted = config.logger.histograms
+        self.histogram_every = record_every * max(1, config.trainer.loss_points // wanted) if wanted else 0
+        self.follower = Follower(folder / METRICS)
+        self.writer: Writer | None = None
+        self.looked = 0.0
+        self.layers: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or self.writer is not None:
+            return
+        if asked(self.config.logger) == "off":
+            return
+        if self.histogram_every:
+            from normbench.tracking.media import LayerHistograms
+
+            self.layers = LayerHistograms()
+            wandb_module()  # imported here, before the training clock starts to count
+        self.looked = time.monotonic()
+        self.writer = Writer(self.config, self.folder)
+        self.writer.start()
+        self._look()  # a resumed run has points already
+
+    def _look(self, media: Mapping[str, Any] | None = None) -> None:
+        """Hands over what is new in metrics.csv; `media` goes with the last of it."""
+        if self.writer is not None and (fresh := self.follower.read()):
+            self.writer.jobs.put((fresh, media or {}))
+        self.looked = time.monotonic()
+
+    def _due(self, step: int) -> bool:
+        return bool(self.layers) and step > 0 and step % self.histogram_every == 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._due(trainer.global_step + 1):
+            self.layers.arm(pl_module.net)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        if self.layers:
+            self.layers.gradients(pl_module.net)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.writer is None:
+            return
+        if self.layers and self.layers.taken:
+            self._look(self.layers.take())
+        elif time.monotonic() - self.looked >= LOOK_SECONDS:
+            self._look()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.writer is not None:
+            self.writer.may_open.set()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.writer is None:
+            return
+        logger = self.config.logger
+        media: dict[str, Any] = {}
+        if logger.confusion_matrix or logger.misclassified or logger.filters:
+            from normbench.tracking.media import filters, test_media
+
+            net: Any = pl_module.net
+            if logger.filters:
+                media |= filters(net)
+            if logger.confusion_matrix or logger.misclassified:
+                media |= test_media(trainer, net, logger.confusion_matrix, logger.misclassified)
+        self._look(media)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.finish(None)
+
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """Closes the W&B run: with its result, or as failed."""
+        if self.writer is not None:
+            self._look()
+            self.writer.close(result)
+            self.writer = None

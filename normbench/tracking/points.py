@@ -1,0 +1,73 @@
+"""The rows of a W&B run: one for each step and split of metrics.csv, in its order, and back again.
+
+A row's place in the file is its W&B step. A row that W&B has already is therefore known as such, which makes it
+safe to send a run twice: resumed, pushed, or both.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
+AXES = ("step", "samples", "epoch", "seconds")
+
+Point = dict[str, Any]
+
+
+def points(lines: Iterable[str]) -> list[Point]:
+    """Rows such as {"step": 12, "samples": 96, "epoch": 0.0017, "seconds": 0.053, "train/loss": 2.285631}.
+
+    Args:
+        lines: Whole lines of a metrics.csv; its heading and broken lines are left out.
+    """
+    rows = [row for row in csv.reader(lines) if len(row) == len(COLUMNS) and row[0].isdigit()]
+    found = []
+    for (step, split), group in itertools.groupby(rows, key=lambda row: (row[0], row[4])):
+        cells = list(group)
+        _, samples, epoch, seconds, *_ = cells[0]
+        point: Point = {
+            "step": int(step),
+            "samples": int(samples),
+            "epoch": float(epoch),
+            "seconds": float(seconds),
+        }
+        found.append(point | {f"{split}/{metric}": float(value) for *_, metric, value in cells})
+    return found
+
+
+def metrics_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The metrics.csv that `points` reads as `rows`; keys that no split explains are left out."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        at = [row["step"], row["samples"], f"{float(row['epoch']):.4f}", f"{float(row['seconds']):.3f}"]
+        for key in sorted(row):
+            split, _, metric = key.partition("/")
+            if metric and split in {"train", "validation", "test"}:
+                writer.writerow([*at, split, metric, f"{float(row[key]):.7g}"])
+    return out.getvalue()
+
+
+class Follower:
+    """Reads what was added to a metrics.csv since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.at = path, 0
+
+    def read(self) -> list[Point]:
+        """The new points; none where there is no file yet. A last line that is not whole waits for its end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.at)
+                fresh = file.read()
+        except FileNotFoundError:
+            return []
+        whole = fresh[: fresh.rfind(b"\n") + 1]
+        self.at += len(whole)
+        return points(whole.decode("utf-8").splitlines())

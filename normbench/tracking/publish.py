@@ -1,0 +1,111 @@
+"""Saves a study's W&B report: made once, updated ever after."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from normbench.errors import NormbenchError
+from normbench.report import write_figures
+from normbench.report.evidence import Evidence
+from normbench.runs import write_atomically
+from normbench.tracking.mode import silent_wandb
+from normbench.tracking.push import require_server
+from normbench.tracking.report import FIGURES, REPORT_JOB, build, title
+from normbench.tracking.session import INIT_SECONDS, without_key
+
+MEMORY = "wandb_report.json"
+TIMEOUT_SECONDS = 30
+
+
+def publish(evidence: Evidence, folder: Path, project: str, entity: str | None) -> str:
+    """Saves the report and returns its link. `folder`/wandb_report.json remembers which one it is.
+
+    Args:
+        evidence: The study's evidence.
+        folder: The study's folder of reports.
+        project: W&B project.
+        entity: W&B user or team; None takes the account's default.
+    """
+    require_server()
+    wandb = silent_wandb()
+    try:
+        api = wandb.Api(timeout=TIMEOUT_SECONDS)
+        owner = entity or api.default_entity
+        _log_figures(wandb, evidence, write_figures(evidence, folder), folder, project, owner)
+        wandb = silent_wandb()  # again: closing the run has put wandb away
+        api = wandb.Api(timeout=TIMEOUT_SECONDS)
+        report = build(evidence, owner, project)
+        report.id = known_report(api, evidence, folder, owner, project)
+        report.save()
+        link = _link(wandb, report)
+    except (wandb.Error, TimeoutError) as error:
+        raise NormbenchError(without_key(f"wandb: {type(error).__name__}: {error}")) from None
+    finally:
+        wandb.teardown()
+    memory = {"entity": owner, "project": project, "id": report.id, "url": link}
+    write_atomically(folder / MEMORY, json.dumps(memory, indent=2) + "\n")
+    return link
+
+
+def known_report(api: Any, evidence: Evidence, folder: Path, entity: str, project: str) -> str:
+    """The id of this study's report, if W&B still has it: the remembered one, else one of the same title; or ''."""
+    try:
+        remembered = json.loads((folder / MEMORY).read_text(encoding="utf-8")).get("id")
+    except (OSError, ValueError):
+        remembered = None
+    try:
+        there = {report.id: report.display_name for report in api.reports(f"{entity}/{project}")}
+    except ValueError:  # the project does not exist yet
+        return ""
+    if remembered in there:
+        return str(remembered)
+    return next((str(key) for key, name in there.items() if name == title(evidence)), "")
+
+
+def _log_figures(
+    wandb: Any, evidence: Evidence, paths: list[Path], folder: Path, project: str, entity: str
+) -> None:
+    """A report shows pictures that a run has logged: one run a study, which each report adds a step to."""
+    pictures = {f"{FIGURES}/{path.stem}": wandb.Image(str(path)) for path in paths if path.suffix == ".png"}
+    if not pictures:
+        return
+    settings = wandb.Settings(
+        init_timeout=INIT_SECONDS,
+        finish_timeout=2 * TIMEOUT_SECONDS,
+        finish_timeout_raises=True,
+        silent=True,
+        console="off",
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+    )
+    run = wandb.init(
+        id=f"{evidence.study.name}-{REPORT_JOB}",
+        name=f"{evidence.study.name}: figures",
+        project=project,
+        entity=entity,
+        group=evidence.study.name,
+        job_type=REPORT_JOB,
+        dir=str(folder),
+        settings=settings,
+        resume="allow",
+    )
+    try:
+        run.log(pictures)
+    finally:
+        run.finish()
+        wandb.teardown()
+
+
+def _link(wandb: Any, report: Any) -> str:
+    """Report.url loses a part of the path where the server's address has one."""
+    slug = urllib.parse.quote(report.title.replace(" ", "-"), safe="")
+    identifier = report.id.rstrip("=")
+    app = str(wandb.Settings().app_url).rstrip("/")
+    return f"{app}/{report.entity}/{report.project}/reports/{slug}--{identifier}"

@@ -1,0 +1,159 @@
+"""What all tests share. None needs the network: the cache is a temporary folder and every mirror is dead."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torchvision import datasets
+
+from normbench.cli import run_command
+from normbench.config import RunConfig, replace
+from normbench.data import module as data_module
+from normbench.data.source import FILES
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers
+
+TinyConfig = Callable[..., RunConfig]
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line on stderr; fails if there are more, or a traceback."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+RunCli = Callable[..., Said]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A warning that our own code causes is a mistake of ours.
+    config.addinivalue_line("filterwarnings", r"error:::normbench(\..*)?$")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty cache, no proxy but a dead one, dead mirrors, one thread. Subprocesses inherit the environment."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name in ("http_proxy", "https_proxy"):
+            patch.setenv(name, DEAD)
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("NORMBENCH_WANDB", "off")
+        for source in (datasets.MNIST, datasets.FashionMNIST):
+            patch.setattr(source, "mirrors", [DEAD])
+        yield
+
+
+@pytest.fixture
+def fresh_files() -> Iterator[None]:
+    """Forgets the images that this process has read, before and after: for tests that move files around."""
+    caches = (data_module._splits, data_module._splits_on)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path | None:
+    """The folder with the real MNIST files, where the machine has them."""
+    folder = os.environ.get("NORMBENCH_DATA_DIR")
+    if folder and all((Path(folder) / "MNIST" / "raw" / name).is_file() for name in FILES):
+        return Path(folder)
+    return None
+
+
+@pytest.fixture(scope="session")
+def real_mnist(data_dir: Path | None) -> Path:
+    """The same, for tests that make no sense without them."""
+    if data_dir is None:
+        pytest.skip("NORMBENCH_DATA_DIR has no MNIST")
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def digits(data_dir: Path | None) -> str:
+    """The data set to train on: mnist where its files are, the embedded 5,000 real digits elsewhere."""
+    return "mnist" if data_dir else "mnist_5k"
+
+
+@pytest.fixture(scope="session")
+def tiny_config(digits: str) -> TinyConfig:
+    """Makes small runs on real digits: `tiny_config(**{"model.norm": "batch"})`; keywords are dotted keys."""
+    small = {
+        "data.name": digits,
+        "data.train_samples": 512,
+        "data.batch_size": 32,
+        "model.name": "cnn",
+        "model.norm": "batch",
+        "model.channels": [4, 8],
+        "model.stride": 2,
+        "model.pool": "none",
+        "model.hidden": [16],
+        "budget.steps": 24,
+        "trainer.accelerator": "cpu",
+        "trainer.validations": 2,
+        "trainer.loss_points": 6,
+    }
+    return lambda **changes: replace(replace(RunConfig(), small), changes)
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
+    """Runs a command line in this process."""
+
+    def run(*argv: object) -> Said:
+        capsys.readouterr()
+        try:
+            status = run_command([str(word) for word in argv])
+        except SystemExit as end:  # argparse
+            status = int(end.code or 0)
+        return Said(status, *capsys.readouterr())
+
+    return run
+
+
+def start_cli(*argv: object, **options: Any) -> subprocess.Popen[str]:
+    """A command line as a process of its own, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "normbench", *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **({"cwd": REPOSITORY} | options),
+    )
+
+
+@pytest.fixture
+def cli_process() -> RunCli:
+    """Runs a command line in a process of its own, to its end."""
+
+    def run(*argv: object, timeout: float = 120, **options: Any) -> Said:
+        process = start_cli(*argv, **options)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return Said(process.returncode, out, err)
+
+    return run
