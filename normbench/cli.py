@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from normbench import __version__
 from normbench.errors import NormbenchError, UsageError
+from normbench.tracking.commands import add_wandb_commands
 
 if TYPE_CHECKING:
     from normbench.study import Plan
@@ -78,11 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (plan, run):
         sub.add_argument("--workers", type=_positive, help="worker processes (default: cores / threads of a run)")
     run.add_argument("--data-dir", type=Path, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
-    add_study("status", _status, "tell which runs are done, running, failed or waiting")
+    status = add_study("status", _status, "tell which runs are done, running, failed or waiting")
+    status.add_argument("--live", action="store_true", help="show the curves of running runs until Ctrl-C")
     report = add_study("report", _report, "write the tables and figures of a study, finished or not")
     report.add_argument(
         "--reports", type=Path, default=Path("reports"), help="folder of all reports (default: reports)"
     )
+    add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     norms = add("norms", _norms, "print the table of norms")
     norms.add_argument(
         "--channels", type=_positive, default=64, help="channels C for the parameter count (default: 64)"
@@ -115,13 +118,14 @@ def _train(argv: Sequence[str]) -> int:
 
     from normbench.launch.ranks import execute
     from normbench.runs import claimed, read_result
+    from normbench.tracking.mode import settled
 
     with claimed(folder) as mine:
         if not mine:
             raise NormbenchError(f"{folder} is being trained by another process: wait for it")
         result = read_result(folder)
         if result is None:
-            with Progress(console=Console(stderr=True), transient=True) as bar:
+            with settled(config.logger), Progress(console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task("training", total=steps(config))
                 result = execute(config, folder, lambda step: bar.update(task, completed=step))
     if result["diverged_at_step"] is not None:
@@ -170,6 +174,7 @@ def _run(options: argparse.Namespace) -> int:
     from normbench.launch.progress import Display
     from normbench.runs import finished_ids, make_folder, read_result
     from normbench.study import describe, iter_pending, load_study, make_plan
+    from normbench.tracking.mode import settled
 
     if options.data_dir:
         os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
@@ -192,7 +197,7 @@ def _run(options: argparse.Namespace) -> int:
     # A scheduler's or a shell's polite end is a Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Display(left) as display:
+        with settled(study.base.logger), Display(left) as display:
             Pool(workers, folder, display).run(left)
     except KeyboardInterrupt:
         count = len(finished_ids(folder) & {run.id for run in plan.runs})
@@ -213,6 +218,11 @@ def _status(options: argparse.Namespace) -> int:
 
     plan = make_plan(load_study(options.study))
     folder = options.runs / plan.study.name
+    if options.live:
+        from normbench.live import watch
+
+        watch(plan, folder)
+        return 0
     counts: dict[str, int] = {}
     for run in plan.runs:
         now = state(folder / run.id)

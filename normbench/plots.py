@@ -68,7 +68,7 @@ def figures(evidence: Evidence) -> dict[str, alt.TopLevelMixin]:
         found[f"training_loss_by_{axis}"] = learning_curves(evidence, axis, "train", "loss")
     found["validation_accuracy_by_samples"] = learning_curves(evidence, "samples", "validation", "accuracy")
     found["cost"] = cost(evidence, metric)
-    if evidence.runs["lr"].nunique() > 1 and {"lr"} & {evidence.tuned, *evidence.across}:
+    if {"base_lr"} & {evidence.tuned, *evidence.across}:
         found["learning_rates"] = heat_map(evidence, metric)
     return {name: _configured(chart) for name, chart in found.items() if chart is not None}
 
@@ -306,7 +306,9 @@ def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any
     line = base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity)
     hover = base.mark_point(opacity=0, size=80).encode(y=y, tooltip=tooltip)
     by_seed = "geometric mean" if log else "mean"
-    title = _title(evidence, f"{_capital(label)} over {AXIS_TITLES[axis]}", f"{by_seed} and {band_name}{note}")
+    title = _title(
+        evidence, f"{_capital(label)} over {AXIS_TITLES[axis].removesuffix(' (s)')}", f"{by_seed} and {band_name}{note}"
+    )
     chart = alt.layer(band, line, hover).add_params(marks.toggle)
     if not panel:
         return chart.properties(width=WIDTH, height=HEIGHT, title=title)
@@ -415,19 +417,19 @@ def heat_map(evidence: Evidence, metric: Metric) -> Any:
         values = values.where(evidence.runs["diverged_at_step"].isna(), metric.chance)
     frame = (
         evidence.runs.assign(value=values * metric.scale)
-        .groupby([evidence.factor, "lr"], as_index=False)["value"]
+        .groupby([evidence.factor, "base_lr"], as_index=False)["value"]
         .mean()
     )
     frame[evidence.factor] = frame[evidence.factor].astype(str)
     names = [str(level) for level in evidence.levels]
     base = alt.Chart(frame).encode(
-        x=alt.X("lr:O", title="learning rate", axis=alt.Axis(labelAngle=0, format="~g")),
+        x=alt.X("base_lr:O", title="learning rate at the reference batch", axis=alt.Axis(labelAngle=0, format="~g")),
         y=alt.Y(f"{evidence.factor}:N", sort=names, title=evidence.factor),
     )
     color = alt.Color("value:Q", title=metric.title, scale=alt.Scale(scheme="viridis"))
     middle = (frame["value"].min() + frame["value"].max()) / 2
     cells = base.mark_rect().encode(
-        color=color, tooltip=[evidence.factor, "lr", alt.Tooltip("value", title=metric.title)]
+        color=color, tooltip=[evidence.factor, "base_lr", alt.Tooltip("value", title=metric.title)]
     )
     text = base.mark_text(fontSize=10).encode(
         text=alt.Text("value:Q", format=f".{max(0, metric.digits - 1)}f"),

@@ -48,7 +48,13 @@ COLUMNS = (
 INDEX = "index.parquet"
 
 # Dotted keys of a configuration under the name that a table's reader expects.
-SHORT = {"model.name": "model", "model.norm": "norm", "data.batch_size": "batch_size", "data.name": "dataset"}
+SHORT = {
+    "model.name": "model",
+    "model.norm": "norm",
+    "data.batch_size": "batch_size",
+    "data.name": "dataset",
+    "optimizer.lr": "base_lr",  # `lr` is the rate that trained, scaled with the batch size
+}
 
 
 def column(axis: str) -> str:

@@ -50,7 +50,18 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
     return paths
 
 
-PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {"tables": write_tables, "figures": write_figures}
+def write_page(evidence: Evidence, folder: Path) -> list[Path]:
+    """report.html; returns its path."""
+    from normbench.report.html import write_html
+
+    return write_html(evidence, folder)
+
+
+PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
+    "tables": write_tables,
+    "figures": write_figures,
+    "page": write_page,
+}
 
 
 def write_report(study: str | Path, runs: Path, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:

@@ -14,7 +14,7 @@ from normbench.runs import write_atomically
 from normbench.tracking.mode import silent_wandb
 from normbench.tracking.push import require_server
 from normbench.tracking.report import FIGURES, REPORT_JOB, build, title
-from normbench.tracking.session import INIT_SECONDS, without_key
+from normbench.tracking.session import settings, without_key
 
 MEMORY = "wandb_report.json"
 TIMEOUT_SECONDS = 30
@@ -65,26 +65,11 @@ def known_report(api: Any, evidence: Evidence, folder: Path, entity: str, projec
     return next((str(key) for key, name in there.items() if name == title(evidence)), "")
 
 
-def _log_figures(
-    wandb: Any, evidence: Evidence, paths: list[Path], folder: Path, project: str, entity: str
-) -> None:
+def _log_figures(wandb: Any, evidence: Evidence, paths: list[Path], folder: Path, project: str, entity: str) -> None:
     """A report shows pictures that a run has logged: one run a study, which each report adds a step to."""
     pictures = {f"{FIGURES}/{path.stem}": wandb.Image(str(path)) for path in paths if path.suffix == ".png"}
     if not pictures:
         return
-    settings = wandb.Settings(
-        init_timeout=INIT_SECONDS,
-        finish_timeout=2 * TIMEOUT_SECONDS,
-        finish_timeout_raises=True,
-        silent=True,
-        console="off",
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_disable_stats=True,
-        disable_git=True,
-        disable_code=True,
-        disable_job_creation=True,
-    )
     run = wandb.init(
         id=f"{evidence.study.name}-{REPORT_JOB}",
         name=f"{evidence.study.name}: figures",
@@ -93,7 +78,7 @@ def _log_figures(
         group=evidence.study.name,
         job_type=REPORT_JOB,
         dir=str(folder),
-        settings=settings,
+        settings=settings(wandb, 2 * TIMEOUT_SECONDS, strict=True),
         resume="allow",
     )
     try:

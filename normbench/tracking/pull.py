@@ -86,11 +86,11 @@ def _typed_config(tree: Mapping[str, Any]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for key, value in flatten(tree):
         section, _, name = key.partition(".")
-        value = _real(value) if _is_real(hints.get(key)) else value
+        exact = _real(value) if _is_real(hints.get(key)) else value
         if name:
-            typed.setdefault(section, {})[name] = value
+            typed.setdefault(section, {})[name] = exact
         else:
-            typed[section] = value
+            typed[section] = exact
     return {key: typed[key] for key in (*SECTIONS, *typed) if key in typed}
 
 

@@ -16,7 +16,13 @@ from normbench.tracking.session import Session, without_key
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of one run folder: `finished`, `unfinished`, `running` (left alone) or `failed`, and a link or why."""
+    """What became of one run, with a link or a reason.
+
+    Args:
+        run_id: The run.
+        state: finished, unfinished, running (left alone), present (here already) or failed.
+        note: A link, or why.
+    """
 
     run_id: str
     state: str

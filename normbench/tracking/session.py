@@ -49,6 +49,24 @@ def identity(config: RunConfig, folder: Path) -> dict[str, Any]:
     }
 
 
+def settings(wandb: Any, finish_seconds: float, strict: bool, system: bool = False) -> Any:
+    """Settings of a W&B run that neither talks nor waits for ever."""
+    return wandb.Settings(
+        init_timeout=INIT_SECONDS,
+        finish_timeout=finish_seconds,
+        finish_timeout_raises=strict,
+        silent=True,
+        console="off",
+        # A result's environment says what it depends on; user, host and command line concern nobody.
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=not system,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+    )
+
+
 class Session:
     """An open W&B run.
 
@@ -94,24 +112,10 @@ class Session:
 
     def _init(self, mode: Mode) -> Any:
         logger = self.config.logger
-        settings = self.wandb.Settings(
-            init_timeout=INIT_SECONDS,
-            finish_timeout=logger.finish_seconds,
-            finish_timeout_raises=self.strict,
-            silent=True,
-            console="off",
-            # A result's environment says what it depends on; user, host and command line concern nobody.
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_disable_stats=not logger.system,
-            disable_git=True,
-            disable_code=True,
-            disable_job_creation=True,
-        )
         return self.wandb.init(
             mode=mode,
             dir=str(self.folder),
-            settings=settings,
+            settings=settings(self.wandb, logger.finish_seconds, self.strict, logger.system),
             reinit="finish_previous",
             # A run that W&B knows goes on; offline, W&B knows nothing.
             resume="allow" if mode == "online" else None,

@@ -1,3 +1,4 @@
+# ruff: noqa: N802  (op_NAME answers the operation NAME)
 """A loopback stand-in for a W&B server: GraphQL, the file stream, uploads and reports, kept in memory.
 
 It shows what the real client sends and asks for. It does not show that the real service accepts it.
@@ -370,6 +371,14 @@ class FakeWandb:
         return {"project": {"run": {"history": [json.dumps(row) for row in wanted[: v["pageSize"]]]}}}
 
     # Reports.
+
+    def op_ProjectViews(self, v: Tree) -> Tree:
+        nodes = [{**view, "user": {"username": "tester", "photoUrl": "", "email": ""}} for view in self.views.values()]
+        edges = [{"node": node, "cursor": node["id"]} for node in nodes]
+        known = {run.fields.get("project") for run in self.runs.values()} | set(self.projects)
+        if v["project"] not in known:
+            return {"project": None}
+        return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _project(self, name: str) -> Tree:
         return {

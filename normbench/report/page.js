@@ -1,0 +1,111 @@
+"use strict";
+// Tables that sort, a filter over the runs, charts with tooltips, and buttons that show or hide a level everywhere.
+
+const number = (text) => {
+  const match = /-?\d[\d,]*\.?\d*(e-?\d+)?/i.exec(String(text));
+  return match ? parseFloat(match[0].replace(/,/g, "")) : NaN;
+};
+const compare = (a, b) => {
+  const [x, y] = [number(a), number(b)];
+  if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
+  return Number.isNaN(x) ? String(a).localeCompare(String(b)) : x - y;
+};
+const compareNames = (a, b) => String(a).localeCompare(String(b), undefined, { numeric: true });
+
+function makeSortable(table, sort) {
+  table.querySelectorAll("thead th").forEach((heading, index) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = heading.textContent || "name";
+    heading.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      table.querySelectorAll("thead th").forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      sort(index, down ? -1 : 1);
+    });
+  });
+}
+
+document.querySelectorAll("table.sortable:not(#run-table)").forEach((table) => {
+  makeSortable(table, (index, sign) => {
+    const order = index === 0 ? compareNames : compare;
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((a, b) => sign * order(a.cells[index].textContent, b.cells[index].textContent));
+    table.tBodies[0].append(...rows);
+  });
+});
+
+const runTable = document.getElementById("run-table");
+const PAGE = 200;
+let shown = PAGE;
+let rows = RUNS.rows;
+const headings = document.createElement("tr");
+RUNS.columns.forEach((name) => {
+  const heading = document.createElement("th");
+  heading.scope = "col";
+  heading.textContent = name;
+  headings.append(heading);
+});
+runTable.tHead.append(headings);
+
+function showRuns() {
+  const words = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  // A word matches a whole value, or the beginning of one, in any column: "batch 128" finds that cell.
+  const kept = rows.filter((row) => words.every((word) => row.some((value) => String(value).toLowerCase().startsWith(word))));
+  const body = kept.slice(0, shown).map((row) => {
+    const line = document.createElement("tr");
+    row.forEach((value) => {
+      const cell = document.createElement("td");
+      cell.textContent = value === null ? "—" : value;
+      line.append(cell);
+    });
+    return line;
+  });
+  runTable.tBodies[0].replaceChildren(...body);
+  document.getElementById("count").textContent = `${kept.length} of ${rows.length} runs`;
+  document.getElementById("more").hidden = kept.length <= shown;
+}
+makeSortable(runTable, (index, sign) => {
+  const numeric = rows.every((row) => row[index] === null || typeof row[index] === "number");
+  const order = numeric ? compare : compareNames;
+  rows = [...rows].sort((a, b) => sign * order(a[index] ?? "", b[index] ?? ""));
+  showRuns();
+});
+document.getElementById("filter").addEventListener("input", () => { shown = PAGE; showRuns(); });
+document.getElementById("more").addEventListener("click", () => { shown += 5 * PAGE; showRuns(); });
+showRuns();
+
+// The buttons filter the data of every chart, so that axes rescale to what is left.
+const hidden = new Set();
+const views = [];
+async function draw(element) {
+  const spec = structuredClone(SPECS[element.dataset.chart]);
+  const keep = (part) => {
+    part.transform = [{ filter: { not: { field: FACTOR, oneOf: [...hidden] } } }, ...(part.transform || [])];
+  };
+  const each = (part, inherited) => {
+    const named = (part.data && part.data.name) || inherited;
+    const values = named && SPECS[element.dataset.chart].datasets ? SPECS[element.dataset.chart].datasets[named] : [];
+    const inner = part.layer || (part.spec ? [part.spec] : part.hconcat || part.vconcat);
+    if (values && values.length && FACTOR in values[0] && hidden.size && (part.data || !inherited)) keep(part);
+    (inner || []).forEach((child) => each(child, named));
+  };
+  each(spec, null);
+  // Escape closes a tooltip; the menu gives the picture and its data.
+  const result = await vegaEmbed(element, spec, { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } });
+  views.push(result);
+  element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
+}
+const chartElements = [...document.querySelectorAll(".chart")];
+const drawAll = () => Promise.all(chartElements.map(draw));
+document.querySelectorAll(".toggle").forEach((button) => {
+  button.addEventListener("click", () => {
+    const level = button.dataset.level;
+    if (hidden.has(level)) hidden.delete(level); else hidden.add(level);
+    button.setAttribute("aria-pressed", String(!hidden.has(level)));
+    views.splice(0).forEach((view) => view.finalize());
+    drawAll();
+  });
+});
+if (chartElements.length) drawAll();
