@@ -81,10 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data-dir", type=Path, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
     status = add_study("status", _status, "tell which runs are done, running, failed or waiting")
     status.add_argument("--live", action="store_true", help="show the curves of running runs until Ctrl-C")
-    report = add_study("report", _report, "write the tables and figures of a study, finished or not")
-    report.add_argument(
-        "--reports", type=Path, default=Path("reports"), help="folder of all reports (default: reports)"
-    )
+    report = add_study("report", _report, "write tables, figures and report.html of a study, finished or not")
+    report.add_argument("--watch", action="store_true", help="write them again while the study runs, until it is done")
+    tables = add_study("tables", _tables, "write the tables alone: CSV, Markdown, LaTeX")
+    plots = add_study("plots", _plots, "write the figures alone: SVG, PNG")
+    compare = add("compare", _compare, "reports of several studies, or of two versions of one, side by side")
+    compare.add_argument("sides", nargs="+", metavar="REPORT", help="a study with a report, or a report folder")
+    compare.add_argument("--allow", action="append", default=[], metavar="FIELD", help="a field that may differ")
+    for sub in (report, tables, plots, compare):
+        sub.add_argument(
+            "--reports", type=Path, default=Path("reports"), help="folder of all reports (default: reports)"
+        )
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     norms = add("norms", _norms, "print the table of norms")
     norms.add_argument(
@@ -241,10 +248,38 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from normbench.report import PARTS, watch_report
+
+    if options.watch:
+        for said in watch_report(options.study, options.runs, options.reports):
+            print(said, flush=True)
+        return 0
+    return _write(options, tuple(PARTS))
+
+
+def _write(options: argparse.Namespace, parts: tuple[str, ...]) -> int:
     from normbench.report import write_report
 
-    for path in write_report(options.study, options.runs, options.reports):
+    for path in write_report(options.study, options.runs, options.reports, parts):
         print(path)
+    return 0
+
+
+def _tables(options: argparse.Namespace) -> int:
+    return _write(options, ("tables",))
+
+
+def _plots(options: argparse.Namespace) -> int:
+    return _write(options, ("figures",))
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from normbench.compare import load_side, side_by_side
+    from normbench.tables import markdown
+
+    if len(options.sides) < 2:
+        raise UsageError("compare: name two reports or more")
+    print(markdown(side_by_side([load_side(name, options.reports) for name in options.sides], options.allow)))
     return 0
 
 

@@ -76,7 +76,7 @@ class NormClassifier(pl.LightningModule):
             compute_groups=False,
         )
         self.metrics = torch.nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")})
-        self.nll = torch.nn.ModuleDict({stage: MeanMetric() for stage in ("val", "test")})
+        self.nll = torch.nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 10) of images (N, 1, 28, 28)."""
@@ -117,11 +117,29 @@ class NormClassifier(pl.LightningModule):
         metrics, nll = self.metrics[stage], self.nll[stage]
         assert isinstance(metrics, MetricCollection)
         assert isinstance(nll, MeanMetric)
-        if logits.isfinite().all():  # calibration error raises on NaN; a diverged model is reported as such
-            metrics.update(logits.softmax(-1), labels)
+        # Calibration error raises on NaN, and on no images at all; the NLL keeps the NaN for `_log_metrics`.
+        metrics.update(logits.nan_to_num().softmax(-1), labels)
         nll.update(F.cross_entropy(logits, labels, reduction="none"))
-        self.log_dict(metrics, batch_size=len(labels))
-        self.log(f"{stage}_nll", nll, batch_size=len(labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test metrics."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, stage: str) -> None:
+        """Logs a stage's metrics over all processes; all of them are NaN where a single logit is not finite."""
+        metrics, nll = self.metrics[stage], self.nll[stage]
+        assert isinstance(metrics, MetricCollection)
+        assert isinstance(nll, MeanMetric)
+        values = {**metrics.compute(), f"{stage}_nll": nll.compute()}
+        if not values[f"{stage}_nll"].isfinite():
+            values = dict.fromkeys(values, values[f"{stage}_nll"] * math.nan)
+        self.log_dict(values)
+        metrics.reset()
+        nll.reset()
 
     def on_validation_start(self) -> None:
         """See `_share_buffers`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
@@ -75,7 +76,7 @@ def figures(evidence: Evidence) -> dict[str, alt.TopLevelMixin]:
 
 def _configured(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
     text = {"labelFontSize": 11, "titleFontSize": 12}
-    return (  # type: ignore[no-any-return]
+    return (
         chart.configure(font="DejaVu Sans, Helvetica, Arial, sans-serif", padding=8)
         .configure_axis(grid=True, gridOpacity=0.4, titleFontWeight="normal", **text)
         .configure_legend(symbolSize=90, symbolStrokeWidth=2, **text)
@@ -150,13 +151,13 @@ def _layered(
     base = alt.Chart(frame).encode(x=x, color=marks.color)
     y = alt.Y("mean:Q", title=metric.title, scale=alt.Scale(zero=False, padding=8))
     layers = [
-        base.mark_rule(strokeWidth=1.5).encode(
-            y=alt.Y("ci_low:Q", title=metric.title), y2="ci_high:Q", opacity=marks.opacity
-        ),
         base.mark_point(filled=True, size=70).encode(
             y=y, shape=marks.shape, opacity=marks.opacity, tooltip=_tooltip(evidence, metric)
         ),
     ]
+    if frame["ci_low"].notna().any():
+        ends = {"y": alt.Y("ci_low:Q", title=metric.title), "y2": "ci_high:Q"}
+        layers.insert(0, base.mark_rule(strokeWidth=1.5).encode(**ends, opacity=marks.opacity))
     if line:
         layers.insert(0, base.mark_line(strokeWidth=1.5).encode(y=y, opacity=marks.opacity))
     return alt.layer(*layers).add_params(marks.toggle).properties(width=WIDTH, height=HEIGHT)
@@ -236,9 +237,15 @@ def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:
         scale=alt.Scale(type="log", base=2, nice=False, padding=14),
         axis=alt.Axis(values=values, labelExpr="datum.value < 1 ? 'none' : format(datum.value, '~g')"),
     )
-    chart = _layered(evidence, frame, metric, x)
-    text = f"{_capital(metric.label)} against images per statistic"
-    return chart.properties(title=_title(evidence, text, "a point a cell: mean and 95 % interval"))
+    shown = metric
+    if metric.name.endswith("accuracy"):  # errors differ by factors where accuracies differ by a hair
+        shown = replace(metric, label=metric.label.replace("accuracy", "error"))
+        frame = frame.assign(mean=100 - frame["mean"], ci_low=100 - frame["ci_high"], ci_high=100 - frame["ci_low"])
+    chart = _layered(evidence, frame, shown, x)
+    title = _title(
+        evidence, f"{_capital(shown.label)} against images per statistic", "a point a cell: mean and 95 % interval"
+    )
+    return _faceted(chart, frame, evidence.across[:-1], title)
 
 
 def _capital(text: str) -> str:
@@ -251,13 +258,14 @@ AXIS_TITLES = {"samples": "training images seen", "step": "optimizer steps", "se
 def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any:
     """A logged metric over training, averaged over seeds; a panel for each value of the last axis.
 
-    The band is the 95 % interval of the mean, or with few seeds their range. Losses are averaged as logarithms (a geometric mean), as they are drawn on a log scale.
+    The band is the 95 % interval of the mean, or with few seeds their range. Losses are averaged as
+    logarithms (a geometric mean), as they are drawn on a log scale.
     """
     points = evidence.curves
     points = points[
         (points["split"] == split) & (points["metric"] == name) & np.isfinite(points["value"].astype(float))
     ]
-    if points.empty:
+    if points.empty or points["step"].groupby(points["run_id"], observed=True).nunique().max() < 2:
         return None
     panel = evidence.across[-1] if evidence.across else None
     keys = [evidence.factor, *([panel] if panel else [])]
@@ -314,8 +322,8 @@ def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any
         return chart.properties(width=WIDTH, height=HEIGHT, title=title)
     facet = alt.Facet(f"{panel}:N", title=panel.replace("_", " "), sort=list(shown))
     faceted = chart.properties(width=WIDTH * 0.62, height=HEIGHT * 0.75).facet(facet, columns=2)
-    independent = {"x": "independent"} if axis != "samples" else {}
-    return faceted.resolve_scale(**independent).properties(title=title)
+    faceted = faceted.resolve_scale(x="shared" if axis == "samples" else "independent")
+    return faceted.properties(title=title)
 
 
 def _panels(points: pd.DataFrame, panel: str | None) -> tuple[list[Any], str]:

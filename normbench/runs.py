@@ -26,20 +26,26 @@ CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, LOCK = (
 
 CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
 
+LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that comes just then waits for it
+
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes `text` so that `path` is either as it was or whole. Raises RunFolderError where it cannot."""
+    fresh: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            fresh = Path(file.name)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        fresh.chmod(0o644)
+        fresh.replace(path)
     except OSError as error:
+        if fresh is not None:
+            fresh.unlink(missing_ok=True)
         raise unwritable(path, error) from None
 
 
@@ -106,7 +112,7 @@ def state(folder: Path) -> State:
 def claimed(folder: Path) -> Iterator[bool]:
     """Holds the run's lock; yields False where another process holds it. A killed process lets go of it."""
     make_folder(folder)
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=LOOK_SECONDS)
     try:
         lock.acquire()
     except Timeout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def tidy(evidence: Evidence) -> pd.DataFrame:
     return frame.reindex(columns=[*keys, *CSV_COLUMNS])
 
 
-def cell_text(row: dict[str, Any], metric: Metric) -> str:
+def cell_text(row: Mapping[Any, Any], metric: Metric) -> str:
     """`98.93 ± 0.11`; an interval that is not symmetric is given by its ends; diverged runs are counted."""
     if pd.isna(row["mean"]):
         text = "—"

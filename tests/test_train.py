@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_what_a_result_says(tiny_config: TinyConfig, tmp_path: Path, digits: str
     assert result["parameters"] == 4 * 9 + 8 + 8 * 4 * 9 + 16 + 8 * 49 * 16 + 16 + 16 * 10 + 10
     assert 0 < result["seconds"] < result["wall_seconds"]
     environment = result["environment"]
-    assert environment["torch"] == torch.__version__
+    assert environment["torch"] == version("torch")
     assert {"python", "normbench", "lightning", "git_commit", "processor", "threads", "device"} <= environment.keys()
     assert not {"user", "host", "hostname", "node"} & environment.keys()
 
@@ -425,10 +426,10 @@ def test_fast_dev_run_runs_so_many_batches(tiny_config: TinyConfig, tmp_path: Pa
 
 
 def test_overfitting_a_batch_lowers_its_loss(tiny_config: TinyConfig, tmp_path: Path) -> None:
-    config = tiny_config(**{"trainer.overfit_batches": 1, "budget.steps": 40, "trainer.loss_points": 8})
+    config = tiny_config(**{"trainer.overfit_batches": 1, "budget.steps": 80, "trainer.loss_points": 8})
     train(config, tmp_path)
-    curve_ = losses(tmp_path)
-    assert curve_[-1] < 0.2 * curve_[0]
+    found = losses(tmp_path)
+    assert found[-1] < 0.2 * found[0]
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "sync_batch", "ghost", "layer", "instance", "group"])
@@ -517,8 +518,7 @@ def test_a_module_comes_back_from_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*LightningCLI's args parameter.*:UserWarning")
 def test_module_and_data_work_in_a_lightning_cli() -> None:
     class Mine(LightningCLI):
-        def add_arguments_to_parser(self, parser: Any) -> None:
-            parser.link_arguments("data.batch_size", "model.optimizer.reference_batch")
+        """A command line of a user's own."""
 
     defaults = {"accelerator": "cpu", "max_steps": 5, "logger": False, "enable_checkpointing": False}
     cli = Mine(
@@ -531,7 +531,7 @@ def test_module_and_data_work_in_a_lightning_cli() -> None:
     )
     assert cli.trainer.global_step == 5
     assert cli.model.model_config.norm_options == {"groups": 4, "eps": 1e-5}
-    assert cli.model.optimizer_config.reference_batch == 16
+    assert cli.model.optimizer_config.lr == 0.01
     assert cli.datamodule.batch_size == 16
 
 

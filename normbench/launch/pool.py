@@ -25,7 +25,7 @@ Event = Literal["start", "progress", "done", "busy", "failed", "retry"]
 Listener = Callable[[Event, PlannedRun, object], None]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: BaseProcess
     pipe: Connection
@@ -75,16 +75,16 @@ class Pool:
         """Waits for one round of news from the workers and acts on it."""
         sources: list[Connection | int] = [worker.pipe for worker in self.workers]
         ready = wait([*sources, *(worker.process.sentinel for worker in self.workers)])
-        for index, worker in enumerate(list(self.workers)):
+        for worker in list(self.workers):
             if worker.pipe in ready:
                 try:
                     what, value = worker.pipe.recv()
                 except (EOFError, OSError):
-                    self._replace(index, queue)
+                    self._replace(worker, queue)
                     continue
                 self._answer(worker, what, value, queue)
             elif worker.process.sentinel in ready:
-                self._replace(index, queue)
+                self._replace(worker, queue)
 
     def _answer(self, worker: _Worker, what: str, value: object, queue: deque[PlannedRun]) -> None:
         if what == "progress" and worker.run:
@@ -100,9 +100,9 @@ class Pool:
             self.listener("start", worker.run, None)
             worker.pipe.send((to_dict(worker.run.config), self.folder / worker.run.id))
 
-    def _replace(self, index: int, queue: deque[PlannedRun]) -> None:
+    def _replace(self, worker: _Worker, queue: deque[PlannedRun]) -> None:
         """A worker died: its run goes back to the front, unless it has died with it too often."""
-        worker = self.workers[index]
+        self.workers.remove(worker)
         worker.process.join()
         worker.pipe.close()
         run, code = worker.run, worker.process.exitcode
@@ -119,9 +119,7 @@ class Pool:
                 write_atomically(self.folder / run.id / ERROR, line + "\n")
                 self.listener("failed", run, line)
         if queue:
-            self.workers[index] = self._spawn()
-        else:
-            del self.workers[index]
+            self.workers.append(self._spawn())
 
     def _end(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS

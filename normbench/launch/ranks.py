@@ -26,7 +26,7 @@ ATTEMPTS = 3
 GRACE_SECONDS = 2.0  # a rank that was killed makes the others fail: wait for all to know which came first
 
 
-class RankDied(NormbenchError):
+class RankDiedError(NormbenchError):
     """A process of a multi-device run was ended from outside."""
 
 
@@ -43,7 +43,7 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
         try:
             _train_on_ranks(config, folder, progress)
             break
-        except RankDied:
+        except RankDiedError:
             if attempt == ATTEMPTS:
                 raise
     result = read_result(folder)
@@ -60,7 +60,7 @@ def _train_on_ranks(config: RunConfig, folder: Path, progress: Progress | None) 
     try:
         for local_rank in range(config.trainer.devices):
             arguments = (to_dict(config), folder, local_rank, port, theirs)
-            rank = context.Process(target=_rank, args=arguments, name=f"normbench rank {local_rank}")
+            rank: BaseProcess = context.Process(target=_rank, args=arguments, name=f"normbench rank {local_rank}")
             rank.start()
             ranks.append(rank)
         theirs.close()
@@ -90,7 +90,7 @@ def _watch(ranks: list[BaseProcess], news: Connection, progress: Progress | None
         open_ = _read(news, errors, progress)
     killed = [(index, rank.exitcode) for index, rank in enumerate(ranks) if (rank.exitcode or 0) < 0]
     if killed:
-        raise RankDied(f"rank {killed[0][0]} was ended by signal {-(killed[0][1] or 0)}: out of memory?")
+        raise RankDiedError(f"rank {killed[0][0]} was ended by signal {-(killed[0][1] or 0)}: out of memory?")
     if errors:
         raise errors[0]
     failed = [index for index, rank in enumerate(ranks) if rank.exitcode != 0]

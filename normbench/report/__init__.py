@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from normbench.report.evidence import Evidence, gather
+from normbench.results import column
 from normbench.runs import make_folder, unwritable, write_atomically
 
-__all__ = ["Evidence", "gather", "write_figures", "write_report", "write_tables"]
+__all__ = ["Evidence", "gather", "watch_report", "write_figures", "write_report", "write_tables"]
 
 
 def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
-    """results.csv, comparison.csv, comparison.md and comparison.tex; returns their paths."""
+    """results.csv, comparison.csv, .md and .tex, and study.json; returns their paths."""
     from normbench import tables
 
     grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence), tables.cost_grid(evidence)]
@@ -22,10 +26,26 @@ def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
         "comparison.csv": tables.tidy(evidence).to_csv(index=False),
         "comparison.md": heading + "\n".join(map(tables.markdown, grids)),
         "comparison.tex": "\n".join(map(tables.latex, grids)),
+        FACTS: json.dumps(_facts(evidence), indent=2) + "\n",
     }
     for name, text in texts.items():
         write_atomically(folder / name, text)
     return [folder / name for name in texts]
+
+
+def _facts(evidence: Evidence) -> dict[str, Any]:
+    """What `normbench compare` needs to know of a results table."""
+    compare = evidence.study.compare
+    axes = [column(axis) for axis in evidence.study.axes]
+    configuration = {key: value for key, value in evidence.configuration.items() if not key.startswith("logger.")}
+    return {
+        "study": evidence.study.name,
+        "question": evidence.study.question,
+        "axes": axes,
+        "metric": compare.metric,
+        "margin": compare.margin,
+        "configuration": configuration,
+    }
 
 
 def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
@@ -43,7 +63,7 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
         for suffix in ("svg", "png"):
             path = target / f"{name}.{suffix}"
             try:
-                chart.save(path, **({"scale_factor": 2} if suffix == "png" else {}))  # type: ignore[attr-defined]
+                chart.save(path, scale_factor=2 if suffix == "png" else 1)
             except OSError as error:
                 raise unwritable(path, error) from None
             paths.append(path)
@@ -57,6 +77,8 @@ def write_page(evidence: Evidence, folder: Path) -> list[Path]:
     return write_html(evidence, folder)
 
 
+FACTS = "study.json"
+WATCH_SECONDS = 20.0
 PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
     "tables": write_tables,
     "figures": write_figures,
@@ -70,3 +92,18 @@ def write_report(study: str | Path, runs: Path, reports: Path, parts: tuple[str,
     folder = reports / evidence.study.name
     make_folder(folder)
     return [path for part in parts for path in PARTS[part](evidence, folder)]
+
+
+def watch_report(study: str | Path, runs: Path, reports: Path, every: float = WATCH_SECONDS) -> Iterator[str]:
+    """Writes the report whenever a run was finished since, until all are; yields a line for each writing."""
+    told = -1
+    while True:
+        evidence = gather(study, runs)
+        done, planned = len(evidence.runs), len(evidence.plan.runs)
+        if done != told:
+            paths = write_report(study, runs, reports)
+            yield f"{done} of {planned} runs: {paths[-1]}"
+            told = done
+        if done >= planned:
+            return
+        time.sleep(every)

@@ -131,7 +131,7 @@ class Evidence:
         rows = self.comparison[self.comparison["metric"] == self.metric.name]
         return rows[rows["pairs"] > 0] if "pairs" in rows else rows.iloc[:0]
 
-    def cell_name(self, row: Mapping[str, Any]) -> str:
+    def cell_name(self, row: Mapping[Any, Any]) -> str:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
         return describe({axis: row[axis] for axis in self.across})
 

@@ -19,7 +19,7 @@ from normbench.runs import RESULT, write_atomically
 MAX_RUNS_LISTED = 20_000  # more would make the page heavier than 10 MB; results.csv has them all
 
 ALT_TEXTS = {
-    "differences": "Forest plot: paired differences from {baseline} with 95 % intervals; the table below has the numbers.",
+    "differences": "Forest plot: paired differences from {baseline} with 95 % intervals; the table has the numbers.",
     "cost": "Scatter plot: {metric} against training time, a point a cell; the cost table has the numbers.",
 }
 

@@ -96,17 +96,17 @@ def settled(logger: LoggerConfig) -> Iterator[Decision]:
 
 def server() -> str:
     """The address of the W&B server that wandb is configured for."""
-    return str(wandb_module().Settings().base_url).rstrip("/")
+    return str(silent_wandb().setup().settings.base_url).rstrip("/")
 
 
 def key_problem() -> str:
     """Why there is no usable API key; empty if there is one. Never asks for one."""
-    silent_wandb()
+    host = server()
     from wandb.errors import AuthenticationError
     from wandb.sdk.lib import wbauth
 
     try:
-        found = wbauth.authenticate_session(host=server(), source="normbench", prompt=False, update_session=False)
+        found = wbauth.authenticate_session(host=host, source="normbench", prompt=False, update_session=False)
     except AuthenticationError:  # its text may quote the key
         return "the API key is not in the form of one (`wandb login --relogin`)"
     return "" if found else NO_KEY
@@ -114,19 +114,20 @@ def key_problem() -> str:
 
 def refusal() -> str:
     """Why the server does not take the API key; empty if it does."""
-    wandb = silent_wandb()
-    from wandb.errors import AuthenticationError, CommError
+    wandb, host = silent_wandb(), server()
 
     def verify() -> str:
         try:
             wandb.Api(timeout=int(VERIFY_SECONDS))
-        except (AuthenticationError, CommError):
-            return f"{server()} refuses the API key (`wandb login --relogin`)"
+        except wandb.errors.AuthenticationError:
+            return f"{host} refuses the API key (`wandb login --relogin`)"
+        except Exception as error:  # whatever is wrong there, the study starts
+            return f"{host} does not let us in ({type(error).__name__})"
         finally:
             wandb.teardown()
         return ""
 
-    return bounded(verify, VERIFY_SECONDS + 5, f"{server()} does not say whether it takes the API key")
+    return bounded(verify, VERIFY_SECONDS + 5, f"{host} does not say whether it takes the API key")
 
 
 def answers(host: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,18 @@ def points(lines: Iterable[str]) -> list[Point]:
     Args:
         lines: Whole lines of a metrics.csv; its heading and broken lines are left out.
     """
-    rows = [row for row in csv.reader(lines) if len(row) == len(COLUMNS) and row[0].isdigit()]
-    found = []
-    for (step, split), group in itertools.groupby(rows, key=lambda row: (row[0], row[4])):
-        cells = list(group)
-        _, samples, epoch, seconds, *_ = cells[0]
-        point: Point = {
-            "step": int(step),
-            "samples": int(samples),
-            "epoch": float(epoch),
-            "seconds": float(seconds),
-        }
-        found.append(point | {f"{split}/{metric}": float(value) for *_, metric, value in cells})
+    found: list[Point] = []
+    place: tuple[str, str] | None = None
+    for row in csv.reader(lines):
+        if len(row) != len(COLUMNS) or not row[0].isdigit():
+            continue
+        step, samples, epoch, seconds, split, metric, value = row
+        key = f"{split}/{metric}"
+        # A metric that comes again is a second look at the same step, wherever the lines were cut.
+        if place != (step, split) or key in found[-1]:
+            place = (step, split)
+            found.append({"step": int(step), "samples": int(samples), "epoch": float(epoch), "seconds": float(seconds)})
+        found[-1][key] = float(value)
     return found
 
 

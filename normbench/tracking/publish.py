@@ -92,5 +92,5 @@ def _link(wandb: Any, report: Any) -> str:
     """Report.url loses a part of the path where the server's address has one."""
     slug = urllib.parse.quote(report.title.replace(" ", "-"), safe="")
     identifier = report.id.rstrip("=")
-    app = str(wandb.Settings().app_url).rstrip("/")
+    app = str(wandb.setup().settings.app_url).rstrip("/")
     return f"{app}/{report.entity}/{report.project}/reports/{slug}--{identifier}"

@@ -23,6 +23,8 @@ TIMEOUT_SECONDS = 30
 PAGE = 100
 # JSON at W&B has no 1.0, only 1: what is a real number in a result becomes one again.
 REAL = frozenset({"epochs", "lr", "seconds", "samples_per_second", "wall_seconds"})
+# A W&B summary has no null: what is missing there was one.
+NULLABLE = ("diverged_at_step", "samples_per_second")
 
 
 def pull(path: str, study: str, study_folder: Path) -> Iterator[Pushed]:
@@ -67,6 +69,7 @@ def _pull_one(run: Any, study_folder: Path) -> Pushed:
 def as_result(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result.json that a W&B summary was made from; None where it was made from something else."""
     result = {key: value for key, value in summary.items() if not key.startswith("_") and "/" not in key}
+    result = {**dict.fromkeys(NULLABLE), **result}
     if result.get("layout") != LAYOUT or not isinstance(result.get("config"), dict) or "run_id" not in result:
         return None
     for key, value in result.items():

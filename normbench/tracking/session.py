@@ -61,6 +61,7 @@ def settings(wandb: Any, finish_seconds: float, strict: bool, system: bool = Fal
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=not system,
+        x_save_requirements=False,
         disable_git=True,
         disable_code=True,
         disable_job_creation=True,

@@ -51,8 +51,9 @@ class StoredRun:
 
     @property
     def plain_summary(self) -> Tree:
-        """The summary as the user gave it."""
-        return {key: value for key, value in self.summary.items() if not key.startswith("_")}
+        """The summary as the user gave it; the client leaves out what is None."""
+        given = {key: value for key, value in self.summary.items() if not key.startswith("_")}
+        return {"diverged_at_step": None, **given}
 
     def node(self) -> Tree:
         """The run as the public API shows it."""
@@ -110,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         self._body()
         fake = self.server.fake
         stored = fake.files.get(self.path)
-        if stored is None:
+        if stored is None and self.path != "/":
             fake.note("GET " + self.path)
         self._reply(stored if stored is not None else {})
 

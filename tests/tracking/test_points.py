@@ -1,0 +1,70 @@
+"""metrics.csv as rows, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from normbench.tracking.points import Follower, metrics_csv, points
+
+TEXT = (
+    "step,samples,epoch,seconds,split,metric,value\r\n"
+    "2,64,0.1250,0.010,train,loss,2.25\r\n"
+    "4,128,0.2500,0.020,train,loss,nan\r\n"
+    "4,128,0.2500,0.020,validation,accuracy,0.5\r\n"
+    "4,128,0.2500,0.020,validation,nll,1\r\n"
+    "4,128,0.2500,0.020,test,accuracy,0.4\r\n"
+)
+
+
+def test_a_row_for_each_step_and_split() -> None:
+    found = points(TEXT.splitlines())
+    assert [sorted(row)[-1] for row in found] == ["train/loss", "train/loss", "validation/nll", "test/accuracy"]
+    assert found[2] == {
+        "step": 4,
+        "samples": 128,
+        "epoch": 0.25,
+        "seconds": 0.02,
+        "validation/accuracy": 0.5,
+        "validation/nll": 1.0,
+    }
+
+
+def test_rows_give_the_file_back_to_the_byte() -> None:
+    rows = points(TEXT.splitlines())
+    assert metrics_csv(rows) == TEXT
+    # As W&B gives it back: keys in any order, integral numbers as integers, no number as text, keys of its own.
+    foreign = [{"_step": 3, "media/table": {"a": 1}, **dict(reversed(row.items()))} for row in rows]
+    foreign[1]["train/loss"] = "NaN"
+    foreign[2]["validation/nll"] = 1
+    assert metrics_csv(foreign) == TEXT
+
+
+def test_a_second_look_at_a_step_is_a_row_of_its_own() -> None:
+    twice = TEXT + "4,128,0.2500,0.020,test,accuracy,0.4\r\n"
+    assert len(points(twice.splitlines())) == 5
+    assert metrics_csv(points(twice.splitlines())) == twice
+
+
+def test_broken_lines_are_left_out() -> None:
+    assert points(["2,64,0.1,0.0,train,loss", "", "x,1,1,1,train,loss,1"]) == []
+
+
+def test_a_follower_reads_what_is_new_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    follower = Follower(path)
+    assert follower.read() == []
+    cut = TEXT.index("validation,nll") + 5
+    path.write_text(TEXT[:cut], newline="")
+    assert [row["step"] for row in follower.read()] == [2, 4, 4]
+    assert follower.read() == []
+    path.write_text(TEXT, newline="")
+    assert [list(row)[-1] for row in follower.read()] == ["validation/nll", "test/accuracy"]
+
+
+@pytest.mark.parametrize("value", [0.9007, 1e-12, 123456.7, -0.0, float("inf")])
+def test_values_survive_the_way_there_and_back(value: float) -> None:
+    row = {"step": 1, "samples": 2, "epoch": 0.1, "seconds": 0.5, "train/loss": value}
+    again = points(metrics_csv([row]).splitlines())[0]
+    assert again == row

@@ -1,0 +1,118 @@
+"""The W&B report: made once, updated ever after, and written without any network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from normbench.study import load_study, make_plan
+from normbench.train import train
+from tests.conftest import RunCli
+from tests.tracking.conftest import KEY, SMALL
+from tests.tracking.fake_server import FakeWandb
+
+STUDY = {
+    "name": "small",
+    "question": "Does a norm help a tiny network?",
+    "base": {},
+    "grid": {"model.norm": ["none", "layer"], "data.batch_size": [32, 64]},
+    "seeds": 2,
+    "skip": [{"when": {"model.norm": "none", "data.batch_size": 64}, "reason": "for the test"}],
+    "compare": {"factor": "model.norm", "baseline": "none", "across": ["data.batch_size"]},
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A finished study, and its folder of runs."""
+    folder = tmp_path_factory.mktemp("done")
+    base: dict[str, dict[str, Any]] = {}
+    for key, value in SMALL.items():
+        section, name = key.split(".")
+        if key not in STUDY["grid"]:  # type: ignore[operator]
+            base.setdefault(section, {})[name] = value
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"base": base}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NORMBENCH_WANDB", "off")
+        for run in make_plan(load_study(path)).runs:
+            train(run.config, folder / "runs" / "small" / run.id)
+    return path, folder / "runs"
+
+
+def headings(spec: dict[str, Any]) -> list[str]:
+    """The headings of a report."""
+    return [block["children"][0]["text"] for block in spec["blocks"] if block["type"] == "heading"]
+
+
+def panels(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The panels of a report."""
+    grids = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
+    return [panel for grid in grids for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]]
+
+
+def test_the_specification_is_written_without_a_network(
+    done: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    study, runs = done
+    said = run_cli("wandb", "report", study, "--runs", runs, "--reports", tmp_path, "--dry-run", "--entity", "team")
+    assert said.status == 0
+    path = Path(said.out.strip())
+    assert path == tmp_path / "small" / "wandb_report_spec.json"
+    whole = json.loads(path.read_text())
+    spec = whole["spec"]
+    assert headings(spec) == [
+        "Question",
+        "Answer",
+        "Design",
+        "Results",
+        "Figures",
+        "Curves",
+        "Runs compared",
+        "Cost",
+        "How to reproduce",
+    ]
+    kinds = [panel["viewType"] for panel in panels(spec)]
+    for kind in ("Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Run Comparer"):
+        assert kind in kinds, kinds
+    assert "Media Browser" in kinds
+    lines = [panel["config"] for panel in panels(spec) if panel["viewType"] == "Run History Line Plot"]
+    assert {line["groupBy"] for line in lines} == {"model.value.norm"}
+    text = path.read_text()
+    for part in ("Compared with none", "p (Holm)", "for the test", "normbench run small", "Does a norm help"):
+        assert part in text, part
+
+
+def test_a_second_report_updates_the_first(
+    fake: FakeWandb, done: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    study, runs = done
+    command = ("wandb", "report", study, "--runs", runs, "--reports", tmp_path)
+    first = run_cli(*command)
+    assert first.status == 0, first.err
+    assert first.out.strip().startswith(f"{fake.url}/team/normbench/reports/normbench")
+    second = run_cli(*command)
+    assert second.out == first.out
+    (tmp_path / "small" / "wandb_report.json").unlink()  # another machine finds it by its title
+    assert run_cli(*command).out == first.out
+    assert len(fake.views) == 1
+    view = next(iter(fake.views.values()))
+    assert view["displayName"] == "normbench: small"
+    assert "Compared with none" in view["spec"]
+    shown = {key for panel in panels(json.loads(view["spec"])) for key in panel["config"].get("mediaKeys") or []}
+    logged = {key for key in fake.runs["small-report"].rows[-1] if key.startswith("figures/")}
+    assert shown == logged
+    assert shown
+    for said in (first, second):
+        assert KEY not in said.out + said.err
+
+
+def test_without_a_key_it_says_so(done: tuple[Path, Path], tmp_path: Path, run_cli: RunCli) -> None:
+    study, runs = done
+    said = run_cli("wandb", "report", study, "--runs", runs, "--reports", tmp_path)
+    assert said.status == 1
+    assert "no API key" in said.error
