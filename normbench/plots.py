@@ -25,11 +25,11 @@ NORM_STYLE = {
     "sync_batch": ("#56B4E9", "triangle-down"),
 }
 OTHER_STYLES = (
-    ("#8B6508", "triangle-left"),
-    ("#5D3A9B", "wedge"),
-    ("#1B4D3E", "stroke"),
-    ("#A0303C", "arrow"),
-    ("#4B6FA5", "circle"),
+    ("#8B6508", "circle"),
+    ("#5D3A9B", "square"),
+    ("#1B6E5A", "diamond"),
+    ("#A0303C", "triangle-up"),
+    ("#4B6FA5", "cross"),
 )
 WIDTH, HEIGHT = 420, 260
 MAX_FACETS = 6
@@ -208,19 +208,19 @@ def by_level(evidence: Evidence, metric: Metric) -> Any:
         axis=alt.Axis(labelAngle=0),
     )
     runs = evidence.chosen.assign(value=evidence.chosen[metric.name].astype(float) * metric.scale)
+    chart = _layered(evidence, frame, metric, x, line=False)
     single = (
         alt.Chart(runs[[evidence.factor, "seed", "value"]])
         .mark_tick(thickness=1.5, width=14, xOffset=18)
         .encode(
             x=x,
-            y=alt.Y("value:Q", title=metric.title, scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=metric.title),
             tooltip=["seed:N", alt.Tooltip("value:Q", title=metric.title)],
             color=_Marks(evidence).color,
         )
     )
-    chart = alt.layer(*_layered(evidence, frame, metric, x, line=False).layer, single)
     title = _title(evidence, f"{_capital(metric.label)} by {evidence.factor}", "mean, 95 % interval, and every run")
-    return chart.add_params(_Marks(evidence).toggle).properties(width=WIDTH, height=HEIGHT, title=title)
+    return alt.layer(chart, single).properties(width=WIDTH, height=HEIGHT, title=title)
 
 
 def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:

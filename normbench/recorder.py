@@ -45,7 +45,7 @@ class Recorder(pl.Callback):
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self.folder, self.steps, self.batch_size = folder, steps, batch_size
-        self.record_every = max(1, steps // loss_points)
+        self.loss_points = min(loss_points, steps)
         self.checkpoint_every = max(1, steps // checkpoints) if checkpoints else 0
         self.validate_every, self.epoch_samples = validate_every, epoch_samples
         self.progress = progress
@@ -74,7 +74,7 @@ class Recorder(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave, and forgets the rows that were written after it."""
-        self.losses = [torch.tensor(loss) for loss in state_dict["losses"]]
+        self.losses = [torch.tensor(loss, dtype=torch.float64) for loss in state_dict["losses"]]
         self.train_loss = state_dict["train_loss"]
         self.seconds = state_dict["seconds"]
         self.warmup_seconds = state_dict["warmup_seconds"]
@@ -124,7 +124,8 @@ class Recorder(pl.Callback):
         if step == self.warmup:
             self._synchronize()
             self.warmup_seconds = self.elapsed()
-        if step % self.record_every == 0 or step == self.steps:
+        # Even intervals that end with the last step: a point over a single last batch would be mostly noise.
+        if step * self.loss_points // self.steps > (step - 1) * self.loss_points // self.steps:
             self._record_loss(trainer)
         if self.progress and trainer.is_global_zero:
             self.progress(step)

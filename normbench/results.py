@@ -167,5 +167,7 @@ def curves(folder: Path, run_ids: Iterable[str]) -> pd.DataFrame:
         frame = pd.DataFrame(columns=list(CURVE_COLUMNS))
     if len(frame) != sum(counts):
         raise RunFolderError(f"a {METRICS} in {folder} has a broken line: remove its run folder to repeat the run")
-    frame.insert(0, "run_id", pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), counts), pd.Index(ids)))
+    frame.insert(
+        0, "run_id", pd.Series(pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), counts), pd.Index(ids)))
+    )
     return frame

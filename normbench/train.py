@@ -60,6 +60,9 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
             channels_last=config.trainer.channels_last,
             virtual_devices=config.trainer.virtual_devices,
         )
+        if config.trainer.precision == "64-true":
+            # Lightning restores a checkpoint before it converts the module, which would round it to float32.
+            module.double()
         validate_every = math.ceil(total / config.trainer.validations)
         recorder = Recorder(
             folder,
@@ -71,7 +74,7 @@ def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> 
             epoch_samples(config),
             progress,
         )
-        mirror = WandbMirror(config, folder, recorder.record_every)
+        mirror = WandbMirror(config, folder, total)
         trainer = build_trainer(config, [recorder, mirror], total, validate_every)
         if trainer.world_size != devices(config):
             raise UsageError(

@@ -21,7 +21,13 @@ from normbench.study import load_study, make_plan
 from .conftest import RunCli
 
 TINY = [
-    *("--model.name=mlp", "--model.hidden=[8]", "--data.name=mnist_5k", "--budget.steps=4", "--trainer.accelerator=cpu"),
+    *(
+        "--model.name=mlp",
+        "--model.hidden=[8]",
+        "--data.name=mnist_5k",
+        "--budget.steps=4",
+        "--trainer.accelerator=cpu",
+    ),
     *("--trainer.validations=1", "--trainer.loss_points=2"),
 ]
 Write = Callable[..., Path]
@@ -183,9 +189,15 @@ WRONG_TRAIN: list[tuple[list[str], str]] = [
     (["--data.batch_size=big"], r"data\.batch_size=big: expected a whole number"),
     (["--data.batch_size=0"], r"data\.batch_size=0 is not positive: choose 1 or more"),
     (["--data.batch_size=4000"], r"batch_size=4000 is larger than the 3,500 training images of mnist_5k: choose"),
-    (["--model.norm=group", "--model.norm_options.groups=3"], r"groups=3 does not divide 8 channels: choose one of 1, 2"),
+    (
+        ["--model.norm=group", "--model.norm_options.groups=3"],
+        r"groups=3 does not divide 8 channels: choose one of 1, 2",
+    ),
     (["--model.norm=instance"], r"norm 'instance' has nothing to average on the output of a linear layer .*choose"),
-    (["--model.norm=batch", "--data.batch_size=1"], r"norm 'batch' has one value for each statistic .*: choose a larger"),
+    (
+        ["--model.norm=batch", "--data.batch_size=1"],
+        r"norm 'batch' has one value for each statistic .*: choose a larger",
+    ),
     (["--optimizer.name=adm"], r"expected one of sgd, adam, adamw; did you mean 'adam'\?"),
     (["--config=nowhere.yaml"], r"no configuration at nowhere\.yaml: check the path"),
     (["--plugins=[nowhere.py]"], r"plugin nowhere\.py"),
@@ -195,9 +207,7 @@ WRONG_TRAIN: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG_TRAIN, ids=[" ".join(words) for words, _ in WRONG_TRAIN])
-def test_a_wrong_request_is_one_line_and_status_2(
-    run_cli: RunCli, tmp_path: Path, words: list[str], said: str
-) -> None:
+def test_a_wrong_request_is_one_line_and_status_2(run_cli: RunCli, tmp_path: Path, words: list[str], said: str) -> None:
     answer = run_cli("train", *TINY, f"--runs={tmp_path / 'runs'}", *words)
     assert answer.status == 2
     assert re.match(rf"normbench: error: .*{said}", answer.error), answer.error
@@ -210,8 +220,14 @@ WRONG_STUDY: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"model.norm": []}}, r"grid\.model\.norm has no values: give a list"),
     ({"grid": {"model.norm": ["batch", "batch"]}}, r"grid\.model\.norm has 'batch' twice: keep one"),
     ({"grid": {"model.nrom": ["batch"]}}, r"unknown configuration key 'model\.nrom': did you mean 'model\.norm'\?"),
-    ({"grid": {"model.norm": ["batch", "bacth"]}}, r"cell model\.norm=bacth: unknown norm 'bacth': did you mean 'batch'"),
-    ({"grid": {"model.norm": ["batch", "instance"]}}, r"cell model\.norm=instance: .*or leave the cell out with a skip"),
+    (
+        {"grid": {"model.norm": ["batch", "bacth"]}},
+        r"cell model\.norm=bacth: unknown norm 'bacth': did you mean 'batch'",
+    ),
+    (
+        {"grid": {"model.norm": ["batch", "instance"]}},
+        r"cell model\.norm=instance: .*or leave the cell out with a skip",
+    ),
     ({"base": {"data": {"batch_size": 4_000, "name": "mnist_5k"}}}, r"batch_size=4000 is larger than"),
     ({"compare": {"factor": "norm", "baseline": "batch"}}, r"compare\.factor: unknown axis 'norm'"),
 ]
@@ -247,7 +263,9 @@ def test_an_unknown_study_is_named(run_cli: RunCli, tmp_path: Path, monkeypatch:
     assert "no study at nowhere/x.yaml: check the path" in answer.error
 
 
-@pytest.mark.parametrize("words", [[], ["rnu"], ["run"], ["plan", "x", "--workers", "0"], ["norms", "--channels", "-1"]])
+@pytest.mark.parametrize(
+    "words", [[], ["rnu"], ["run"], ["plan", "x", "--workers", "0"], ["norms", "--channels", "-1"]]
+)
 def test_a_wrong_command_is_status_2(run_cli: RunCli, words: list[str]) -> None:
     answer = run_cli(*words)
     assert answer.status == 2

@@ -126,7 +126,13 @@ def test_the_content_of_a_plugin_enters_the_identity_and_its_place_does_not(tmp_
 def test_a_configuration_survives_yaml_and_a_dictionary() -> None:
     config = replace(
         RunConfig(),
-        {"model.hidden": [3, 4], "model.norm_options": {"groups": 4}, "seed": 3, "budget.steps": 9, "optimizer.lr": 1e-3},
+        {
+            "model.hidden": [3, 4],
+            "model.norm_options": {"groups": 4},
+            "seed": 3,
+            "budget.steps": 9,
+            "optimizer.lr": 1e-3,
+        },
     )
     for one in (config, resolve(RunConfig())):
         again = from_dict(yaml.safe_load(yaml.safe_dump(to_dict(one))))

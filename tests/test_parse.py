@@ -12,8 +12,18 @@ from normbench.parse import parse_train, typed
 
 def test_a_command_line_becomes_a_run() -> None:
     config, options = parse_train(
-        ["--model.norm=group", "--model.norm_options.groups=4", "--data.batch_size", "16", "--optimizer.lr=1e-2"]
-        + ["--model.hidden=[8, 4]", "--seed=7", "--budget.steps=3", "--model.padding=2", "--folder=f"]
+        [
+            "--model.norm=group",
+            "--model.norm_options.groups=4",
+            "--data.batch_size",
+            "16",
+            "--optimizer.lr=1e-2",
+            "--model.hidden=[8,4]",
+            "--seed=7",
+            "--budget.steps=3",
+            "--model.padding=2",
+            "--folder=f",
+        ]
     )
     assert config == replace(
         RunConfig(),
@@ -59,7 +69,10 @@ def test_a_files_unknown_key_is_named(tmp_path: Path) -> None:
         (["--data.batch_size=2.5"], r"^data.batch_size=2.5: expected a whole number$"),
         (["--optimizer.lr=fast"], r"^optimizer.lr=fast: expected a number$"),
         (["--optimizer.name=adm"], r"^optimizer.name=adm: expected one of sgd, adam, adamw; did you mean 'adam'\?$"),
-        (["--model.padding=smae"], r"^model.padding=smae: expected one of same, valid or a whole number; did.*'same'\?$"),
+        (
+            ["--model.padding=smae"],
+            r"^model.padding=smae: expected one of same, valid or a whole number; did.*'same'\?$",
+        ),
         (["--trainer.channels_last=perhaps"], r"^trainer.channels_last=perhaps: expected true or false$"),
         (["--model.hidden=wide"], r"^model.hidden=wide: expected a list$"),
     ],

@@ -211,15 +211,24 @@ def test_a_plugin_beside_the_study_is_found(write: Write, tmp_path: Path) -> Non
             {"compare": {"factor": "model.norm", "baseline": "batch", "across": ["batch_size"]}},
             r"compare\.across: unknown other axis 'batch_size': did you mean 'data\.batch_size'",
         ),
-        ({"compare": {"factor": "model.norm", "baseline": "batch", "margin": 0}}, r"compare\.margin=0 is not a positive"),
-        ({"compare": {"factor": "model.norm", "baseline": "batch", "margin": "x"}}, r"compare\.margin='x' is not a pos"),
+        (
+            {"compare": {"factor": "model.norm", "baseline": "batch", "margin": 0}},
+            r"compare\.margin=0 is not a positive",
+        ),
+        (
+            {"compare": {"factor": "model.norm", "baseline": "batch", "margin": "x"}},
+            r"compare\.margin='x' is not a pos",
+        ),
         ({"plugins": ["nowhere.py"]}, r"plugin .*nowhere\.py"),
         ({"grid": {"model.norm": ["batch", "bach"]}}, r"cell model\.norm=bach: unknown norm 'bach'.*skip rule"),
         (
             {"grid": {"model.norm": ["batch", "group"], "model.channels": [[6]]}},
             r"cell model\.norm=group, model\.channels=\[6\]: .*groups=8 does not divide 6 channels: choose one of 1, 2",
         ),
-        ({"grid": {"model.norm": ["batch"], "data.batch_size": [8, 4_000]}}, r"batch_size=4000 is larger than the 3,500"),
+        (
+            {"grid": {"model.norm": ["batch"], "data.batch_size": [8, 4_000]}},
+            r"batch_size=4000 is larger than the 3,500",
+        ),
         ({"grid": {"model.norm": ["batch"], "data.batch_size": [8, 0]}}, r"batch_size=0 is not positive"),
         ({"grid": {"model.norm": ["batch"], "optimizer.lr": [0.1, -0.1]}}, r"optimizer\.lr=-0\.1 is not positive"),
         (

@@ -73,7 +73,9 @@ class Display:
         if run.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(run.id))
         if event == "retry":
-            self.console.print(f"again: {name}: {value}; continuing from its last checkpoint", highlight=False)
+            self.console.print(
+                f"again: {name}: {value}; continuing from its last checkpoint", highlight=False, soft_wrap=True
+            )
             return
         self.ended += 1
         self.finished += self.weights[run.id]
@@ -88,7 +90,9 @@ class Display:
         }[event]
         left = self.left()
         rest = f", about {duration(left)} left" if left is not None and self.ended < self.count else ""
-        self.console.print(f"[{self.ended}/{self.count}{rest}] {name}: {said}", highlight=False, markup=False)
+        self.console.print(
+            f"[{self.ended}/{self.count}{rest}] {name}: {said}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def left(self) -> float | None:
         """Seconds to go, from the share of the estimated work that is done; None while too little is."""

@@ -90,10 +90,12 @@ def _report(options: argparse.Namespace) -> int:
     entity = options.entity or logger.entity or os.environ.get("WANDB_ENTITY")
     folder = options.reports / evidence.study.name
     if options.dry_run:
+        from normbench.plots import figures
         from normbench.tracking.report import build, specification
 
         path = folder / "wandb_report_spec.json"
-        write_atomically(path, specification(build(evidence, entity or "ENTITY", project)))
+        report = build(evidence, entity or "ENTITY", project, list(figures(evidence)))
+        write_atomically(path, specification(report))
         print(path)
         return 0
     from normbench.tracking.publish import publish

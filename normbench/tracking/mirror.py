@@ -76,13 +76,13 @@ class WandbMirror(pl.Callback):
     Args:
         config: The resolved run.
         folder: Its folder.
-        record_every: Optimizer steps between two points of the training-loss curve.
+        steps: Optimizer steps of the whole budget.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, record_every: int) -> None:
-        self.config, self.folder = config, folder
-        wanted = config.logger.histograms
-        self.histogram_every = record_every * max(1, config.trainer.loss_points // wanted) if wanted else 0
+    def __init__(self, config: RunConfig, folder: Path, steps: int) -> None:
+        self.config, self.folder, self.steps = config, folder, steps
+        self.histograms = min(config.logger.histograms, steps)
+        self.media: dict[str, Any] = {}
         self.follower = Follower(folder / METRICS)
         self.writer: Writer | None = None
         self.looked = 0.0
@@ -93,7 +93,7 @@ class WandbMirror(pl.Callback):
             return
         if asked(self.config.logger) == "off":
             return
-        if self.histogram_every:
+        if self.histograms:
             from normbench.tracking.media import LayerHistograms
 
             self.layers = LayerHistograms()
@@ -103,19 +103,21 @@ class WandbMirror(pl.Callback):
         self.writer.start()
         self._look()  # a resumed run has points already
 
-    def _look(self, media: Mapping[str, Any] | None = None) -> None:
-        """Hands over what is new in metrics.csv; `media` goes with the last of it."""
+    def _look(self) -> None:
+        """Hands over what is new in metrics.csv; media go with the last of it."""
         if self.writer is not None and (fresh := self.follower.read()):
-            self.writer.jobs.put((fresh, media or {}))
+            self.writer.jobs.put((fresh, self.media))
+            self.media = {}
         self.looked = time.monotonic()
 
     def _due(self, step: int) -> bool:
-        return bool(self.layers) and step > 0 and step % self.histogram_every == 0
+        """Even intervals that end with the last step, as those of the training-loss curve."""
+        return step * self.histograms // self.steps > (step - 1) * self.histograms // self.steps
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._due(trainer.global_step + 1):
+        if self.layers and self._due(trainer.global_step + 1):
             self.layers.arm(pl_module.net)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
@@ -128,7 +130,8 @@ class WandbMirror(pl.Callback):
         if self.writer is None:
             return
         if self.layers and self.layers.taken:
-            self._look(self.layers.take())
+            self.media |= self.layers.take()
+            self._look()
         elif time.monotonic() - self.looked >= LOOK_SECONDS:
             self._look()
 
@@ -143,16 +146,15 @@ class WandbMirror(pl.Callback):
         if self.writer is None:
             return
         logger = self.config.logger
-        media: dict[str, Any] = {}
         if logger.confusion_matrix or logger.misclassified or logger.filters:
             from normbench.tracking.media import filters, test_media
 
             net: Any = pl_module.net
             if logger.filters:
-                media |= filters(net)
+                self.media |= filters(net)
             if logger.confusion_matrix or logger.misclassified:
-                media |= test_media(trainer, net, logger.confusion_matrix, logger.misclassified)
-        self._look(media)
+                self.media |= test_media(trainer, net, logger.confusion_matrix, logger.misclassified)
+        self._look()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.finish(None)

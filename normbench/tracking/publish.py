@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ def publish(evidence: Evidence, folder: Path, project: str, entity: str | None) 
     try:
         api = wandb.Api(timeout=TIMEOUT_SECONDS)
         owner = entity or api.default_entity
-        _log_figures(wandb, evidence, write_figures(evidence, folder), folder, project, owner)
+        pictures = {path.stem: path for path in write_figures(evidence, folder) if path.suffix == ".png"}
+        _log_figures(wandb, evidence, pictures, folder, project, owner)
         wandb = silent_wandb()  # again: closing the run has put wandb away
         api = wandb.Api(timeout=TIMEOUT_SECONDS)
-        report = build(evidence, owner, project)
+        report = build(evidence, owner, project, list(pictures))
         report.id = known_report(api, evidence, folder, owner, project)
         report.save()
         link = _link(wandb, report)
@@ -65,9 +67,10 @@ def known_report(api: Any, evidence: Evidence, folder: Path, entity: str, projec
     return next((str(key) for key, name in there.items() if name == title(evidence)), "")
 
 
-def _log_figures(wandb: Any, evidence: Evidence, paths: list[Path], folder: Path, project: str, entity: str) -> None:
+def _log_figures(
+    wandb: Any, evidence: Evidence, pictures: Mapping[str, Path], folder: Path, project: str, entity: str
+) -> None:
     """A report shows pictures that a run has logged: one run a study, which each report adds a step to."""
-    pictures = {f"{FIGURES}/{path.stem}": wandb.Image(str(path)) for path in paths if path.suffix == ".png"}
     if not pictures:
         return
     run = wandb.init(
@@ -82,7 +85,7 @@ def _log_figures(wandb: Any, evidence: Evidence, paths: list[Path], folder: Path
         resume="allow",
     )
     try:
-        run.log(pictures)
+        run.log({f"{FIGURES}/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
     finally:
         run.finish()
         wandb.teardown()

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from normbench.config import SECTIONS, flatten, known_keys
+from normbench.config import flatten, from_dict, known_keys, to_dict
 from normbench.errors import NormbenchError, UsageError
 from normbench.runs import CONFIG, LAYOUT, METRICS, RESULT, read_result, write_atomically
 from normbench.tracking.mode import silent_wandb
@@ -76,7 +76,10 @@ def as_result(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         if key in REAL:
             result[key] = _real(value)
     result["metrics"] = {key: _real(value) for key, value in result["metrics"].items()}
-    result["config"] = _typed_config(result["config"])
+    try:
+        result["config"] = _typed_config(result["config"])
+    except UsageError:  # keys of another version
+        return None
     return result
 
 
@@ -94,7 +97,7 @@ def _typed_config(tree: Mapping[str, Any]) -> dict[str, Any]:
             typed.setdefault(section, {})[name] = exact
         else:
             typed[section] = exact
-    return {key: typed[key] for key in (*SECTIONS, *typed) if key in typed}
+    return to_dict(from_dict(typed))
 
 
 def _is_real(hint: Any) -> bool:

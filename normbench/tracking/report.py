@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from normbench import tables
 from normbench.config import known_keys
-from normbench.plots import figures
 from normbench.report.evidence import Evidence
 from normbench.report.metrics import COST, get_metric
 from normbench.study import describe
@@ -24,18 +24,24 @@ def title(evidence: Evidence) -> str:
     return f"normbench: {evidence.study.name}"
 
 
-def build(evidence: Evidence, entity: str, project: str) -> Any:
+def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]) -> Any:
     """The report, not saved. Needs no network.
 
     Args:
         evidence: The study's evidence.
         entity: W&B user or team that owns it.
         project: W&B project.
+        pictures: Names of the figures.
     """
     wandb_module()
     import wandb_workspaces.reports.v2 as wr
 
-    blocks = [*_words(evidence, wr), *_tables(evidence, wr), *_panels(evidence, wr), *_reproduce(evidence, wr)]
+    blocks = [
+        *_words(evidence, wr),
+        *_tables(evidence, wr, pictures),
+        *_panels(evidence, wr),
+        *_reproduce(evidence, wr),
+    ]
     return wr.Report(
         project=project,
         entity=entity,
@@ -80,18 +86,17 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _tables(evidence: Evidence, wr: Any) -> list[Any]:
+def _tables(evidence: Evidence, wr: Any, names: Sequence[str]) -> list[Any]:
     blocks = [
         wr.H1("Results"),
         wr.MarkdownBlock(tables.markdown(tables.comparison_grid(evidence))),
         wr.MarkdownBlock(tables.markdown(tables.pairs_grid(evidence))),
     ]
-    keys = [f"{FIGURES}/{name}" for name in figures(evidence)]
-    if keys:
+    if names:
         pictures = wr.Runset(name=f"{evidence.study.name}, figures", filters=_filter(evidence, "=="))
         panels = [
-            wr.MediaBrowser(title=key.partition("/")[2], media_keys=[key], num_columns=1, layout=_place(wr, i, 12, 12))
-            for i, key in enumerate(keys)
+            wr.MediaBrowser(title=name, media_keys=[f"{FIGURES}/{name}"], num_columns=1, layout=_place(wr, i, 12, 12))
+            for i, name in enumerate(names)
         ]
         blocks += [wr.H1("Figures"), wr.PanelGrid(runsets=[pictures], panels=panels)]
     return blocks

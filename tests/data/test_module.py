@@ -1,5 +1,6 @@
 """MNISTDataModule: fixed splits, an order that depends on (seed, epoch) alone, every evaluated image once."""
 
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -163,7 +164,7 @@ def test_an_epoch_has_every_image_once_in_full_batches(made_up: Path) -> None:
     module = data(made_up, batch_size=60)
     batches = order(module)
     assert [len(batch) for batch in batches] == [60] * 10  # 640 images: the last 40 wait for another epoch
-    flat = sum(batches, [])
+    flat = list(chain(*batches))
     assert len(set(flat)) == 600
     assert len(module.train_dataloader()) == 10
 
@@ -171,11 +172,11 @@ def test_an_epoch_has_every_image_once_in_full_batches(made_up: Path) -> None:
 def test_order_depends_on_seed_and_epoch_alone(made_up: Path) -> None:
     def flat(**changes: Any) -> list[int]:
         place = trainer(epoch=changes.pop("epoch", 0))
-        return sum(order(data(made_up, place, **{"batch_size": 64} | changes)), [])
+        return list(chain(*order(data(made_up, place, **{"batch_size": 64} | changes))))
 
     first = flat()
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     assert flat() == first, "not on the state of torch's or numpy's generator"
     assert flat(batch_size=32) == flat(batch_size=128) == first
     assert flat(seed=1) != first
@@ -199,7 +200,7 @@ def test_devices_and_accumulated_parts_share_one_global_batch(made_up: Path, wor
     assert {len(batches) for batches in ranks} == {10 * accumulate}
     for index, batch in enumerate(whole):
         parts = [ranks[rank][index * accumulate + part] for part in range(accumulate) for rank in range(world)]
-        assert sum(parts, []) == batch
+        assert list(chain(*parts)) == batch
 
 
 def test_a_batch_that_cannot_be_divided_is_named(made_up: Path) -> None:
@@ -208,7 +209,9 @@ def test_a_batch_that_cannot_be_divided_is_named(made_up: Path) -> None:
         module.train_dataloader()
 
 
-@pytest.mark.parametrize(("batch_size", "said"), [(0, "is not positive"), (641, "is larger than the 640 training images")])
+@pytest.mark.parametrize(
+    ("batch_size", "said"), [(0, "is not positive"), (641, "is larger than the 640 training images")]
+)
 def test_a_batch_that_cannot_be_is_named(made_up: Path, batch_size: int, said: str) -> None:
     with pytest.raises(UsageError, match=f"data.batch_size={batch_size} {said}.*choose"):
         data(made_up, batch_size=batch_size)

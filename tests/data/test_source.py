@@ -164,7 +164,7 @@ class Server:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  (http.server's own name)
+            def do_GET(self) -> None:
                 name = self.path.lstrip("/")
                 outer.requests.append(name)
                 content = outer.files.get(name)
@@ -336,9 +336,7 @@ def test_the_embedded_digits_are_mnists_training_images(real_mnist: Path) -> Non
             assert image.tobytes() not in official
 
 
-def test_a_missing_or_broken_package_file_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_or_broken_package_file_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "mnist_5k.csv.gz"
     monkeypatch.setattr(source, "embedded_file", lambda: broken)
     for content in (b"no archive", gzip.compress(b"1,2\n3,4\n"), gzip.compress(b"a,b\n"), gzip.compress(b"1,2\n")[:-9]):

@@ -157,7 +157,10 @@ def test_resolving_twice_changes_nothing() -> None:
 
 def test_the_norm_options_are_resolved_to_all_of_them() -> None:
     assert resolved(norm="batch").norm_options == {"eps": 1e-5, "momentum": 0.1}
-    assert resolved(norm="group", channels=[8, 8], norm_options={"groups": 2}).norm_options == {"groups": 2, "eps": 1e-5}
+    assert resolved(norm="group", channels=[8, 8], norm_options={"groups": 2}).norm_options == {
+        "groups": 2,
+        "eps": 1e-5,
+    }
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,10 @@ def test_the_norm_options_are_resolved_to_all_of_them() -> None:
         ({"norm": "bacth"}, r"unknown norm 'bacth': did you mean 'batch'\?"),
         ({"norm": "group"}, r"groups=8 does not divide 4 channels: choose one of 1, 2, 4"),
         ({"norm": "batch", "norm_options": {"ep": 1}}, r"unknown option of norm 'batch' 'ep': did you mean 'eps'\?"),
-        ({"norm": "batch", "norm_options": {"virtual_devices": 2}}, r"unknown option of norm 'batch' 'virtual_devices'"),
+        (
+            {"norm": "batch", "norm_options": {"virtual_devices": 2}},
+            r"unknown option of norm 'batch' 'virtual_devices'",
+        ),
         ({"name": "mlp"}, r"model\.channels: model 'mlp' has no channels; it takes .*hidden"),
         ({"kernel_size": 9, "padding": "valid", "channels": [2, 2, 2]}, r"makes a map of .*: use fewer blocks"),
         ({"channels": [2] * 6}, r"makes a map of 0x0 from 1x1"),

@@ -305,7 +305,9 @@ def test_what_cannot_be_built_is_named(name: str, spatial: bool, options: dict[s
 def test_a_name_that_is_taken_is_refused() -> None:
     before = dict(NORMS)
     with pytest.raises(UsageError, match=r"norm 'batch' is registered already by normbench\.norms\.batch"):
-        register_norm("batch", axes="?", scope="device", same_in_eval=True)(lambda num_channels, spatial=True: nn.ReLU())
+        register_norm("batch", axes="?", scope="device", same_in_eval=True)(
+            lambda num_channels, spatial=True: nn.ReLU()
+        )
     assert before == NORMS
     # The same builder once more, as a plugin that two workers import, is no clash.
     register_norm("root_mean_square", axes="(C, H, W)", scope="sample", same_in_eval=True)(root_mean_square)

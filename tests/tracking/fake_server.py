@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import re
 import sys
 import threading
@@ -22,6 +23,15 @@ from typing import Any
 Tree = dict[str, Any]
 NOW = "2026-01-01T00:00:00Z"
 ENTITY = "team"
+
+
+def strict(row: Tree) -> Tree:
+    """A row in JSON proper, as the service gives it: what is no number becomes a text."""
+    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {
+        key: value if not isinstance(value, float) or math.isfinite(value) else names.get(value, "NaN")
+        for key, value in row.items()
+    }
 
 
 @dataclass
@@ -205,12 +215,10 @@ class FakeWandb:
         given = base64.b64decode(value).decode() if scheme.lower() == "basic" else value
         return given.rpartition(":")[2] == self.key
 
-    def wait_for_rows(self, run_id: str, count: int, seconds: float = 20) -> None:
-        """Returns once a run has `count` rows of history."""
+    def wait_for_run(self, run_id: str, seconds: float = 20) -> None:
+        """Returns once a run has been opened."""
         with self.arrived:
-            assert self.arrived.wait_for(
-                lambda: run_id in self.runs and len(self.runs[run_id].history) >= count, seconds
-            ), f"{run_id}: fewer than {count} rows within {seconds} s"
+            assert self.arrived.wait_for(lambda: run_id in self.runs, seconds), f"no run within {seconds} s"
 
     # What the client sends.
 
@@ -233,7 +241,6 @@ class FakeWandb:
         if request.get("exitcode") is not None:
             run.exitcode = request["exitcode"]
         run.complete |= bool(request.get("complete"))
-        self.arrived.notify_all()
 
     def graphql(self, request: Tree) -> Tree:
         """Answers one operation; `op_NAME` below holds the answer to each."""
@@ -288,6 +295,7 @@ class FakeWandb:
 
     def op_UpsertBucket(self, v: Tree) -> Tree:
         run = self.run(v.get("name") or v["id"])
+        self.arrived.notify_all()
         if v.get("config"):
             run.config = json.loads(v["config"])
         if v.get("summaryMetrics"):
@@ -363,13 +371,13 @@ class FakeWandb:
 
     def op_RunParquetHistory(self, v: Tree) -> Tree:
         rows = self.runs[v["runName"]].history
-        live = [rows[at] for at in sorted(rows)]
+        live = [strict(rows[at]) for at in sorted(rows)]
         return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
 
     def op_HistoryPage(self, v: Tree) -> Tree:
         rows = self.runs[v["run"]].history
         wanted = [rows[at] for at in sorted(rows) if v["minStep"] <= rows[at]["_step"] < v["maxStep"]]
-        return {"project": {"run": {"history": [json.dumps(row) for row in wanted[: v["pageSize"]]]}}}
+        return {"project": {"run": {"history": [json.dumps(strict(row)) for row in wanted[: v["pageSize"]]]}}}
 
     # Reports.
 

@@ -10,6 +10,8 @@ import yaml
 
 from normbench.report.evidence import gather
 from normbench.runs import CONFIG, METRICS, RESULT
+from normbench.study import load_study, make_plan
+from normbench.train import train
 from tests.conftest import RunCli
 from tests.tracking.conftest import KEY, SMALL
 from tests.tracking.fake_server import FakeWandb
@@ -37,11 +39,12 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_push_and_pull_give_the_same_table(
-    fake: FakeWandb, study: Path, tmp_path: Path, run_cli: RunCli, cli_process: RunCli, monkeypatch: pytest.MonkeyPatch
+    fake: FakeWandb, study: Path, tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     monkeypatch.setenv("NORMBENCH_WANDB", "off")
-    assert cli_process("run", study, "--runs", here, "--workers", "1").status == 0
+    for planned in make_plan(load_study(study)).runs:
+        train(planned.config, here / "far" / planned.id)
     monkeypatch.delenv("NORMBENCH_WANDB")
     said = run_cli("wandb", "push", study, "--runs", here)
     assert (said.status, said.out.splitlines()[-1]) == (0, "4 sent")
