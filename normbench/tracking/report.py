@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from normbench import tables
 from normbench.config import known_keys
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import COST, get_metric
+from normbench.report.html import environments
+from normbench.report.metrics import COST, Metric, get_metric
 from normbench.study import describe
 from normbench.tracking.mode import wandb_module
 
 FIGURES = "figures"  # what the figures are logged under
 REPORT_JOB = "report"  # job type of the W&B run that carries them
 MOST_RUNS = 100
+TOP_OF_RESULT = frozenset({"seconds", "samples_per_second", "wall_seconds", "parameters"})
+CURVES = (
+    ("train/loss", "samples"),
+    ("train/loss", "seconds"),
+    ("validation/accuracy", "samples"),
+    ("validation/nll", "samples"),
+)
 
 
 def title(evidence: Evidence) -> str:
@@ -25,7 +33,7 @@ def title(evidence: Evidence) -> str:
 
 
 def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]) -> Any:
-    """The report, not saved. Needs no network.
+    """The report, not saved: the sections of report.html, with panels. Needs no network.
 
     Args:
         evidence: The study's evidence.
@@ -36,12 +44,9 @@ def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]
     wandb_module()
     import wandb_workspaces.reports.v2 as wr
 
-    blocks = [
-        *_words(evidence, wr),
-        *_tables(evidence, wr, pictures),
-        *_panels(evidence, wr),
-        *_reproduce(evidence, wr),
-    ]
+    sections = (_answer, _design, _tables, _figures, _cost, _runs, _environment, _reproduce)
+    made_from = Sections(evidence, wr, pictures)
+    blocks = [block for section in sections for block in section(made_from)]
     return wr.Report(
         project=project,
         entity=entity,
@@ -65,51 +70,56 @@ def specification(report: Any) -> str:
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
-def _words(evidence: Evidence, wr: Any) -> list[Any]:
-    study = evidence.study
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in evidence.design)
-    held = "\n".join(f"| {key} | {_cell(value)} |" for key, value in evidence.configuration.items())
-    skipped = "\n".join(f"- {describe(cell)}: {reason}" for cell, reason in evidence.plan.skipped)
-    blocks = [
-        wr.H1("Question"),
-        wr.MarkdownBlock(study.question),
-        wr.H1("Answer"),
-        wr.MarkdownBlock(" ".join(evidence.answer)),
-        wr.H1("Design"),
-        wr.MarkdownBlock(f"| | |\n| --- | --- |\n{rows}"),
-        wr.MarkdownBlock(f"{study.notes}\n\n| what all runs share | |\n| --- | --- |\n{held}"),
-    ]
-    return [*blocks, wr.MarkdownBlock(f"Not run:\n\n{skipped}")] if skipped else blocks
+class Sections:
+    """What every section is made from.
 
+    Args:
+        evidence: The study's evidence.
+        wr: The module of wandb-workspaces that holds blocks and panels.
+        pictures: Names of the figures.
+    """
 
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    def __init__(self, evidence: Evidence, wr: Any, pictures: Sequence[str]) -> None:
+        self.evidence, self.wr, self.pictures = evidence, wr, pictures
+        compare = evidence.study.compare
+        self.factor = wr.Config(config_key(evidence, compare.factor))
+        self.others = [wr.Config(config_key(evidence, axis)) for axis in compare.across]
 
+    def text(self, text: str) -> Any:
+        """A block of Markdown."""
+        return self.wr.MarkdownBlock(text)
 
-def _tables(evidence: Evidence, wr: Any, names: Sequence[str]) -> list[Any]:
-    blocks = [
-        wr.H1("Results"),
-        wr.MarkdownBlock(tables.markdown(tables.comparison_grid(evidence))),
-        wr.MarkdownBlock(tables.markdown(tables.pairs_grid(evidence))),
-    ]
-    if names:
-        pictures = wr.Runset(name=f"{evidence.study.name}, figures", filters=_filter(evidence, "=="))
-        panels = [
-            wr.MediaBrowser(title=name, media_keys=[f"{FIGURES}/{name}"], num_columns=1, layout=_place(wr, i, 12, 12))
-            for i, name in enumerate(names)
-        ]
-        blocks += [wr.H1("Figures"), wr.PanelGrid(runsets=[pictures], panels=panels)]
-    return blocks
+    def grid(self, panels: list[Any], pictures: bool = False) -> Any:
+        """Panels over the study's runs, or over the run that carries its pictures."""
+        name, sign = self.evidence.study.name, "==" if pictures else "!="
+        chosen = f"Metric('Group') == '{name}' and Metric('JobType') {sign} '{REPORT_JOB}'"
+        runs = self.wr.Runset(name=f"{name}, figures" if pictures else name, filters=chosen)
+        return self.wr.PanelGrid(runsets=[runs], panels=panels)
 
+    def place(self, index: int, width: int = 12, height: int = 8) -> Any:
+        """Panels in rows; a grid is 24 wide."""
+        across = 24 // width
+        return self.wr.Layout(x=index % across * width, y=index // across * height, w=width, h=height)
 
-def _filter(evidence: Evidence, sign: str) -> str:
-    return f"Metric('Group') == '{evidence.study.name}' and Metric('JobType') {sign} '{REPORT_JOB}'"
+    def grouped(self) -> dict[str, Any]:
+        """Options of a panel that averages the runs of a level. W&B's bands are ranges, not intervals."""
+        return {
+            "groupby": self.factor,
+            "groupby_aggfunc": "mean",
+            "groupby_rangefunc": "minmax",
+            "max_runs_to_show": MOST_RUNS,
+        }
 
+    def bar(self, metric: Metric, index: int) -> Any:
+        """Bars of a column of the results table, a bar a level."""
+        heading = f"{metric.title}, mean of the runs of a level"
+        return self.wr.BarPlot(
+            title=heading, metrics=[self.summary(metric.name)], layout=self.place(index), **self.grouped()
+        )
 
-def _place(wr: Any, index: int, width: int = 12, height: int = 8) -> Any:
-    """Panels in rows; a grid is 24 wide."""
-    across = 24 // width
-    return wr.Layout(x=index % across * width, y=index // across * height, w=width, h=height)
+    def summary(self, name: str) -> Any:
+        """A column of the results table, in the summary that result.json became."""
+        return self.wr.SummaryMetric(name if name in TOP_OF_RESULT else f"metrics.{name}")
 
 
 def config_key(evidence: Evidence, axis: str) -> str:
@@ -119,78 +129,96 @@ def config_key(evidence: Evidence, axis: str) -> str:
     return next((key for level in evidence.study.axes[axis] for key in level.changes), axis)
 
 
-def _panels(evidence: Evidence, wr: Any) -> list[Any]:
-    compare, metric = evidence.study.compare, evidence.metric
-    factor = wr.Config(config_key(evidence, compare.factor))
-    runs = wr.Runset(name=evidence.study.name, filters=_filter(evidence, "!="))
-    grouped: dict[str, Any] = {
-        "groupby": factor,
-        "groupby_aggfunc": "mean",
-        "groupby_rangefunc": "minmax",
-        "max_runs_to_show": MOST_RUNS,
-    }
-    curves = [
-        ("train/loss", "samples", "training loss (nats)"),
-        ("train/loss", "seconds", "training loss (nats)"),
-        ("validation/accuracy", "samples", "validation accuracy"),
-        ("validation/nll", "samples", "validation negative log-likelihood (nats)"),
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _table(rows: Iterable[tuple[str, object]]) -> str:
+    """Names and values as a Markdown table."""
+    lines = [f"| {name} | {_cell(value)} |" for name, value in rows]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
+
+
+def _answer(s: Sections) -> list[Any]:
+    warning = "\n\nThe runs come from more than one version of the code: see Environment." * s.evidence.mixed_code
+    return [
+        s.wr.H1("Question"),
+        s.text(s.evidence.study.question),
+        s.wr.H1("Answer"),
+        s.text(" ".join(s.evidence.answer) + warning),
+    ]
+
+
+def _design(s: Sections) -> list[Any]:
+    evidence, plan = s.evidence, s.evidence.plan
+    blocks = [s.wr.H1("Design"), s.text(_table(evidence.design))]
+    if evidence.study.notes:
+        blocks.insert(1, s.text(evidence.study.notes))
+    if plan.skipped:
+        skipped = "\n".join(f"- {describe(cell)}: {reason}" for cell, reason in plan.skipped)
+        blocks.append(s.text(f"Skipped:\n\n{skipped}"))
+    if left := len(plan.runs) - len(evidence.runs):
+        blocks.append(s.text(f"{left} of {len(plan.runs)} runs are not finished."))
+    shared = _table((key, json.dumps(value)) for key, value in evidence.configuration.items())
+    return [*blocks, s.text(f"Configuration shared by all runs:\n\n{shared}")]
+
+
+def _tables(s: Sections) -> list[Any]:
+    grids = [tables.comparison_grid(s.evidence)]
+    if len(s.evidence.pairs):
+        grids.append(tables.pairs_grid(s.evidence))
+    return [s.wr.H1("Tables"), *(s.text(tables.markdown(grid)) for grid in grids)]
+
+
+def _figures(s: Sections) -> list[Any]:
+    wr, metric = s.wr, s.evidence.metric
+    browsers = [
+        wr.MediaBrowser(
+            title=name.replace("_", " "), media_keys=[f"{FIGURES}/{name}"], num_columns=1, layout=s.place(i, 12, 12)
+        )
+        for i, name in enumerate(s.pictures)
     ]
     lines = [
-        wr.LinePlot(title=f"{label} against {x}", x=x, y=[y], title_x=x, layout=_place(wr, index), **grouped)
-        for index, (y, x, label) in enumerate(curves)
+        wr.LinePlot(title=f"{y} against {x}", x=x, y=[y], title_x=x, layout=s.place(i), **s.grouped())
+        for i, (y, x) in enumerate(CURVES)
     ]
-    found = _summary(wr, metric.name)
-    others = [wr.Config(config_key(evidence, axis)) for axis in compare.across]
-    against = others[-1] if others else wr.Config("data.batch_size")
-    compared = [
-        wr.BarPlot(title=f"{metric.label}, mean of all runs", metrics=[found], layout=_place(wr, 0), **grouped),
-        wr.ScatterPlot(title=f"{metric.label} against {against.name}", x=against, y=found, layout=_place(wr, 1)),
-        wr.ParallelCoordinatesPlot(
-            title="all axes", columns=_columns(wr, [*others, factor], found, metric.label), layout=_place(wr, 1, 24)
-        ),
-    ]
-    cost = [
-        wr.BarPlot(title=get.title, metrics=[wr.SummaryMetric(get.name)], layout=_place(wr, i), **grouped)
-        for i, get in enumerate(map(get_metric, COST))
-    ]
-    return [
-        wr.H1("Curves"),
-        wr.MarkdownBlock(
-            "Lines are means over the runs of a level, bands from the lowest to the highest of them. The intervals and "
-            "tests of the study are in the tables above; W&B's own bands are none."
-        ),
-        wr.PanelGrid(runsets=[runs], panels=lines),
-        wr.H1("Runs compared"),
-        wr.PanelGrid(runsets=[runs], panels=compared),
-        wr.PanelGrid(runsets=[runs], panels=[wr.RunComparer(diff_only="split", layout=_place(wr, 0, 24, 14))]),
-        wr.H1("Cost"),
-        wr.MarkdownBlock(tables.markdown(tables.cost_grid(evidence))),
-        wr.PanelGrid(runsets=[runs], panels=cost),
-    ]
-
-
-def _summary(wr: Any, name: str) -> Any:
-    """A column of the results table, in the summary that result.json became."""
-    top = {"seconds", "samples_per_second", "wall_seconds", "parameters"}
-    return wr.SummaryMetric(name if name in top else f"metrics.{name}")
-
-
-def _columns(wr: Any, axes: list[Any], found: Any, label: str) -> list[Any]:
+    against = s.others[-1] if s.others else wr.Config("data.batch_size")
+    found = s.summary(metric.name)
+    scatter = wr.ScatterPlot(title=f"{metric.label} against {against.name}", x=against, y=found, layout=s.place(1))
     column = wr.ParallelCoordinatesPlotColumn
-    seed = column(metric=wr.Config("seed"), display_name="seed")
-    named = [column(metric=axis, display_name=axis.name.rpartition(".")[2]) for axis in axes]
-    return [*named, seed, column(metric=found, display_name=label)]
-
-
-def _reproduce(evidence: Evidence, wr: Any) -> list[Any]:
-    name = evidence.study.name
-    commits = ", ".join(sorted({str(commit) for commit in evidence.runs["git_commit"].dropna()})) or "none yet"
-    text = (
-        f"Code: {commits}. `normbench run {name}` trains what is missing, `normbench report {name}` writes tables and "
-        f"figures, `normbench wandb push {name}` and `normbench wandb report {name}` bring them here."
-    )
+    axes = [column(metric=axis, display_name=axis.name.rpartition(".")[2]) for axis in [*s.others, s.factor]]
+    axes += [column(metric=wr.Config("seed")), column(metric=found, display_name=metric.label)]
+    parallel = wr.ParallelCoordinatesPlot(title="all axes", columns=axes, layout=s.place(1, 24))
     return [
-        wr.H1("How to reproduce"),
-        wr.MarkdownBlock(text),
-        wr.CodeBlock(Path(evidence.study.path).read_text(encoding="utf-8"), language="yaml"),
+        wr.H1("Figures"),
+        *([s.grid(browsers, pictures=True)] if browsers else []),
+        s.text(
+            "Below, W&B draws the runs itself: lines are means over the runs of a level, bands reach from the lowest "
+            "to the highest of them. Intervals and tests are in the tables above."
+        ),
+        s.grid(lines),
+        s.grid([s.bar(metric, 0), scatter, parallel]),
     ]
+
+
+def _cost(s: Sections) -> list[Any]:
+    table = [s.text(tables.markdown(tables.cost_grid(s.evidence)))] if len(s.evidence.chosen) else []
+    return [s.wr.H1("Cost"), *table, s.grid([s.bar(get_metric(name), i) for i, name in enumerate(COST)])]
+
+
+def _runs(s: Sections) -> list[Any]:
+    return [s.wr.H1("Runs"), s.grid([s.wr.RunComparer(diff_only="split", layout=s.place(0, 24, 14))])]
+
+
+def _environment(s: Sections) -> list[Any]:
+    return [s.wr.H1("Environment"), s.text(_table(environments(s.evidence)))]
+
+
+def _reproduce(s: Sections) -> list[Any]:
+    name = s.evidence.study.name
+    text = (
+        f"From a clone at the commit above: `normbench run {name}` trains what is missing, `normbench report {name}` "
+        f"writes tables and figures, `normbench wandb push {name}` and `normbench wandb report {name}` bring them here."
+    )
+    study = Path(s.evidence.study.path).read_text(encoding="utf-8")
+    return [s.wr.H1("Reproduce"), s.text(text), s.wr.CodeBlock(study, language="yaml")]
