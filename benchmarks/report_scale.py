@@ -71,7 +71,9 @@ def measure(*command: object) -> Measured:
 def write_study(folder: Path, name: str, seeds: int, tuned: bool) -> Path:
     """A study of 5 norms x 20 batch sizes x 10 values x `seeds`; the last axis is tuned or compared at each value."""
     axis, values = ("optimizer.lr", RATES) if tuned else ("model.dropout", [round(0.05 * i, 2) for i in range(10)])
-    across, chosen = ("[data.batch_size]", ", tuned: optimizer.lr") if tuned else ("[model.dropout, data.batch_size]", "")
+    across, chosen = (
+        ("[data.batch_size]", ", tuned: optimizer.lr") if tuned else ("[model.dropout, data.batch_size]", "")
+    )
     path = folder / f"{name}.yaml"
     text = STUDY.format(
         name=name,
@@ -133,7 +135,9 @@ def curve(total: int, batch: int, loss: float, points: int) -> str:
         for i in range(1, count + 1):
             step = total * i // count
             value = end * (count / i if name != "accuracy" else i / count)
-            lines.append(f"{step},{step * batch},{step * batch / 55000:.4f},{10 * i / count:.3f},{split},{name},{value:.7g}")
+            lines.append(
+                f"{step},{step * batch},{step * batch / 55000:.4f},{10 * i / count:.3f},{split},{name},{value:.7g}"
+            )
     return "\n".join(lines) + "\n"
 
 

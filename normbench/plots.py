@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
@@ -12,7 +13,8 @@ import pandas as pd
 from scipy import special
 
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import Metric, get_metric
+from normbench.report.metrics import Metric, counted, get_metric
+from normbench.stats.cell import counted_runs
 
 # Okabe & Ito's palette, told apart by colour-blind readers; a norm has one colour and one marker in every figure.
 NORM_STYLE = {
@@ -33,8 +35,12 @@ OTHER_STYLES = (
 )
 WIDTH, HEIGHT = 420, 260
 MAX_FACETS = 6
+MAX_FOREST_ROWS = 48
+MAX_COST_LABELS = 60
 SEEDS_FOR_BANDS = 5  # an interval of two or three seeds at every point would hide the curves
 DODGE = 0.07  # of a doubling: how far the markers of neighbouring norms stand apart
+SPREAD = 0.8  # of a doubling: the widest that markers at one place are spread
+PANEL = "panel"
 
 alt.data_transformers.disable_max_rows()
 
@@ -49,6 +55,12 @@ def styles(levels: Sequence[Any]) -> tuple[list[str], list[str]]:
         if style in rest:
             rest.remove(style)
     return [color for color, _ in chosen], [shape for _, shape in chosen]
+
+
+@lru_cache(maxsize=1)  # files and page are made from the same ones
+def specifications(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    """The Vega-Lite specification of every figure, by file name."""
+    return {name: chart.to_dict() for name, chart in figures(evidence).items()}
 
 
 def figures(evidence: Evidence) -> dict[str, alt.TopLevelMixin]:
@@ -95,9 +107,8 @@ def _title(evidence: Evidence, text: str, note: str = "") -> alt.TitleParams:
         if len(values) == 1 and name not in (evidence.factor, *evidence.across):
             parts.append(str(values[0]))
     held = next((value for key, value in evidence.design if key == "held equal"), "")
-    seeds = runs.groupby([*evidence.across, evidence.factor])["seed"].nunique()
-    count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    parts += [held, f"{count} seeds"]
+    seeds = runs.groupby([*evidence.across, evidence.factor], observed=True)["seed"].nunique()
+    parts += [held, counted(seeds, "seed")]
     return alt.TitleParams(text, subtitle=", ".join(part for part in parts if part) + (f"; {note}" if note else ""))
 
 
@@ -163,15 +174,25 @@ def _layered(
     return alt.layer(*layers).add_params(marks.toggle).properties(width=WIDTH, height=HEIGHT)
 
 
-def _faceted(chart: Any, frame: pd.DataFrame, by: Sequence[str], title: alt.TitleParams) -> Any:
-    """The chart, or a row of panels where further axes are left."""
+def _panels(frame: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, alt.Facet | None, str]:
+    """The rows to draw with their panel, one for each combination of the axes `by`, and what the title has to say.
+
+    Where there are too many combinations, evenly chosen ones are drawn.
+    """
     if not by:
-        return chart.properties(title=title)
-    panel = " × ".join(by)
-    frame[panel] = frame[list(by)].astype(str).agg(", ".join, axis=1)
-    order = list(dict.fromkeys(frame[panel]))
-    facet = alt.Facet(f"{panel}:N", title=panel, sort=order)
-    return chart.facet(facet, columns=2).properties(title=title)
+        return frame, None, ""
+    cells, note = _evenly(frame[list(by)].drop_duplicates().sort_values(list(by), kind="stable"), MAX_FACETS)
+    cells[PANEL] = cells.astype(str).agg(", ".join, axis=1)
+    name = " × ".join(axis.replace("_", " ") for axis in by)
+    frame = frame.merge(cells, on=list(by))
+    return frame, alt.Facet(f"{PANEL}:N", title=name, sort=list(cells[PANEL])), note and f"{note} of {name}"
+
+
+def _evenly(rows: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
+    """At most so many rows, evenly chosen, and a note where some are left away."""
+    if len(rows) <= most:
+        return rows, ""
+    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)], f"; {most} of {len(rows)} values"
 
 
 def against(evidence: Evidence, metric: Metric, axis: str) -> Any:
@@ -193,9 +214,11 @@ def against(evidence: Evidence, metric: Metric, axis: str) -> Any:
         )
     else:
         x = alt.X(f"{axis}:N", title=label, sort=list(dict.fromkeys(frame[axis])), axis=alt.Axis(labelAngle=0))
-    chart = _layered(evidence, frame, metric, x)
     text = f"{_capital(metric.label)} against {label}, by {evidence.factor}"
-    return _faceted(chart, frame, others, _title(evidence, text, "mean and 95 % interval"))
+    frame, facet, note = _panels(frame, others)
+    chart = _layered(evidence, frame, metric, x)
+    title = _title(evidence, text, f"mean and 95 % interval{note}")
+    return chart.facet(facet, columns=2).properties(title=title) if facet else chart.properties(title=title)
 
 
 def by_level(evidence: Evidence, metric: Metric) -> Any:
@@ -207,7 +230,9 @@ def by_level(evidence: Evidence, metric: Metric) -> Any:
         sort=[str(level) for level in evidence.levels],
         axis=alt.Axis(labelAngle=0),
     )
-    runs = evidence.chosen.assign(value=evidence.chosen[metric.name].astype(float) * metric.scale)
+    runs = counted_runs(evidence.chosen, evidence.factor, metric.name, metric.chance)
+    runs = runs.assign(value=runs["value"] * metric.scale)
+    runs[evidence.factor] = runs[evidence.factor].astype(str)  # as in `frame`: the page hides levels by name
     chart = _layered(evidence, frame, metric, x, line=False)
     single = (
         alt.Chart(runs[[evidence.factor, "seed", "value"]])
@@ -225,12 +250,17 @@ def by_level(evidence: Evidence, metric: Metric) -> Any:
 
 def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:
     """The metric against the number of images that share a mean and variance while training."""
-    frame = _cells(evidence, metric)
+    frame, facet, note = _panels(_cells(evidence, metric), evidence.across[:-1])
     rank = frame[evidence.factor].map({str(level): i for i, level in enumerate(evidence.levels)})
     # "none" has no statistic at all: it stands left of 1, and the axis says so.
-    position = frame["images_per_statistic"].replace(0, 0.5)
-    frame["x"] = position * 2.0 ** ((rank - (len(evidence.levels) - 1) / 2) * DODGE)
-    values = sorted(float(value) for value in position.unique())
+    frame = frame.assign(place=frame["images_per_statistic"].replace(0, 0.5), rank=rank)
+    frame = frame.sort_values(["rank", *evidence.across])
+    # Cells at one place, such as all of a layer norm, stand side by side.
+    together = ["place", *([PANEL] if facet else [])]
+    side = frame.groupby(together)["rank"].cumcount() - (frame.groupby(together)["rank"].transform("size") - 1) / 2
+    most = frame[together].value_counts().max()
+    frame["x"] = frame["place"] * 2.0 ** (side * min(DODGE, SPREAD / most))
+    values = sorted(float(value) for value in frame["place"].unique())
     x = alt.X(
         "x:Q",
         title="images per statistic (log scale; none: no statistic)",
@@ -241,11 +271,10 @@ def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:
     if metric.name.endswith("accuracy"):  # errors differ by factors where accuracies differ by a hair
         shown = replace(metric, label=metric.label.replace("accuracy", "error"))
         frame = frame.assign(mean=100 - frame["mean"], ci_low=100 - frame["ci_high"], ci_high=100 - frame["ci_low"])
-    chart = _layered(evidence, frame, shown, x)
-    title = _title(
-        evidence, f"{_capital(shown.label)} against images per statistic", "a point a cell: mean and 95 % interval"
-    )
-    return _faceted(chart, frame, evidence.across[:-1], title)
+    chart = _layered(evidence, frame, shown, x, line=False)
+    text = f"{_capital(shown.label)} against images per statistic"
+    title = _title(evidence, text, f"a point a cell: mean and 95 % interval{note}")
+    return chart.facet(facet, columns=2).properties(title=title) if facet else chart.properties(title=title)
 
 
 def _capital(text: str) -> str:
@@ -256,7 +285,7 @@ AXIS_TITLES = {"samples": "training images seen", "step": "optimizer steps", "se
 
 
 def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any:
-    """A logged metric over training, averaged over seeds; a panel for each value of the last axis.
+    """A logged metric over training, averaged over seeds; a panel for each combination of the other axes.
 
     The band is the 95 % interval of the mean, or with few seeds their range. Losses are averaged as
     logarithms (a geometric mean), as they are drawn on a log scale.
@@ -267,10 +296,8 @@ def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any
     ]
     if points.empty or points["step"].groupby(points["run_id"], observed=True).nunique().max() < 2:
         return None
-    panel = evidence.across[-1] if evidence.across else None
-    keys = [evidence.factor, *([panel] if panel else [])]
-    shown, note = _panels(points, panel)
-    points = points[points[panel].isin(shown)] if panel else points
+    points, facet, note = _panels(points, evidence.across)
+    keys = [evidence.factor, *([PANEL] if facet else [])]
     log = name != "accuracy"
     scale = 100.0 if name == "accuracy" else 1.0
     values = points["value"].astype(float) * scale
@@ -318,23 +345,11 @@ def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any
         evidence, f"{_capital(label)} over {AXIS_TITLES[axis].removesuffix(' (s)')}", f"{by_seed} and {band_name}{note}"
     )
     chart = alt.layer(band, line, hover).add_params(marks.toggle)
-    if not panel:
+    if facet is None:
         return chart.properties(width=WIDTH, height=HEIGHT, title=title)
-    facet = alt.Facet(f"{panel}:N", title=panel.replace("_", " "), sort=list(shown))
     faceted = chart.properties(width=WIDTH * 0.62, height=HEIGHT * 0.75).facet(facet, columns=2)
     faceted = faceted.resolve_scale(x="shared" if axis == "samples" else "independent")
     return faceted.properties(title=title)
-
-
-def _panels(points: pd.DataFrame, panel: str | None) -> tuple[list[Any], str]:
-    """The values of the panel axis that are drawn, evenly chosen where there are too many, and a note of that."""
-    if panel is None:
-        return [], ""
-    values = list(dict.fromkeys(points[panel].sort_values(kind="stable")))
-    if len(values) <= MAX_FACETS:
-        return values, ""
-    chosen = [values[i] for i in np.linspace(0, len(values) - 1, MAX_FACETS).round().astype(int)]
-    return chosen, f"; {MAX_FACETS} of {len(values)} values of {panel}"
 
 
 def forest(evidence: Evidence) -> Any:
@@ -343,6 +358,13 @@ def forest(evidence: Evidence) -> Any:
     if pairs.empty or pairs["diff_ci_low"].isna().all():
         return None
     frame = pairs[[evidence.factor, *evidence.across, "diff", "diff_ci_low", "diff_ci_high", "verdict", "pairs"]].copy()
+    left_away = ""
+    if evidence.across and len(frame) > MAX_FOREST_ROWS:
+        cells, left_away = _evenly(
+            frame[evidence.across].drop_duplicates(), MAX_FOREST_ROWS // (len(evidence.levels) - 1)
+        )
+        frame = frame.merge(cells, on=evidence.across)
+        left_away += " of " + " × ".join(axis.replace("_", " ") for axis in evidence.across)
     for name in ("diff", "diff_ci_low", "diff_ci_high"):
         frame[name] = frame[name].astype(float) * metric.scale
     frame[evidence.factor] = frame[evidence.factor].astype(str)
@@ -380,7 +402,7 @@ def forest(evidence: Evidence) -> Any:
             alt.Tooltip("verdict:N"),
         ],
     )
-    note = f"filled: told apart after Holm's correction; grey: within the margin of {margin:g} {metric.difference_unit}"
+    note = f"filled: told apart (Holm); grey: within the margin of {margin:g} {metric.difference_unit}{left_away}"
     text = f"Paired differences from {evidence.baseline}, with 95 % intervals"
     return (
         alt.layer(zone, zero, rule, point)
@@ -399,7 +421,9 @@ def cost(evidence: Evidence, metric: Metric) -> Any:
         return None
     marks = _Marks(evidence)
     x = alt.X(
-        "seconds:Q", title="training time, mean over seeds (s, log scale)", scale=alt.Scale(type="log", padding=12)
+        "seconds:Q",
+        title="training time, mean over seeds (s, log scale)",
+        scale=alt.Scale(type="log", nice=False, padding=16),
     )
     y = alt.Y("mean:Q", title=metric.title, scale=alt.Scale(zero=False, padding=8))
     tooltip = [*_tooltip(evidence, metric), alt.Tooltip("seconds:Q", title="training time (s)", format=".1f")]
@@ -410,7 +434,7 @@ def cost(evidence: Evidence, metric: Metric) -> Any:
         )
     ]
     note = ""
-    if evidence.across:
+    if evidence.across and len(frame) <= MAX_COST_LABELS:
         axis = evidence.across[-1]
         layers.append(base.mark_text(dx=9, align="left", fontSize=9, color="#777777").encode(text=f"{axis}:N"))
         note = f"numbers: {axis.replace('_', ' ')}"
@@ -425,7 +449,7 @@ def heat_map(evidence: Evidence, metric: Metric) -> Any:
         values = values.where(evidence.runs["diverged_at_step"].isna(), metric.chance)
     frame = (
         evidence.runs.assign(value=values * metric.scale)
-        .groupby([evidence.factor, "base_lr"], as_index=False)["value"]
+        .groupby([evidence.factor, "base_lr"], as_index=False, observed=True)["value"]
         .mean()
     )
     frame[evidence.factor] = frame[evidence.factor].astype(str)

@@ -29,7 +29,7 @@ from normbench.runs import read_result
 
 EXPERIMENTS = Path("experiments")
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
-COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin")
+COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "target")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Compare:
         tuned: An axis whose value is chosen for each cell on the validation images, such as a learning rate.
         metric: The metric, a column of the results table.
         margin: The largest difference that does not matter, in the metric's unit.
+        target: A validation accuracy; the report tells how many images each cell takes to reach it.
     """
 
     factor: str
@@ -67,6 +68,7 @@ class Compare:
     tuned: str | None = None
     metric: str = "test_accuracy"
     margin: float = 0.005
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,10 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
     metric, margin = tree.get("metric", Compare.metric), tree.get("margin", Compare.margin)
     if not isinstance(margin, int | float) or isinstance(margin, bool) or margin <= 0:
         raise UsageError(f"{path}: compare.margin={margin!r} is not a positive number in the metric's unit")
-    return Compare(factor, baseline, tuple(across), tuned, str(metric), float(margin))
+    target = tree.get("target")
+    if target is not None and not (isinstance(target, int | float) and 0 < target < 1):
+        raise UsageError(f"{path}: compare.target={target!r} is not an accuracy between 0 and 1")
+    return Compare(factor, baseline, tuple(across), tuned, str(metric), float(margin), target)
 
 
 def make_plan(study: Study, fallback: bool | None = None) -> Plan:

@@ -18,8 +18,10 @@ __all__ = ["Evidence", "gather", "watch_report", "write_figures", "write_report"
 def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
     """results.csv, comparison.csv, .md and .tex, and study.json; returns their paths."""
     from normbench import tables
+    from normbench.report.analyses import analysis_grids
 
-    grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence), tables.cost_grid(evidence)]
+    grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence)]
+    grids += [*analysis_grids(evidence), tables.cost_grid(evidence)]
     heading = f"## {evidence.study.name}\n\n{evidence.study.question}\n\n" + " ".join(evidence.answer) + "\n\n"
     texts = {
         "results.csv": evidence.runs.to_csv(index=False),
@@ -50,20 +52,23 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
 
 def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
     """Every figure as SVG and PNG under figures/; returns their paths."""
-    from normbench.plots import figures
+    import vl_convert
+
+    from normbench.plots import specifications
 
     target = folder / "figures"
     make_folder(target)
     paths = []
-    charts = figures(evidence)
+    charts = specifications(evidence)
     for old in target.iterdir():  # a figure of an earlier version of the study would look like one of this
         if old.suffix in {".svg", ".png"} and old.stem not in charts:
             old.unlink()
     for name, chart in charts.items():
-        for suffix in ("svg", "png"):
+        svg = vl_convert.vegalite_to_svg(chart)
+        for suffix, image in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=2))):
             path = target / f"{name}.{suffix}"
             try:
-                chart.save(path, scale_factor=2 if suffix == "png" else 1)
+                path.write_bytes(image)
             except OSError as error:
                 raise unwritable(path, error) from None
             paths.append(path)

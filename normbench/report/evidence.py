@@ -19,7 +19,7 @@ from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
 from normbench.study import Plan, Study, describe, load_study, make_plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """A study and what its runs gave so far.
 
@@ -56,7 +56,7 @@ class Evidence:
         """Level that the others are compared with."""
         return self.study.compare.baseline
 
-    @property
+    @cached_property
     def across(self) -> list[str]:
         """Columns of the other axes; the data set is one as soon as there are two, so that none are averaged."""
         axes = [column(axis) for axis in self.study.compare.across]
@@ -125,7 +125,7 @@ class Evidence:
             [*self.across, self.factor], key=lambda c: c.map(order) if c.name == self.factor else c
         )
 
-    @property
+    @cached_property
     def pairs(self) -> pd.DataFrame:
         """The rows of `comparison` in the study's metric that were compared with the baseline."""
         rows = self.comparison[self.comparison["metric"] == self.metric.name]

@@ -12,7 +12,8 @@ import jinja2
 import pandas as pd
 
 from normbench import __version__, tables
-from normbench.plots import figures
+from normbench.plots import specifications
+from normbench.report.analyses import analysis_grids
 from normbench.report.evidence import Evidence
 from normbench.runs import RESULT, write_atomically
 
@@ -37,7 +38,7 @@ def page(evidence: Evidence) -> str:
         autoescape=True, loader=jinja2.PackageLoader("normbench", "report"), undefined=jinja2.StrictUndefined
     )
     assets = files("normbench") / "report"
-    charts = figures(evidence)
+    charts = specifications(evidence)
     return environment.get_template("page.html.jinja").render(
         evidence=evidence,
         version=__version__,
@@ -46,9 +47,10 @@ def page(evidence: Evidence) -> str:
         vega=vega_bundle() if charts else "",
         comparison=tables.html_table(tables.comparison_grid(evidence), "comparison"),
         pairs=tables.html_table(tables.pairs_grid(evidence), "pairs") if len(evidence.pairs) else "",
+        analyses=[tables.html_table(grid, f"analysis-{index}") for index, grid in enumerate(analysis_grids(evidence))],
         cost=tables.html_table(tables.cost_grid(evidence), "cost") if len(evidence.chosen) else "",
         charts=[(name, _caption(name), _alt(name, evidence)) for name in charts],
-        specs=_script_json({name: chart.to_dict() for name, chart in charts.items()}),
+        specs=_script_json(charts),
         runs=_script_json(run_table(evidence)),
         runs_left_out=max(0, len(evidence.runs) - MAX_RUNS_LISTED),
         configuration=[(key, json.dumps(value)) for key, value in evidence.configuration.items()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from normbench.errors import UsageError, unknown
@@ -67,6 +68,13 @@ METRICS = {
 }
 COMPARED = ("test_accuracy", "test_nll", "test_calibration_error", "train_loss")
 COST = ("seconds", "samples_per_second")
+
+
+def counted(counts: Iterable[int], noun: str) -> str:
+    """`3 seeds`, `1 seed`, or `3 to 5 seeds` where the counts differ."""
+    values = sorted({int(count) for count in counts})
+    number = f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
+    return f"{number} {noun}" if values == [1] else f"{number} {noun}s"
 
 
 def get_metric(name: str) -> Metric:

@@ -55,15 +55,17 @@ def options(norm: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["none", "layer", "instance", "group", "sync_batch"])
-def test_two_processes_train_as_one(norm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("norm", "devices"), [("none", 2), ("layer", 2), ("instance", 2), ("group", 2), ("sync_batch", 3)]
+)
+def test_many_processes_train_as_one(norm: str, devices: int, tmp_path: Path) -> None:
     one = execute(run_config(**options(norm)), tmp_path / "one")
-    two = execute(run_config(**options(norm), trainer__devices=2), tmp_path / "two")
-    # 20 training losses, then accuracy, calibration error and likelihood over images that 2 does not divide evenly
-    # into batches: every image is scored once on either side.
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
-    assert two["devices"] == 2
-    assert one["images_per_statistic"] == two["images_per_statistic"]
+    many = execute(run_config(**options(norm), trainer__devices=devices), tmp_path / "many")
+    # 20 training losses, then accuracy, calibration error and likelihood; 3 processes divide neither the 500
+    # validation nor the 1,000 test images evenly, and still each image is scored once.
+    assert losses(tmp_path / "many") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
+    assert many["devices"] == devices
+    assert one["images_per_statistic"] == many["images_per_statistic"]
 
 
 @pytest.mark.slow

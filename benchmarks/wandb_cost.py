@@ -1,0 +1,156 @@
+"""What logging to W&B costs a run: off, offline as it comes, and offline with all that can be asked for.
+
+    python benchmarks/wandb_cost.py [--rounds 8] [--samples 10000] [--data mnist]
+
+The three are trained in turn in one process, in a changing order, so that what else the machine does hits all of
+them. Two measures: the time itself, as a ratio to the same round's run without W&B; and the work that logging does
+in all threads and processes (hooks of the callback, the writer's thread, wandb-core), as a share of the training
+time, which a busy machine blurs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from normbench.config import RunConfig, replace
+from normbench.tracking import mirror
+from normbench.train import train
+
+RICH = {
+    "logger.histograms": 5,
+    "logger.confusion_matrix": True,
+    "logger.filters": True,
+    "logger.misclassified": 50,
+}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "off": ("off", {}),
+    "offline, as it comes": ("offline", {}),
+    "offline, everything": ("offline", RICH),
+}
+HOOKS = (
+    "on_train_start",
+    "on_train_batch_start",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_start",
+    "on_validation_end",
+    "on_test_end",
+)
+
+
+class Work:
+    """Seconds that logging takes in the training thread, in the writer's and in wandb-core."""
+
+    def __init__(self) -> None:
+        self.training = self.writer = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A hook that adds its time, less what an empty call takes."""
+
+        def hook(*arguments: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            answer = function(*arguments, **named)
+            self.training += time.perf_counter() - started
+            return answer
+
+        return hook
+
+    def written(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The writer's thread."""
+
+        def run(*arguments: Any) -> None:
+            started = time.thread_time()
+            function(*arguments)
+            self.writer += time.thread_time() - started
+
+        return run
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Measures what is run inside."""
+        before = {name: mirror.WandbMirror.__dict__[name] for name in HOOKS}
+        thread = mirror.Writer.run
+        for name, function in before.items():
+            setattr(mirror.WandbMirror, name, self.timed(function))
+        mirror.Writer.run = self.written(thread)  # type: ignore[method-assign]
+        children = children_seconds()
+        try:
+            yield
+        finally:
+            for name, function in before.items():
+                setattr(mirror.WandbMirror, name, function)
+            mirror.Writer.run = thread  # type: ignore[method-assign]
+            self.core = children_seconds() - children
+
+
+def children_seconds() -> float:
+    """Computing time of processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(config: RunConfig, case: str) -> dict[str, float]:
+    """One run of a case: its times, in seconds."""
+    mode, changes = CASES[case]
+    os.environ["NORMBENCH_WANDB"] = mode
+    work = Work()
+    with tempfile.TemporaryDirectory() as folder, work.watched():
+        started = time.perf_counter()
+        result = train(replace(config, changes), Path(folder, "study", "run"))
+        wall = time.perf_counter() - started
+    return {
+        "training": result["seconds"],
+        "wall": wall,
+        "work": work.training + work.writer + work.core,
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--samples", type=int, default=10_000, help="training images a run sees")
+    parser.add_argument("--data", default="mnist")
+    options = parser.parse_args()
+    changes = {"data.name": options.data, "data.batch_size": 32, "model.norm": "batch"}
+    config = replace(RunConfig(), changes | {"budget.samples": options.samples})
+    for case in CASES:
+        measure(config, case)  # imports and caches
+    rounds = []
+    cases = list(CASES)
+    for index in range(options.rounds):
+        order = cases[index % 3 :] + cases[: index % 3]
+        rounds.append({case: measure(config, case) for case in order})
+    plain = statistics.median(found["off"]["training"] for found in rounds)
+    wall = statistics.median(found["off"]["wall"] for found in rounds)
+    print(
+        f"digit_cnn, batch norm, {options.data}, batch 32, {options.samples:,} images, {config.trainer.loss_points} loss"
+    )
+    print(
+        f"points, {config.trainer.validations} validations: {plain:.2f} s of training, {wall:.2f} s in all; medians of"
+    )
+    print(f"{options.rounds} rounds (in brackets: lowest and highest)\n")
+    print("| logging | training time, ratio | whole run, ratio | work of logging | share of the training time |")
+    print("| --- | --- | --- | --- | --- |")
+    for case in cases[1:]:
+        cells = [ratio([found[case][what] / found["off"][what] for found in rounds]) for what in ("training", "wall")]
+        work = statistics.median(found[case]["work"] for found in rounds)
+        print(f"| {case} | {cells[0]} | {cells[1]} | {work:.3f} s | {100 * work / plain:.1f} % |")
+
+
+def ratio(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+if __name__ == "__main__":
+    main()
