@@ -19,7 +19,6 @@ _HOME = {
     "build_norm": "normbench.norms",
     "register_model": "normbench.models",
     "register_norm": "normbench.norms",
-    "train": "normbench.train",
 }
 __all__ = [
     "MNISTDataModule",
@@ -30,7 +29,6 @@ __all__ = [
     "build_norm",
     "register_model",
     "register_norm",
-    "train",
 ]
 
 

@@ -37,7 +37,7 @@ def load_side(name: str, reports: Path) -> Side:
     folder = Path(name) if Path(name, FACTS).is_file() else reports / name
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        runs = pd.read_csv(folder / "results.csv")
+        runs = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])  # a label may be "None"
     except (OSError, ValueError):
         raise UsageError(f"no report of '{name}' in {folder}: `normbench report {name}` writes one") from None
     return Side(str(name), runs, facts["axes"], facts["metric"], facts["margin"], facts["configuration"])

@@ -214,7 +214,7 @@ def _skip(rule: Any, axes: Mapping[str, tuple[Level, ...]], path: Path) -> Skip:
     for key, values in _mapping(rule["when"], "skip.when", path).items():
         if key not in axes:
             raise UsageError(f"{path}: skip.when: {unknown('axis', key, axes)}")
-        wanted = values if isinstance(values, list) else [values]
+        wanted = [_label(value) for value in (values if isinstance(values, list) else [values])]
         labels = [level.label for level in axes[key]]
         for value in wanted:
             if value not in labels:
@@ -238,6 +238,8 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
     if tuned is not None and (tuned not in axes or tuned == factor):
         raise UsageError(f"{path}: compare.tuned: {unknown('other axis', tuned, set(axes) - {factor})}")
     across = tree.get("across", rest)
+    if not isinstance(across, list):
+        raise UsageError(f"{path}: compare.across is a list of axes, not {across!r}")
     for axis in across:
         if axis not in rest:
             raise UsageError(f"{path}: compare.across: {unknown('other axis', axis, rest)}")

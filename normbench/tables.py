@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import Metric, get_metric
+from normbench.report.metrics import Metric, counted, get_metric
+from normbench.stats import seeds_for_exact
 
 CSV_COLUMNS = (
     "n",
@@ -53,19 +55,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: heading, column headings, rows of a heading cell and cells, and a footnote."""
+    """A table: heading, column headings, rows of a heading cell and cells, a footnote, and the columns of words."""
 
     title: str
     columns: list[str]
     rows: list[tuple[str, list[Cell]]]
     footnote: str
+    words: tuple[str, ...] = ()
+
+
+def markdown_heading(evidence: Evidence) -> str:
+    """Name, question and answer of a study, above its tables in Markdown."""
+    texts = [f"## {evidence.study.name}", _escaped(evidence.study.question), _escaped(" ".join(evidence.answer))]
+    return "\n\n".join(texts) + "\n\n"
 
 
 def tidy(evidence: Evidence) -> pd.DataFrame:
     """comparison.csv: a row for each cell and metric."""
-    frame = evidence.comparison
-    keys = [*evidence.across, evidence.factor, "metric"]
-    return frame.reindex(columns=[*keys, *CSV_COLUMNS])
+    columns = [*evidence.across, evidence.factor, "metric", *CSV_COLUMNS, *([evidence.tuned] if evidence.tuned else [])]
+    return evidence.comparison.reindex(columns=columns)
 
 
 def cell_text(row: Mapping[Any, Any], metric: Metric) -> str:
@@ -101,9 +109,8 @@ def footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     """Names n, interval, test, family and correction."""
     if frame.empty:
         return "No run is done yet."
-    counts = sorted({int(n) for n in frame["n"]})
     methods = sorted({str(m) for m in frame["method"] if not str(m).startswith("none")}) or ["none"]
-    n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     levels = frame[evidence.factor].nunique()
     chance = f" A diverged run counts as {metric.shown(metric.chance)} {metric.unit} (chance)." if metric.chance else ""
     return (
@@ -117,22 +124,23 @@ def footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
 def pairs_grid(evidence: Evidence) -> Grid:
     """Every paired comparison with the baseline, in the study's metric."""
     metric, pairs = evidence.metric, evidence.pairs
-    columns = ["difference", "95 % interval", "pairs", "p (Holm)", "verdict", "seeds needed", "detectable"]
+    unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
+    columns = [f"difference{unit}", "95 % interval", "pairs", "p (Holm)", "verdict", "seeds needed"]
+    columns.append(f"detectable{unit}")
     rows = []
     for row in pairs.to_dict("records"):
-        cell = evidence.cell_name(row)
-        low, high = metric.shown_difference(row["diff_ci_low"]), metric.shown_difference(row["diff_ci_high"])
+        diff, low, high = (metric.shown_number(row[key]) for key in ("diff", "diff_ci_low", "diff_ci_high"))
         left_out = f" ({row['left_out']:.0f} left out)" if row["left_out"] else ""
         texts = [
-            metric.shown_difference(row["diff"]),
-            f"{low.split()[0]} to {high.split()[0]}" if pd.notna(row["diff_ci_low"]) else "—",
+            diff,
+            f"{low} to {high}" if pd.notna(row["diff_ci_low"]) else "—",
             f"{row['pairs']:.0f}{left_out}",
             _p(row["p_holm"]),
             _verdict(row["verdict"], metric, evidence.study.compare.margin),
             f"{row['seeds_needed']:.0f}" if pd.notna(row["seeds_needed"]) else "—",
-            metric.shown_difference(row["detectable"]).lstrip("+") if pd.notna(row["detectable"]) else "—",
+            metric.shown(row["detectable"]) if pd.notna(row["detectable"]) else "—",
         ]
-        rows.append((f"{row[evidence.factor]}" + (f", {cell}" if cell else ""), [Cell(text) for text in texts]))
+        rows.append((evidence.row_name(row), [Cell(text) for text in texts]))
     margin = f"{evidence.study.compare.margin * metric.scale:g} {metric.difference_unit}".strip()
     note = (
         f"Difference in {metric.label} from {evidence.baseline}, paired by seed; paired t interval, not corrected; "
@@ -141,21 +149,19 @@ def pairs_grid(evidence: Evidence) -> Grid:
         "observed standard deviation of the paired difference; detectable: the smallest difference that the pairs "
         f"at hand find with that power.{_exact_note(len(pairs), pairs)}"
     )
-    return Grid(f"Compared with {evidence.baseline}", columns, rows, note)
+    return Grid(f"Compared with {evidence.baseline}", columns, rows, note, words=("verdict",))
 
 
 def _exact_note(family: int, pairs: pd.DataFrame) -> str:
     """Why no exact test is shown where it could never reach the level."""
-    from normbench.stats import seeds_for_exact
-
     if pairs.empty:
         return ""
     n, least = int(pairs["pairs"].max()), seeds_for_exact(comparisons=family)
     if n >= least:
         return ""
     return (
-        f" No exact (sign-flip or Wilcoxon) p is given: {n} pairs give p >= {2 / 2**n:.3g} at best, and the first Holm "
-        f"step over {family} comparisons needs {0.05 / family:.2g}: at least {least} seeds."
+        f" No exact (sign-flip or Wilcoxon) p is given: {counted([n], 'pair')} can give p >= {2 / 2**n:.3g} at best, "
+        f"and the first Holm step over {family} comparisons needs {0.05 / family:.2g}: at least {least} seeds."
     )
 
 
@@ -172,21 +178,17 @@ def _verdict(verdict: str, metric: Metric, margin: float) -> str:
 
 def cost_grid(evidence: Evidence) -> Grid:
     """Parameters, time and throughput of every cell."""
-    keys = [*evidence.across, evidence.factor]
+    facts = ["parameters", "seconds", "samples_per_second", "images_per_statistic"]
+    medians = evidence.chosen.groupby([*evidence.across, evidence.factor], observed=True)[facts].median().reset_index()
     rows = []
-    for key, group in evidence.chosen.groupby(keys, sort=False):
-        values = key if isinstance(key, tuple) else (key,)
-        name = ", ".join([str(values[-1]), *(f"{axis} {v}" for axis, v in zip(evidence.across, values, strict=False))])
-        medians = group[["parameters", "seconds", "samples_per_second", "images_per_statistic"]].median()
+    for row in evidence.in_order(medians).to_dict("records"):
         texts = [
-            f"{medians['parameters']:,.0f}",
-            f"{medians['images_per_statistic']:.0f}",
-            f"{medians['seconds']:.1f}",
-            f"{medians['samples_per_second']:,.0f}" if pd.notna(medians["samples_per_second"]) else "—",
+            f"{row['parameters']:,.0f}",
+            f"{row['images_per_statistic']:.0f}",
+            f"{row['seconds']:.1f}",
+            f"{row['samples_per_second']:,.0f}" if pd.notna(row["samples_per_second"]) else "—",
         ]
-        rows.append((name, [Cell(text) for text in texts]))
-    order = {str(level): rank for rank, level in enumerate(evidence.levels)}
-    rows.sort(key=lambda row: order.get(row[0].split(", ")[0], 0))
+        rows.append((evidence.row_name(row), [Cell(text) for text in texts]))
     headings = ["parameters", "images per statistic", "training time (s)", "throughput (images/s)"]
     note = (
         "Medians over seeds. Training alone: evaluation, checkpoints and the first steps are left out. Runs that "
@@ -198,19 +200,28 @@ def cost_grid(evidence: Evidence) -> Grid:
 def markdown(grid: Grid) -> str:
     """A grid as a Markdown table."""
     marks = {"best": "**{}**", "tied": "{} †", "": "{}"}
-    lines = [f"### {grid.title}", "", _line(["", *grid.columns]), _line(["---", *["---:"] * len(grid.columns)])]
+    lines = [
+        f"### {_escaped(grid.title)}",
+        "",
+        _line(["", *map(_escaped, grid.columns)]),
+        _line(["---", *("---" if column in grid.words else "---:" for column in grid.columns)]),
+    ]
     lines += [
         _line([_escaped(name), *(marks[c.mark].format(_escaped(c.text)) for c in row)]) for name, row in grid.rows
     ]
-    return "\n".join([*lines, "", grid.footnote, ""])
+    return "\n".join([*lines, "", _escaped(grid.footnote), ""])
 
 
 def _line(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
+_MARKDOWN = re.compile(r"[\\`*<|]|\](?=\()|(?<!\w)_|_(?!\w)|&(?=[#\w]+;)")
+
+
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text that Markdown shows as it is, in a table too: no markup, no column, no line of its own."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 _TEX = str.maketrans(
@@ -242,12 +253,13 @@ def latex(grid: Grid) -> str:
         for name, row in grid.rows
     ]
     heading = " & ".join(["", *(column.translate(_TEX) for column in grid.columns)]) + r" \\"
+    sides = "".join("l" if column in grid.words else "r" for column in grid.columns)
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{grid.title.translate(_TEX)}. {grid.footnote.translate(_TEX)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
+        rf"\begin{{tabular}}{{l{sides}}}",
         r"\toprule",
         heading,
         r"\midrule",
@@ -265,8 +277,9 @@ def html_table(grid: Grid, identifier: str) -> str:
     body = []
     for name, cells in grid.rows:
         shown = (
-            f'<td class="{cell.mark or "plain"}">{html.escape(cell.text)}{" †" * (cell.mark == "tied")}</td>'
-            for cell in cells
+            f'<td class="{"words" if column in grid.words else cell.mark or "plain"}">'
+            f"{html.escape(cell.text)}{' †' * (cell.mark == 'tied')}</td>"
+            for column, cell in zip(grid.columns, cells, strict=True)
         )
         body.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(shown)}</tr>')
     return (

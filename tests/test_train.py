@@ -14,7 +14,6 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 from torch import nn
 
-from normbench import train as train_function
 from normbench.config import ModelConfig, OptimizerConfig, RunConfig, from_dict, replace, run_id
 from normbench.data import MNISTDataModule
 from normbench.data.source import get_dataset
@@ -52,11 +51,6 @@ def cut_at(step: int) -> Any:
             raise Cut
 
     return progress
-
-
-@pytest.mark.xfail(reason="the module normbench.train takes the place of the function of that name", strict=True)
-def test_the_public_name_is_the_function() -> None:
-    assert train_function is train
 
 
 # Repeating and resuming.

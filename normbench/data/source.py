@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,9 @@ def ensure(config: DataConfig) -> str:
             flush=True,
         )
         note = _failure_note(config)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{error}\n", encoding="utf-8")
+        with suppress(OSError):  # without the note only `plan` is less sure
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"{error}\n", encoding="utf-8")
         _fallen_back.add(target)
         return "mnist_5k"
     _failure_note(config).unlink(missing_ok=True)

@@ -126,10 +126,10 @@ class Pool:
         for worker in self.workers:
             if worker.run is not None:
                 worker.process.terminate()
+            worker.pipe.close()  # an idle worker ends when its pipe does
         for worker in self.workers:
             worker.process.join(max(0.1, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-            worker.pipe.close()
         self.workers = []

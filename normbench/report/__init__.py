@@ -22,11 +22,11 @@ def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
 
     grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence)]
     grids += [*analysis_grids(evidence), tables.cost_grid(evidence)]
-    heading = f"## {evidence.study.name}\n\n{evidence.study.question}\n\n" + " ".join(evidence.answer) + "\n\n"
+    grids = [grid for grid in grids if grid.rows]
     texts = {
         "results.csv": evidence.runs.to_csv(index=False),
         "comparison.csv": tables.tidy(evidence).to_csv(index=False),
-        "comparison.md": heading + "\n".join(map(tables.markdown, grids)),
+        "comparison.md": tables.markdown_heading(evidence) + "\n".join(map(tables.markdown, grids)),
         "comparison.tex": "\n".join(map(tables.latex, grids)),
         FACTS: json.dumps(_facts(evidence), indent=2) + "\n",
     }
@@ -93,22 +93,26 @@ PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
 
 def write_report(study: str | Path, runs: Path, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
     """Writes the parts of a study's report, finished or not, and returns the paths of its files."""
-    evidence = gather(study, runs)
+    return _write(gather(study, runs), reports, parts)
+
+
+def _write(evidence: Evidence, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
     folder = reports / evidence.study.name
     make_folder(folder)
     return [path for part in parts for path in PARTS[part](evidence, folder)]
 
 
 def watch_report(study: str | Path, runs: Path, reports: Path, every: float = WATCH_SECONDS) -> Iterator[str]:
-    """Writes the report whenever a run was finished since, until all are; yields a line for each writing."""
-    told = -1
+    """Writes the report whenever a run was finished or failed since, until all are; yields a line for each writing."""
+    told = None
     while True:
         evidence = gather(study, runs)
-        done, planned = len(evidence.runs), len(evidence.plan.runs)
-        if done != told:
-            paths = write_report(study, runs, reports)
-            yield f"{done} of {planned} runs: {paths[-1]}"
-            told = done
-        if done >= planned:
+        planned, left = len(evidence.plan.runs), evidence.unfinished
+        failed = sum(run["state"] == "failed" for run in left)
+        if (planned - len(left), failed) != told:
+            told = planned - len(left), failed
+            paths = _write(evidence, reports)
+            yield f"{told[0]} of {planned} runs{f', {failed} failed' if failed else ''}: {paths[-1]}"
+        if failed == len(left):
             return
         time.sleep(every)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
 
 import pandas as pd
 
 from normbench.report.evidence import Evidence
+from normbench.report.metrics import get_metric
 from normbench.stats import (
     Criterion,
     area_under_curve,
+    best_over,
     compare_to_baseline,
     cost_to_target,
     slope_per_doubling,
@@ -20,12 +21,34 @@ from normbench.stats import (
 from normbench.tables import Cell, Grid
 
 
+@lru_cache(maxsize=1)  # files and page show the same ones
 def analysis_grids(evidence: Evidence) -> list[Grid]:
     """Every further table that the data can fill."""
     if evidence.chosen.empty:
         return []
-    grids = [slope_grid(evidence), target_grid(evidence), area_grid(evidence)]
+    grids = [chosen_grid(evidence), slope_grid(evidence), target_grid(evidence), area_grid(evidence)]
     return [grid for grid in grids if grid is not None and grid.rows]
+
+
+def chosen_grid(evidence: Evidence) -> Grid | None:
+    """The value of the tuned axis that was chosen for every cell; None without such an axis."""
+    if evidence.tuned is None or evidence.runs.empty:
+        return None
+    keys, select = [*evidence.across, evidence.factor], get_metric("val_accuracy")
+    found = best_over(
+        evidence.runs, evidence.tuned, keys, select=select.name, report="test_accuracy", chance=select.chance
+    )
+    rows = []
+    for row in evidence.in_order(found).to_dict("records"):
+        edge = "at the edge: a better value may lie outside" if row["at_edge"] and row["candidates"] > 1 else ""
+        texts = [f"{row[evidence.tuned]}", f"{row['candidates']}", select.shown(row["select_mean"]), edge]
+        rows.append((evidence.row_name(row), [Cell(text) for text in texts]))
+    columns = [evidence.tuned, "tried", select.title, "note"]
+    note = (
+        "Chosen for each cell by the best mean over seeds on the validation images; all other tables are of the test "
+        "images."
+    )
+    return Grid(f"Chosen {evidence.tuned}", columns, rows, note, words=("note",))
 
 
 def slope_grid(evidence: Evidence) -> Grid | None:
@@ -39,7 +62,7 @@ def slope_grid(evidence: Evidence) -> Grid | None:
     by = [evidence.factor, *evidence.across[:-1]]
     slopes = slope_per_doubling(runs, metric.name, axis=axis, by=by, chance=metric.chance)
     rows = []
-    for row in _ordered(evidence, slopes).to_dict("records"):
+    for row in evidence.in_order(slopes).to_dict("records"):
         interval = "—"
         if pd.notna(row["ci_low"]):
             interval = f"{row['ci_low'] * metric.scale:+.3f} to {row['ci_high'] * metric.scale:+.3f}"
@@ -64,9 +87,9 @@ def target_grid(evidence: Evidence) -> Grid | None:
     costs = cost_to_target(curves, "accuracy", target, split="validation", diverged=list(diverged))
     table = summarize_cost(costs.merge(runs[["run_id", *keys]], on="run_id"), keys)
     rows = []
-    for row in _ordered(evidence, table).to_dict("records"):
+    for row in evidence.in_order(table).to_dict("records"):
         median = f"{row['median']:,.0f}" if pd.notna(row["median"]) else "not reached"
-        rows.append((_name(evidence, row), [Cell(median), Cell(f"{row['reached']} of {row['n']}")]))
+        rows.append((evidence.row_name(row), [Cell(median), Cell(f"{row['reached']} of {row['n']}")]))
     note = (
         "Training images seen at the first evaluation that shows the target (so late by up to one interval between "
         "evaluations); median by Kaplan and Meier, runs that never reach it censored at the budget."
@@ -93,23 +116,13 @@ def area_grid(evidence: Evidence) -> Grid | None:
         pairs.rename(columns={"treatment": evidence.factor}), on=keys, how="left", suffixes=("", "_pair")
     )
     rows = []
-    for row in _ordered(evidence, table).to_dict("records"):
+    for row in evidence.in_order(table).to_dict("records"):
         half = f" ± {row['ci_high'] - row['mean']:.3f}" if pd.notna(row["ci_high"]) else ""
         told = row["verdict"] if isinstance(row["verdict"], str) else "baseline"
-        rows.append((_name(evidence, row), [Cell(f"{row['mean']:.3f}{half}"), Cell(told)]))
+        rows.append((evidence.row_name(row), [Cell(f"{row['mean']:.3f}{half}"), Cell(told)]))
     note = (
         "Mean height of the training-loss curve over the images seen (nats; lower is faster). Verdicts: paired by "
         f"seed with {evidence.baseline}, Holm-corrected over the {len(pairs)} comparisons of this table."
     )
-    return Grid("Area under the training loss", ["area", f"against {evidence.baseline}"], rows, note)
-
-
-def _name(evidence: Evidence, row: Mapping[Any, Any]) -> str:
-    cell = evidence.cell_name(row)
-    return f"{row[evidence.factor]}" + (f", {cell}" if cell else "")
-
-
-def _ordered(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
-    order = {level: rank for rank, level in enumerate(evidence.levels)}
-    keys = [key for key in (*evidence.across, evidence.factor) if key in table]
-    return table.sort_values(keys, key=lambda c: c.map(order) if c.name == evidence.factor else c, kind="stable")
+    against = f"against {evidence.baseline}"
+    return Grid("Area under the training loss", ["area", against], rows, note, words=(against,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any
 import pandas as pd
 
 from normbench.config import flatten, to_dict
-from normbench.report.metrics import COMPARED, COST, Metric, get_metric
+from normbench.errors import UsageError
+from normbench.report.metrics import COMPARED, COST, Metric, counted, get_metric
 from normbench.results import column, curves, results_table
-from normbench.runs import ERROR, finished_ids, state
+from normbench.runs import ERROR, state
 from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
 from normbench.study import Plan, Study, describe, load_study, make_plan
+
+MAX_NAMED = 12  # comparisons that a sentence names one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,8 @@ class Evidence:
         criterion, keys = metric.criterion(margin), [*self.across, self.factor]
         cells = summarize(self.chosen, keys, metric.name, chance=metric.chance)
         cells.insert(len(keys), "metric", metric.name)
-        facts = self.chosen.groupby(keys, sort=False)[["images_per_statistic", "parameters"]].first()
+        told = ["images_per_statistic", "parameters", *([self.tuned] if self.tuned else [])]
+        facts = self.chosen.groupby(keys, sort=False, observed=True)[told].first()
         cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
         marks = mark_best(self.chosen, metric.name, self.factor, across=self.across, criterion=criterion)
         cells = cells.merge(marks[[*keys, "mark"]], on=keys, how="left")
@@ -120,10 +124,14 @@ class Evidence:
             )
             pairs = pairs.rename(columns={"treatment": self.factor}).drop(columns=["diverged"])
             cells = cells.merge(pairs, on=keys, how="left")
+        return self.in_order(cells)
+
+    def in_order(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """A row a cell, sorted by the other axes, and the levels of the factor as the study has them."""
         order = {level: rank for rank, level in enumerate(self.levels)}
-        return cells.sort_values(
-            [*self.across, self.factor], key=lambda c: c.map(order) if c.name == self.factor else c
-        )
+        ranks = pd.Series([order[level] for level in cells[self.factor]], index=cells.index, dtype=int)
+        axes = [axis for axis in self.across if axis in cells]
+        return cells.assign(_rank=ranks).sort_values([*axes, "_rank"], kind="stable").drop(columns="_rank")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -135,11 +143,15 @@ class Evidence:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
         return describe({axis: row[axis] for axis in self.across})
 
+    def row_name(self, row: Mapping[Any, Any]) -> str:
+        """The cell of a row in words: `group, batch_size 32`."""
+        return ", ".join(part for part in (str(row[self.factor]), self.cell_name(row)) if part)
+
     @cached_property
     def answer(self) -> list[str]:
         """Two or three sentences built from the verdicts, never stronger than they are."""
         if self.pairs.empty:
-            return [f"No comparison with {self.baseline} can be made yet: {len(self.runs)} runs are done."]
+            return [f"No comparison with {self.baseline} can be made yet: {counted([len(self.runs)], 'run')} done."]
         metric, compare, pairs = self.metric, self.study.compare, self.pairs
         told = pairs[pairs["verdict"].isin(["better", "worse"])]
         equal = pairs[pairs["verdict"].str.startswith("equivalent")]
@@ -150,37 +162,42 @@ class Evidence:
         if len(told):
             parts = []
             for verdict, rows in told.groupby("verdict", sort=True):
-                named = [self._named(row, with_difference=True) for row in rows.to_dict("records")]
-                parts.append(f"{verdict} {metric.label} than {self.baseline}: {'; '.join(named)}")
+                parts.append(f"{verdict} {metric.label} than {self.baseline}: {self._listed(rows, True)}")
             sentences.append(f"Told apart ({family}): " + ". And ".join(parts) + ".")
         else:
             sentences.append(f"Nothing can be told apart in {metric.label} ({family}).")
         if len(equal):
-            named = [self._named(row) for row in equal.to_dict("records")]
-            sentences.append(f"Equivalent to {self.baseline} within {margin}: {'; '.join(named)}.")
+            sentences.append(f"Equivalent to {self.baseline} within {margin}: {self._listed(equal, False)}.")
         if len(open_):
             sentences.append(self._open_sentence(open_, margin))
         return sentences
 
-    def _named(self, row: Mapping[Any, Any], with_difference: bool = False) -> str:
+    def _listed(self, rows: pd.DataFrame, with_difference: bool) -> str:
+        """The comparisons one by one, or, where a sentence cannot hold them, how many of each level."""
+        if len(rows) <= MAX_NAMED:
+            return "; ".join(self._named(row, with_difference) for row in rows.to_dict("records"))
+        all_of = self.pairs[self.factor].value_counts()
+        counts = rows[self.factor].value_counts()
+        parts = [f"{level} in {counts[level]} of {all_of[level]} cells" for level in self.levels if level in counts]
+        return "; ".join(parts)
+
+    def _named(self, row: Mapping[Any, Any], with_difference: bool) -> str:
         cell = self.cell_name(row)
         text = f"{row[self.factor]}" + (f" at {cell}" if cell else "")
         if with_difference:
-            low, high = (self.metric.shown_difference(row[key]) for key in ("diff_ci_low", "diff_ci_high"))
-            text += (
-                f" ({self.metric.shown_difference(row['diff'])}, 95 % interval {low.split()[0]} to {high.split()[0]})"
-            )
+            low, high = (self.metric.shown_number(row[key]) for key in ("diff_ci_low", "diff_ci_high"))
+            interval = f", 95 % interval {low} to {high}" if pd.notna(row["diff_ci_low"]) else ""
+            text += f" ({self.metric.shown_difference(row['diff'])}{interval})"
         return text
 
     def _open_sentence(self, rows: pd.DataFrame, margin: str) -> str:
-        pairs = sorted({int(n) for n in rows["pairs"]})
-        seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
-        text = f"{len(rows)} of {len(self.pairs)} comparisons are not distinguishable with {seeds}"
+        are, they = ("is", "it") if len(rows) == 1 else ("are", "they")
+        text = f"{len(rows)} of {counted([len(self.pairs)], 'comparison')} {are} not distinguishable with "
+        text += counted(rows["pairs"], "seed")
         needed = rows["seeds_needed"].dropna()
         if len(needed):
-            low, high = int(needed.min()), int(needed.max())
-            text += f": to find a difference of {margin}, they would need {low}" + (f" to {high}" if high > low else "")
-            text += " seeds"
+            seeds = counted([needed.min(), needed.max()], "seed")
+            text += f": to find a difference of {margin}, {they} would need {seeds}"
         return text + "."
 
     @cached_property
@@ -216,13 +233,13 @@ def gather(study: str | Path, runs: Path) -> Evidence:
     loaded = load_study(study)
     get_metric(loaded.compare.metric)
     folder = runs / loaded.name
-    done = finished_ids(folder)
+    here = make_plan(loaded)
     # Runs on the embedded digits belong to the study too, as a data set of their own.
-    plans = [make_plan(loaded, fallback) for fallback in (False, True)]
+    plans = [here, *_other_plans(here)]
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
     table = results_table(loaded.name, folder, cells)
-    here = make_plan(loaded)
-    plan = max([here, *plans], key=lambda plan: sum(run.id in done for run in plan.runs))
+    done = set(table["run_id"])
+    plan = max(plans, key=lambda plan: sum(run.id in done for run in plan.runs))
     unfinished = []
     for run in itertools.islice((run for run in plan.runs if run.id not in done), 10_000):
         now = state(folder / run.id)
@@ -230,3 +247,14 @@ def gather(study: str | Path, runs: Path) -> Evidence:
         why = error.read_text(encoding="utf-8").strip().splitlines()[-1] if now == "failed" else ""
         unfinished.append({"run_id": run.id, "run": f"{describe(run.cell)}, seed {run.seed}", "state": now, "why": why})
     return Evidence(plan, table, folder, unfinished)
+
+
+def _other_plans(here: Plan) -> Iterator[Plan]:
+    """The plan with mnist where this machine has to fall back, or with the embedded digits where it has not."""
+    fell_back = any(run.config.data.name == "mnist_5k" for run in here.runs)
+    try:
+        other = make_plan(here.study, fallback=not fell_back)
+    except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
+        return
+    if other.runs[0].id not in {run.id for run in here.runs}:
+        yield other

@@ -42,9 +42,13 @@ class Metric:
         """A value in the unit of the tables."""
         return f"{value * self.scale:.{self.digits}f}"
 
+    def shown_number(self, value: float) -> str:
+        """A difference with its sign, in the unit of the tables."""
+        return f"{value * self.scale:+.{self.digits}f}"
+
     def shown_difference(self, value: float) -> str:
         """A difference with its sign and unit."""
-        return f"{value * self.scale:+.{self.digits}f} {self.difference_unit}".strip()
+        return f"{self.shown_number(value)} {self.difference_unit}".strip()
 
     def criterion(self, margin: float | None) -> Criterion:
         """How differences in this metric are judged."""
