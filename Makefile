@@ -61,7 +61,9 @@ unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal
 
 bench: $(STAMP) ## measure speed, as ratios in one run
+	$(BIN) benchmarks/data_loading.py
 	$(BIN) benchmarks/report_scale.py
+	$(BIN) benchmarks/wandb_cost.py
 
 clean: ## remove .venv and caches; runs and reports stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
