@@ -195,9 +195,10 @@ class _quiet_lightning:  # noqa: N801  (read as a statement: with _quiet_lightni
     """Keeps Lightning's greetings and its advice on data loaders out of a study's log."""
 
     def __enter__(self) -> None:
-        self.logger = logging.getLogger("lightning.pytorch")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
+        self.loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
         warnings.filterwarnings("ignore", module=r"lightning\.|torchmetrics\.|torch\.optim\.lr_scheduler")
@@ -205,7 +206,8 @@ class _quiet_lightning:  # noqa: N801  (read as a statement: with _quiet_lightni
 
     def __exit__(self, *error: object) -> None:
         self.warnings.__exit__(None, None, None)
-        self.logger.setLevel(self.level)
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)
 
 
 @cache
