@@ -220,11 +220,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from normbench.runs import ERROR, state
-    from normbench.study import describe, load_study, make_plan
+    from normbench.runs import ERROR, finished_ids, state
+    from normbench.study import describe, fullest, load_study, possible_plans
 
-    plan = make_plan(load_study(options.study))
-    folder = options.runs / plan.study.name
+    study = load_study(options.study)
+    folder = options.runs / study.name
+    plan = fullest(possible_plans(study), finished_ids(folder))
     if options.live:
         from normbench.live import watch
 

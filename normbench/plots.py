@@ -18,7 +18,7 @@ from normbench.stats.cell import counted_runs
 
 # Okabe & Ito's palette, told apart by colour-blind readers; a norm has one colour and one marker in every figure.
 NORM_STYLE = {
-    "none": ("#7f7f7f", "circle"),
+    "none": ("#505050", "circle"),
     "batch": ("#0072B2", "square"),
     "layer": ("#E69F00", "triangle-up"),
     "instance": ("#CC79A7", "diamond"),
@@ -341,6 +341,8 @@ def learning_curves(evidence: Evidence, axis: str, split: str, name: str) -> Any
     line = base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity)
     hover = base.mark_point(opacity=0, size=80).encode(y=y, tooltip=tooltip)
     by_seed = "geometric mean" if log else "mean"
+    if diverged := int(evidence.chosen["diverged_at_step"].notna().sum()):
+        note += f"; {counted([diverged], 'run')} diverged"
     title = _title(
         evidence, f"{_capital(label)} over {AXIS_TITLES[axis].removesuffix(' (s)')}", f"{by_seed} and {band_name}{note}"
     )
@@ -455,8 +457,12 @@ def heat_map(evidence: Evidence, metric: Metric) -> Any:
     frame[evidence.factor] = frame[evidence.factor].astype(str)
     names = [str(level) for level in evidence.levels]
     base = alt.Chart(frame).encode(
-        x=alt.X("base_lr:O", title="learning rate at the reference batch", axis=alt.Axis(labelAngle=0, format="~g")),
-        y=alt.Y(f"{evidence.factor}:N", sort=names, title=evidence.factor),
+        x=alt.X(
+            "base_lr:O",
+            title="learning rate at the reference batch",
+            axis=alt.Axis(labelAngle=0, format="~g", grid=False),
+        ),
+        y=alt.Y(f"{evidence.factor}:N", sort=names, title=evidence.factor, axis=alt.Axis(grid=False)),
     )
     color = alt.Color("value:Q", title=metric.title, scale=alt.Scale(scheme="viridis"))
     middle = (frame["value"].min() + frame["value"].max()) / 2

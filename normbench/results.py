@@ -99,10 +99,11 @@ def results_table(study: str, folder: Path, cells: Mapping[str, Mapping[str, Any
 
 
 def _sortable(labels: list[Any]) -> list[Any] | pd.Categorical:
-    """Labels as they are; numbers among names (`[same, 1]`) cannot be sorted, and keep the order of the study."""
+    """Labels as they are; numbers among names (`[same, 1]`), which do not compare, get an order: numbers first."""
     if len({isinstance(label, str) for label in labels}) < 2:
         return labels
-    return pd.Categorical(labels, categories=list(dict.fromkeys(labels)), ordered=True)
+    order = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+    return pd.Categorical(labels, categories=order, ordered=True)
 
 
 def _indexed(study: str, folder: Path, wanted: Collection[str]) -> pd.DataFrame:

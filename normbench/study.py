@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -290,6 +290,25 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
     runs.sort(key=lambda item: item[0])
     return Plan(study, [run for _, run in runs], skipped)
+
+
+def possible_plans(study: Study) -> list[Plan]:
+    """The plan for this machine, and the one on the embedded digits, or on mnist, where that is another.
+
+    A machine that no longer sees the files still tells what was trained on them.
+    """
+    here = make_plan(study)
+    fell_back = any(run.config.data.name == "mnist_5k" for run in here.runs)
+    try:
+        other = make_plan(study, fallback=not fell_back)
+    except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
+        return [here]
+    return [here] if other.runs[0].id in {run.id for run in here.runs} else [here, other]
+
+
+def fullest(plans: Sequence[Plan], done: Collection[str]) -> Plan:
+    """The plan with the most runs that have a result; the first of equals."""
+    return max(plans, key=lambda plan: sum(run.id in done for run in plan.runs))
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:

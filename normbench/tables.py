@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,7 +273,10 @@ def latex(grid: Grid) -> str:
 
 def html_table(grid: Grid, identifier: str) -> str:
     """A grid as an HTML table with a caption; all text is escaped."""
-    head = _row("th", ["", *grid.columns], 'scope="col"')
+    head = "".join(
+        f'<th scope="col" class="{"words" if column in grid.words else "plain"}">{html.escape(column)}</th>'
+        for column in ("", *grid.columns)
+    )
     body = []
     for name, cells in grid.rows:
         shown = (
@@ -285,10 +288,6 @@ def html_table(grid: Grid, identifier: str) -> str:
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(grid.title)}">'
         f'<table id="{identifier}" class="sortable"><caption>{html.escape(grid.title)}</caption>'
-        f"<thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f'<p class="note">{html.escape(grid.footnote)}</p>'
     )
-
-
-def _row(tag: str, texts: Iterable[str], attributes: str = "") -> str:
-    return "<tr>" + "".join(f"<{tag} {attributes}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"

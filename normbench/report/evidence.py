@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import Any
 import pandas as pd
 
 from normbench.config import flatten, to_dict
-from normbench.errors import UsageError
 from normbench.report.metrics import COMPARED, COST, Metric, counted, get_metric
 from normbench.results import column, curves, results_table
 from normbench.runs import ERROR, state
 from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
-from normbench.study import Plan, Study, describe, load_study, make_plan
+from normbench.study import Plan, Study, describe, fullest, load_study, possible_plans
 
 MAX_NAMED = 12  # comparisons that a sentence names one by one
 
@@ -233,13 +232,11 @@ def gather(study: str | Path, runs: Path) -> Evidence:
     loaded = load_study(study)
     get_metric(loaded.compare.metric)
     folder = runs / loaded.name
-    here = make_plan(loaded)
-    # Runs on the embedded digits belong to the study too, as a data set of their own.
-    plans = [here, *_other_plans(here)]
+    plans = possible_plans(loaded)  # runs on the embedded digits belong to the study too, as a data set of their own
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
     table = results_table(loaded.name, folder, cells)
     done = set(table["run_id"])
-    plan = max(plans, key=lambda plan: sum(run.id in done for run in plan.runs))
+    plan = fullest(plans, done)
     unfinished = []
     for run in itertools.islice((run for run in plan.runs if run.id not in done), 10_000):
         now = state(folder / run.id)
@@ -247,14 +244,3 @@ def gather(study: str | Path, runs: Path) -> Evidence:
         why = error.read_text(encoding="utf-8").strip().splitlines()[-1] if now == "failed" else ""
         unfinished.append({"run_id": run.id, "run": f"{describe(run.cell)}, seed {run.seed}", "state": now, "why": why})
     return Evidence(plan, table, folder, unfinished)
-
-
-def _other_plans(here: Plan) -> Iterator[Plan]:
-    """The plan with mnist where this machine has to fall back, or with the embedded digits where it has not."""
-    fell_back = any(run.config.data.name == "mnist_5k" for run in here.runs)
-    try:
-        other = make_plan(here.study, fallback=not fell_back)
-    except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
-        return
-    if other.runs[0].id not in {run.id for run in here.runs}:
-        yield other

@@ -79,8 +79,16 @@ showRuns();
 // The buttons filter the data of every chart, so that axes rescale to what is left.
 const hidden = new Set();
 const views = [];
+function levelsOf(spec) {
+  return new Set(Object.values(spec.datasets || {}).flat().filter((row) => FACTOR in row).map((row) => row[FACTOR]));
+}
 async function draw(element) {
   const spec = structuredClone(SPECS[element.dataset.chart]);
+  if (hidden.size && [...levelsOf(spec)].every((level) => hidden.has(level))) {
+    element.textContent = "All that this figure shows is hidden.";
+    element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
+    return;
+  }
   const keep = (part) => {
     part.transform = [{ filter: { not: { field: FACTOR, oneOf: [...hidden] } } }, ...(part.transform || [])];
   };

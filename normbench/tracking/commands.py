@@ -62,7 +62,7 @@ def _pull(options: argparse.Namespace) -> int:
 
     if not options.study.replace("-", "_").isidentifier():
         raise UsageError(f"--study '{options.study}' is not the name of a study")
-    said = {"finished": "written", "present": "here already", "unfinished": "left out"}
+    said = {"finished": "written", "present": "here already", "unfinished": "left out", "running": "left out"}
     return _tell(pull(options.path, options.study, options.runs / options.study), said)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from normbench.data.module import EvalLoader
+from normbench.data.module import Split
+from normbench.data.source import CLASSES
 from normbench.tracking.mode import wandb_module
 
 BINS = 64
@@ -76,36 +77,58 @@ class LayerHistograms:
         return taken
 
 
-@torch.no_grad()
-def test_media(trainer: pl.Trainer, net: nn.Module, confusion_matrix: bool, misclassified: int) -> dict[str, Any]:
-    """The confusion matrix of all test images, and a table of those that are most confidently wrong.
+class TestPredictions:
+    """Keeps what a network answers to the test images while it is tested, on every process."""
 
-    It goes over the test images once more: on several devices no single process has seen them all.
+    __test__ = False  # not one of pytest's
+
+    def __init__(self, net: nn.Module) -> None:
+        self.chosen: list[Tensor] = []
+        self.confidence: list[Tensor] = []
+        self._handle = net.register_forward_hook(self._keep)
+
+    def _keep(self, net: nn.Module, inputs: object, logits: Tensor) -> None:
+        best = logits.float().softmax(-1).max(-1)
+        self.chosen.append(best.indices.cpu())
+        self.confidence.append(best.values.cpu())
+
+    def gather(self) -> tuple[Tensor, Tensor]:
+        """Class and confidence of every test image, in the order of the test set. All processes must call it.
+
+        Each has seen consecutive images, the first process the first ones (EvalLoader).
+        """
+        self._handle.remove()
+        mine = torch.cat(self.chosen), torch.cat(self.confidence)
+        if not (dist.is_available() and dist.is_initialized()):
+            return mine
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, mine)
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def test_media(split: Split, predicted: Tensor, sure: Tensor, matrix: bool, misclassified: int) -> dict[str, Any]:
+    """The confusion matrix of the test images, and a table of those that are most confidently wrong.
+
+    Args:
+        split: The test images.
+        predicted: The class that each was given.
+        sure: The probability that this class was given.
+        matrix: Make the confusion matrix.
+        misclassified: Rows of the table, at most.
     """
-    loader: Any = trainer.datamodule.test_dataloader()  # type: ignore[attr-defined]
-    assert isinstance(loader, EvalLoader)
     wandb = wandb_module()
-    net.eval()
-    device = next(net.parameters()).device
-    labels, chosen, confidence = [], [], []
-    for images, truth in EvalLoader(loader.data, loader.split, world=1, rank=0):
-        best = net(images.to(device)).float().softmax(-1).max(-1)
-        labels.append(truth.cpu())
-        chosen.append(best.indices.cpu())
-        confidence.append(best.values.cpu())
-    actual, predicted, sure = torch.cat(labels), torch.cat(chosen), torch.cat(confidence)
+    actual = split.labels.cpu()
     media: dict[str, Any] = {}
-    if confusion_matrix:
-        names = [str(digit) for digit in range(loader.data.num_classes)]
+    if matrix:
         media["media/confusion_matrix"] = wandb.plot.confusion_matrix(
-            y_true=actual.tolist(), preds=predicted.tolist(), class_names=names
+            y_true=actual.tolist(), preds=predicted.tolist(), class_names=[str(digit) for digit in range(CLASSES)]
         )
     if misclassified:
         wrong = (actual != predicted).nonzero().flatten()
         wrong = wrong[sure[wrong].argsort(descending=True, stable=True)][:misclassified]
         table = wandb.Table(columns=["image", "digit", "predicted", "confidence", "index"])
         for index in wrong.tolist():
-            picture = loader.split.images[index, 0].cpu().numpy()
+            picture = split.images[index, 0].cpu().numpy()
             facts = (int(actual[index]), int(predicted[index]), float(sure[index]), index)
             table.add_data(wandb.Image(picture), *facts)
         media["media/misclassified"] = table

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 
@@ -87,6 +87,7 @@ class WandbMirror(pl.Callback):
         self.writer: Writer | None = None
         self.looked = 0.0
         self.layers: Any = None
+        self.predictions: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or self.writer is not None:
@@ -142,18 +143,29 @@ class WandbMirror(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._look()
 
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logger = self.config.logger
+        if (logger.confusion_matrix or logger.misclassified) and asked(logger) != "off":
+            from normbench.tracking.media import TestPredictions
+
+            self.predictions = TestPredictions(cast(Any, pl_module).net)
+
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logger = self.config.logger
+        answers = self.predictions.gather() if self.predictions else None
         if self.writer is None:
             return
-        logger = self.config.logger
-        if logger.confusion_matrix or logger.misclassified or logger.filters:
-            from normbench.tracking.media import filters, test_media
+        net, data = cast(Any, pl_module).net, cast(Any, trainer).datamodule
+        if logger.filters:
+            from normbench.tracking.media import filters
 
-            net: Any = pl_module.net
-            if logger.filters:
-                self.media |= filters(net)
-            if logger.confusion_matrix or logger.misclassified:
-                self.media |= test_media(trainer, net, logger.confusion_matrix, logger.misclassified)
+            self.media |= filters(net)
+        if answers:
+            from normbench.tracking.media import test_media
+
+            (predicted, sure), split = answers, data.test_dataloader().split
+            if len(predicted) == len(split):  # not so in a fast_dev_run
+                self.media |= test_media(split, predicted, sure, logger.confusion_matrix, logger.misclassified)
         self._look()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -14,8 +14,8 @@ from normbench.report.evidence import Evidence
 from normbench.runs import write_atomically
 from normbench.tracking.mode import silent_wandb
 from normbench.tracking.push import require_server
-from normbench.tracking.report import FIGURES, REPORT_JOB, build, title
-from normbench.tracking.session import settings, without_key
+from normbench.tracking.report import FIGURES, build, title
+from normbench.tracking.session import REPORT_JOB, settings, without_key
 
 MEMORY = "wandb_report.json"
 TIMEOUT_SECONDS = 30
@@ -36,7 +36,7 @@ def publish(evidence: Evidence, folder: Path, project: str, entity: str | None) 
         api = wandb.Api(timeout=TIMEOUT_SECONDS)
         owner = entity or api.default_entity
         pictures = {path.stem: path for path in write_figures(evidence, folder) if path.suffix == ".png"}
-        _log_figures(wandb, evidence, pictures, folder, project, owner)
+        _log_figures(wandb, evidence, pictures, project, owner)
         wandb = silent_wandb()  # again: closing the run has put wandb away
         api = wandb.Api(timeout=TIMEOUT_SECONDS)
         report = build(evidence, owner, project, list(pictures))
@@ -67,9 +67,7 @@ def known_report(api: Any, evidence: Evidence, folder: Path, entity: str, projec
     return next((str(key) for key, name in there.items() if name == title(evidence)), "")
 
 
-def _log_figures(
-    wandb: Any, evidence: Evidence, pictures: Mapping[str, Path], folder: Path, project: str, entity: str
-) -> None:
+def _log_figures(wandb: Any, evidence: Evidence, pictures: Mapping[str, Path], project: str, entity: str) -> None:
     """A report shows pictures that a run has logged: one run a study, which each report adds a step to."""
     if not pictures:
         return
@@ -80,7 +78,7 @@ def _log_figures(
         entity=entity,
         group=evidence.study.name,
         job_type=REPORT_JOB,
-        dir=str(folder),
+        dir=str(evidence.folder),
         settings=settings(wandb, 2 * TIMEOUT_SECONDS, strict=True),
         resume="allow",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 import typing
@@ -13,11 +14,11 @@ import yaml
 
 from normbench.config import flatten, from_dict, known_keys, to_dict
 from normbench.errors import NormbenchError, UsageError
-from normbench.runs import CONFIG, LAYOUT, METRICS, RESULT, read_result, write_atomically
+from normbench.runs import CHECKPOINT, CONFIG, LAYOUT, METRICS, RESULT, claimed, read_result, write_atomically
 from normbench.tracking.mode import silent_wandb
 from normbench.tracking.points import AXES, metrics_csv
 from normbench.tracking.push import Pushed, require_server
-from normbench.tracking.session import without_key
+from normbench.tracking.session import REPORT_JOB, without_key
 
 TIMEOUT_SECONDS = 30
 PAGE = 100
@@ -42,7 +43,8 @@ def pull(path: str, study: str, study_folder: Path) -> Iterator[Pushed]:
     try:
         api = wandb.Api(timeout=TIMEOUT_SECONDS)
         for run in api.runs(path, filters={"group": study}, per_page=PAGE, lazy=False):
-            yield _pull_one(run, study_folder)
+            if run.job_type != REPORT_JOB:
+                yield _pull_one(run, study_folder)
     except (wandb.Error, ValueError) as error:
         raise NormbenchError(without_key(f"wandb: cannot read {path}: {error}")) from None
     finally:
@@ -58,11 +60,13 @@ def _pull_one(run: Any, study_folder: Path) -> Pushed:
     if read_result(folder) is not None:
         return Pushed(run.id, "present")
     rows = [row for row in run.scan_history() if all(axis in row for axis in AXES)]
-    write_atomically(folder / METRICS, metrics_csv(rows))
-    write_atomically(folder / CONFIG, yaml.safe_dump(result["config"], sort_keys=False))
-    from normbench.train import json_text
-
-    write_atomically(folder / RESULT, json_text(result))
+    with claimed(folder) as mine:
+        if not mine:
+            return Pushed(run.id, "running", "it is being trained here")
+        write_atomically(folder / METRICS, metrics_csv(rows))
+        write_atomically(folder / CONFIG, yaml.safe_dump(result["config"], sort_keys=False))
+        write_atomically(folder / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return Pushed(run.id, "finished")
 
 

@@ -14,9 +14,9 @@ from normbench.report.html import environments
 from normbench.report.metrics import COST, Metric, get_metric
 from normbench.study import describe
 from normbench.tracking.mode import wandb_module
+from normbench.tracking.session import REPORT_JOB
 
 FIGURES = "figures"  # what the figures are logged under
-REPORT_JOB = "report"  # job type of the W&B run that carries them
 MOST_RUNS = 100
 TOP_OF_RESULT = frozenset({"seconds", "samples_per_second", "wall_seconds", "parameters"})
 CURVES = (

@@ -14,6 +14,7 @@ from normbench.tracking.mode import Decision, Mode, server, wandb_module
 from normbench.tracking.points import AXES, Point
 
 INIT_SECONDS = 15.0
+REPORT_JOB = "report"  # job type of the W&B run that carries a report's figures
 _said: set[str] = set()
 _refused: set[str] = set()  # servers that refused this process: not asked again for every run
 

@@ -221,12 +221,17 @@ def test_two_cells_in_one_worker_are_two_runs(fake: FakeWandb, tmp_path: Path, c
 
 
 def test_two_ranks_are_one_run(fake: FakeWandb, tmp_path: Path) -> None:
-    config = resolve(small(**{"trainer.devices": 2}))
+    config = resolve(small(**{"trainer.devices": 2, "logger.confusion_matrix": True}))
     folder = tmp_path / "study" / run_id(config)
     result = execute(config, folder)
     assert result["devices"] == 2
     assert list(fake.runs) == [folder.name]
-    assert fake.runs[folder.name].rows == expected_rows(folder)
-    assert fake.runs[folder.name].plain_summary == result
+    rows = fake.runs[folder.name].rows
+    assert [{k: v for k, v in row.items() if not k.startswith("media/")} for row in rows] == expected_rows(folder)
+    matrix = rows[-1]["media/confusion_matrix_table"]
+    assert (matrix["_type"], matrix["nrows"]) == ("table-file", 100)
+    table = json.loads(fake.files[f"/storage/{folder.name}/{matrix['path']}"])
+    assert sum(row[-1] for row in table["data"]) == 1000  # the test images of both ranks, each once
+    assert {k: v for k, v in fake.runs[folder.name].plain_summary.items() if "/" not in k} == result
     assert sum(name == "RunResumeStatus" for name, *_ in fake.operations) == 1
     assert (folder / METRICS).exists()

@@ -1,0 +1,105 @@
+"""The commands that write reports from what is logged, and the watch that repeats them."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from normbench import report
+from normbench.report import watch_report
+from tests.conftest import RunCli
+
+from .conftest import Lab, MakeLab, typical, write_run
+
+
+@pytest.mark.parametrize(
+    ("command", "suffixes"),
+    [
+        ("tables", {".csv", ".md", ".tex", ".json"}),
+        ("plots", {".svg", ".png"}),
+        ("report", {".csv", ".md", ".tex", ".json", ".svg", ".png", ".html"}),
+    ],
+)
+def test_each_command_writes_its_part(
+    typical_lab: Lab, tmp_path: Path, run_cli: RunCli, command: str, suffixes: set[str]
+) -> None:
+    target = tmp_path / "other"
+    said = run_cli(command, typical_lab.study, "--runs", typical_lab.runs, "--reports", target)
+    assert (said.status, said.err) == (0, "")
+    paths = [Path(line) for line in said.out.splitlines()]
+    assert {path.suffix for path in paths} == suffixes
+    assert set(paths) == {path for path in target.rglob("*") if path.is_file()}
+
+
+def test_a_report_changes_no_run(typical_lab: Lab) -> None:
+    before = {path: path.read_bytes() for path in typical_lab.folder.rglob("*") if path.is_file()}
+    typical_lab.write()
+    assert {path: path.read_bytes() for path in typical_lab.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_is_the_same_to_the_byte_when_repeated(typical_lab: Lab) -> None:
+    before = {path.name: path.read_bytes() for path in typical_lab.write("tables", "page")}
+    assert {path.name: path.read_bytes() for path in typical_lab.write("tables", "page")} == before
+
+
+@pytest.mark.parametrize("command", ["tables", "plots", "report"])
+def test_an_unknown_study_is_named(command: str, run_cli: RunCli, tmp_path: Path) -> None:
+    said = run_cli(command, tmp_path / "absent.yaml")
+    assert said.status == 2
+    assert "absent.yaml" in said.error
+
+
+def test_an_unknown_metric_is_named(make_lab: MakeLab, run_cli: RunCli) -> None:
+    lab = make_lab(lambda cell, seed: 0.9, compare={"metric": "test_acuracy"})
+    said = run_cli("tables", lab.study, "--runs", lab.runs, "--reports", lab.reports)
+    assert said.status == 2
+    assert "did you mean 'test_accuracy'" in said.error
+
+
+def test_a_folder_that_cannot_be_written_is_named(written: Lab, tmp_path: Path, run_cli: RunCli) -> None:
+    (tmp_path / "file").touch()
+    said = run_cli("report", written.study, "--runs", written.runs, "--reports", tmp_path / "file")
+    assert said.status == 1
+    assert "cannot write" in said.error
+
+
+def test_what_failed_and_what_waits_is_told(make_lab: MakeLab) -> None:
+    def outcome(cell: dict, seed: int) -> float | str | None:
+        return {0: 0.9, 1: "failed" if cell["model.norm"] == "group" else 0.9, 2: None}[seed]
+
+    evidence = make_lab(outcome).evidence()
+    states = [(run["state"], run["why"]) for run in evidence.unfinished]
+    assert sorted(states) == [("failed", "RunFolderError: no space left")] * 2 + [("waiting", "")] * 6
+
+
+def test_watch_writes_as_runs_finish_and_ends_when_all_are_done(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(report.PARTS, "figures", lambda evidence, folder: [])
+    monkeypatch.setitem(report.PARTS, "page", lambda evidence, folder: [])
+    lab = make_lab(lambda cell, seed: typical(cell, seed) if seed == 0 else None)
+    rest = [run for run in lab.planned() if run.seed > 0]
+
+    def add() -> None:
+        for half in (rest[:6], rest[6:]):
+            time.sleep(1.5)
+            for run in half:
+                write_run(lab.folder, run, typical(run.cell, run.seed))
+
+    writer = threading.Thread(target=add)
+    writer.start()
+    lines = list(watch_report(lab.study, lab.runs, lab.reports, every=0.2))
+    writer.join()
+    assert lines[0].startswith("6 of 18 runs: ")
+    assert lines[-1].startswith("18 of 18 runs: ")
+    assert 2 <= len(lines) <= 18
+    assert (lab.report / "results.csv").read_text().count("\n") == 19
+
+
+def test_watch_ends_when_only_failed_runs_are_left(make_lab: MakeLab, run_cli: RunCli) -> None:
+    lab = make_lab(lambda cell, seed: "failed" if seed == 2 else 0.9)
+    said = run_cli("report", "--watch", lab.study, "--runs", lab.runs, "--reports", lab.reports)
+    assert said.status == 0
+    assert said.out.startswith("12 of 18 runs, 6 failed: ")
+    assert len(said.out.splitlines()) == 1

@@ -1,0 +1,389 @@
+"""Comparison tables: every number against scipy, every mark against the verdicts, every format against its reader."""
+
+import html.parser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from normbench import tables
+from normbench.tables import Cell, Grid, comparison_grid, html_table, latex, markdown, pairs_grid
+
+from .conftest import NOISE, Lab, MakeLab
+
+ASKED = [
+    "n",
+    "mean",
+    "sd",
+    "ci_low",
+    "ci_high",
+    "method",
+    "diff",
+    "diff_ci_low",
+    "diff_ci_high",
+    "pairs",
+    "p_holm",
+    "verdict",
+    "seeds_needed",
+]
+KEYS = ["batch_size", "norm", "metric"]
+
+
+def comparison(lab: Lab) -> pd.DataFrame:
+    """comparison.csv as written, by cell and metric."""
+    return pd.read_csv(lab.report / "comparison.csv").set_index(KEYS)
+
+
+def accuracies(lab: Lab) -> pd.DataFrame:
+    """Test accuracies by cell and seed, a diverged run at chance."""
+    runs = pd.read_csv(lab.report / "results.csv")
+    runs["test_accuracy"] = runs["test_accuracy"].fillna(0.1)
+    return runs.pivot_table(index="seed", columns=["batch_size", "norm"], values="test_accuracy")
+
+
+def test_columns_come_in_the_order_asked_for(written: Lab) -> None:
+    columns = pd.read_csv(written.report / "comparison.csv").columns
+    assert list(columns[:3]) == KEYS
+    assert [name for name in columns if name in ASKED] == ASKED
+
+
+def test_one_row_a_cell_and_metric(written: Lab) -> None:
+    frame = comparison(written)
+    assert frame.index.is_unique
+    assert len(frame) == 6 * frame.index.get_level_values("metric").nunique()
+
+
+@pytest.mark.parametrize("cell", [(8, "none"), (8, "batch"), (32, "group")])
+def test_means_and_intervals_are_those_of_scipy(written: Lab, cell: tuple[int, str]) -> None:
+    row = comparison(written).loc[(*cell, "test_accuracy")]
+    values = accuracies(written)[cell].to_numpy()
+    assert (row["n"], row["method"], row["diverged"]) == (3, "Student t", 0)
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["sd"] == pytest.approx(values.std(ddof=1))
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
+
+
+def test_differences_and_corrected_p_are_those_of_scipy(written: Lab) -> None:
+    frame, values = comparison(written), accuracies(written)
+    cells = [(size, norm) for size in (8, 32) for norm in ("none", "group")]
+    tests = [stats.ttest_rel(values[cell], values[cell[0], "batch"]) for cell in cells]
+    order = np.argsort([test.pvalue for test in tests])
+    holm = np.minimum(np.maximum.accumulate([tests[i].pvalue * (4 - rank) for rank, i in enumerate(order)]), 1)
+    for p, i in zip(holm, order, strict=True):
+        row = frame.loc[(*cells[i], "test_accuracy")]
+        difference = values[cells[i]] - values[cells[i][0], "batch"]
+        low, high = tests[i].confidence_interval(0.95)
+        assert row["diff"] == pytest.approx(difference.mean())
+        assert (row["diff_ci_low"], row["diff_ci_high"]) == pytest.approx((low, high))
+        assert row["p_holm"] == pytest.approx(p)
+        assert (row["pairs"], row["left_out"]) == (3, 0)
+
+
+def test_a_diverged_run_counts_at_chance_and_is_shown(written: Lab) -> None:
+    row = comparison(written).loc[(32, "none", "test_accuracy")]
+    assert row["diverged"] == 1
+    assert row["mean"] == pytest.approx((0.9002 + 0.9018 + 0.1) / 3)
+    grid = comparison_grid(written.evidence())
+    shown = dict(grid.rows)["none"][grid.columns.index("batch_size 32")].text
+    assert shown.startswith("63.40 ±")
+    assert shown.endswith("(1 of 3 diverged)")
+    assert "A diverged run counts as 10.00 % (chance)" in grid.footnote
+    losses = comparison(written).loc[(32, "none", "test_nll")]
+    assert (losses["n"], losses["diverged"]) == (3, 1)  # no chance level: left out of the mean, and counted
+
+
+def test_verdicts_follow_the_corrected_p(written: Lab) -> None:
+    frame = comparison(written)
+    told = frame[frame["verdict"].isin(["better", "worse"])]
+    assert len(told)
+    assert (told["p_holm"] <= 0.05).all()
+    rest = frame[frame["verdict"].notna() & ~frame.index.isin(told.index)]
+    assert not (rest["p_holm"] <= 0.05).any()
+    assert frame.loc[(8, "none", "test_accuracy"), "verdict"] == "worse"
+    assert frame.loc[(8, "none", "test_nll"), "verdict"] == "worse"  # a higher loss is worse
+
+
+def test_the_best_alone_is_bold_only_if_told_apart(make_lab: MakeLab) -> None:
+    def outcome(cell: dict, seed: int) -> float:
+        level, own = {"none": (0.90, 1), "batch": (0.97, 2), "group": (0.96, 3)}[cell["model.norm"]]
+        if cell["data.batch_size"] == 32 and cell["model.norm"] == "group":
+            level, own = 0.969, 30
+        return level + NOISE[seed] + own * NOISE[-1 - seed] / 30
+
+    evidence = make_lab(outcome, seeds=4).evidence()
+    grid = comparison_grid(evidence)
+    marks = {name: [cell.mark for cell in cells] for name, cells in grid.rows}
+    assert marks == {"none": ["", ""], "batch": ["best", "tied"], "group": ["", "tied"]}
+    text = markdown(grid)
+    assert re.search(r"\| batch \| \*\*97\.\d\d ± 0\.\d\d\*\* \| 97\.\d\d ± 0\.\d\d † \|", text)
+    assert r"\textbf{97." in latex(grid)
+    assert html_table(grid, "x").count('class="best"') == 1
+
+
+def test_footnotes_name_what_a_number_rests_on(written: Lab) -> None:
+    evidence = written.evidence()
+    note = comparison_grid(evidence).footnote
+    for word in ("95 % interval", "Student t", "n = 3", "paired t test", "Holm", "3 pairs of its column", "5 %"):
+        assert word in note
+    note = pairs_grid(evidence).footnote
+    for word in ("paired by seed", "Holm over the 4 rows", "two one-sided tests within 0.5 points", "80 % power"):
+        assert word in note
+    assert "No exact (sign-flip or Wilcoxon) p is given: 3 pairs can give p >= 0.25 at best" in note
+    assert "at least 8 seeds" in note
+
+
+def test_bca_from_twenty_seeds_is_named(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        lambda cell, seed: 0.95 + (seed % 7) / 1000,
+        {"model.norm": ["none", "batch"]},
+        seeds=20,
+    )
+    lab.write("tables")
+    row = pd.read_csv(lab.report / "comparison.csv").iloc[0]
+    assert row["method"] == "BCa bootstrap"
+    text = (lab.report / "comparison.md").read_text()
+    assert "BCa bootstrap; n = 20" in text
+    assert re.search(r"95\.\d\d \[95\.\d\d, 95\.\d\d\]", text)
+
+
+# Studies of other shapes.
+
+
+def test_half_finished(make_lab: MakeLab) -> None:
+    def outcome(cell: dict, seed: int) -> float | None:
+        return 0.95 + NOISE[seed] if seed == 0 or (cell["model.norm"] != "group" and seed == 1) else None
+
+    lab = make_lab(outcome)
+    lab.write("tables")
+    frame = comparison(lab)
+    assert frame.loc[(8, "batch", "test_accuracy"), "n"] == 2
+    row = frame.loc[(8, "group", "test_accuracy")]
+    assert (row["n"], row["pairs"], row["left_out"]) == (1, 1, 1)
+    assert pd.isna(row["ci_low"])
+    assert row["verdict"] == "not distinguishable with 1 seed"
+    assert "n = 1 to 2" in comparison_grid(lab.evidence()).footnote
+
+
+def test_a_cell_without_runs_says_so(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: None if cell == {"model.norm": "group", "data.batch_size": 32} else 0.9)
+    grid = comparison_grid(lab.evidence())
+    assert [cell.text for cell in dict(grid.rows)["group"]] == ["90.00", "not run"]
+
+
+def test_without_the_baseline_there_are_means_and_no_comparison(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed] if cell["model.norm"] != "batch" else None)
+    lab.write()
+    assert "No comparison with batch can be made yet: 12 runs done." in (lab.report / "comparison.md").read_text()
+    assert comparison(lab)["verdict"].isna().all()
+
+
+def test_no_run_at_all(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: None)
+    paths = lab.write()
+    assert {path.name for path in paths} == {
+        "results.csv",
+        "comparison.csv",
+        "comparison.md",
+        "comparison.tex",
+        "study.json",
+        "report.html",
+    }
+    assert "0 runs done" in (lab.report / "comparison.md").read_text()
+    assert list(pd.read_csv(lab.report / "comparison.csv").columns[3:6]) == ["n", "mean", "sd"][:3]
+
+
+def test_without_other_axes(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed], {"model.norm": ["none", "batch"]})
+    lab.write()
+    frame = pd.read_csv(lab.report / "comparison.csv")
+    assert list(frame.columns[:3]) == ["norm", "metric", "n"]
+    assert comparison_grid(lab.evidence()).columns == ["all runs"]
+    assert (lab.report / "figures" / "test_accuracy.svg").exists()
+
+
+def test_two_other_axes(make_lab: MakeLab) -> None:
+    grid = {"model.norm": ["none", "batch"], "model.dropout": [0.0, 0.5], "data.batch_size": [8, 32]}
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed] + cell["model.dropout"] / 100, grid)
+    lab.write("tables", "figures")
+    frame = pd.read_csv(lab.report / "comparison.csv")
+    assert list(frame.columns[:4]) == ["dropout", "batch_size", "norm", "metric"]
+    table = comparison_grid(lab.evidence())
+    assert [name for name, _ in table.rows] == [
+        "none, dropout 0.0",
+        "batch, dropout 0.0",
+        "none, dropout 0.5",
+        "batch, dropout 0.5",
+    ]
+    assert table.columns == ["batch_size 8", "batch_size 32"]
+
+
+def test_a_tuned_axis_is_chosen_on_validation_and_reported_on_test(make_lab: MakeLab) -> None:
+    """The validation accuracy of a fabricated run is its test accuracy - 0.01, so a flip is written for one norm."""
+    grid = {"model.norm": ["none", "batch"], "optimizer.lr": [0.01, 0.1, 1.0]}
+    best = {"none": 0.01, "batch": 0.1}
+
+    def outcome(cell: dict, seed: int) -> float:
+        return 0.9 + NOISE[seed] + (0.05 if cell["optimizer.lr"] == best[cell["model.norm"]] else 0)
+
+    lab = make_lab(outcome, grid, {"tuned": "optimizer.lr"}, seeds=3)
+    for run in lab.planned():  # on the test images another rate would have been better: it must not be chosen
+        if run.cell == {"model.norm": "batch", "optimizer.lr": 1.0}:
+            path = lab.folder / run.id / "result.json"
+            path.write_text(path.read_text().replace('"test_accuracy": 0.', '"test_accuracy": 0.99'))
+    lab.write("tables")
+    frame = pd.read_csv(lab.report / "comparison.csv").set_index(["norm", "metric"])
+    assert frame.loc[("batch", "test_accuracy"), "mean"] == pytest.approx(0.95 + np.mean(NOISE[:3]))
+    assert frame.loc[("batch", "test_accuracy"), "n"] == 3
+    assert frame["base_lr"].groupby("norm").unique().map(list).to_dict() == {"none": [0.01], "batch": [0.1]}
+    text = (lab.report / "comparison.md").read_text()
+    assert "### Chosen base_lr" in text
+    assert re.search(r"\| none \| 0.01 \| 3 \| 94.\d\d \| at the edge", text)
+    assert re.search(r"\| batch \| 0.1 \| 3 \| 94.\d\d \|  \|", text)
+
+
+def test_a_grouped_axis_has_its_labels(make_lab: MakeLab) -> None:
+    kinds = {
+        "plain": {"model.norm": "none"},
+        "group of 8": {"model.norm": "group", "model.norm_options": {"groups": 8}},
+    }
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed], {"kind": kinds}, {"factor": "kind", "baseline": "plain"})
+    lab.write("tables")
+    assert set(pd.read_csv(lab.report / "comparison.csv")["kind"]) == set(kinds)
+    assert set(pd.read_csv(lab.report / "results.csv")["kind"]) == set(kinds)
+
+
+def test_two_data_sets_never_share_a_cell(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: 0.97 + NOISE[seed])
+    make_lab(lambda cell, seed: 0.90 + NOISE[seed] if seed < 2 else None, fallback=True)
+    lab.write("tables")
+    frame = pd.read_csv(lab.report / "comparison.csv")
+    assert list(frame.columns[:3]) == ["dataset", "batch_size", "norm"]
+    means = frame[frame["metric"] == "test_accuracy"].groupby("dataset")["mean"].agg(["min", "max", "size"])
+    assert means.loc["mnist"].tolist() == pytest.approx([0.97 + np.mean(NOISE[:3])] * 2 + [6])
+    assert means.loc["mnist_5k"].tolist() == pytest.approx([0.901] * 2 + [6])
+
+
+def test_a_study_too_large_for_the_embedded_digits_has_a_report(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        lambda cell, seed: 0.97 + NOISE[seed],
+        base={"data": {"name": "mnist", "train_samples": 20_000}, "budget": {"samples": 640}},
+    )
+    assert len(lab.evidence().runs) == 18
+
+
+# Formats.
+
+HOSTILE = Grid(
+    "50 % & more_or | less",
+    ["a_b", "c|d", "<e>"],
+    [("n_1 & {x} | ^~\\ $#", [Cell("1 ± 2", "best"), Cell("<script>", "tied"), Cell("—")])],
+    "Note: 5 % & `code` *star* [a](b) <i>.",
+    words=("<e>",),
+)
+
+
+def test_markdown_has_one_cell_a_column_and_no_markup_of_the_user() -> None:
+    lines = [line for line in markdown(HOSTILE).splitlines() if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines] == [5, 5, 5]
+    text = markdown(HOSTILE)
+    assert not re.search(r"(?<!\\)<(script|i|e)>", text)
+    assert r"\`code\` \*star\* [a\](b)" in text
+    assert "**1 ± 2**" in text
+    assert lines[1] == "| --- | ---: | ---: | --- |"
+
+
+def balanced(text: str) -> bool:
+    """Whether every environment is closed in order, and every brace."""
+    open_: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            open_.append(name)
+        elif not open_ or open_.pop() != name:
+            return False
+    plain = re.sub(r"\\[{}\\]", "", text)
+    return not open_ and plain.count("{") == plain.count("}")
+
+
+def unescaped(text: str) -> list[str]:
+    """Signs in the rows and the caption that LaTeX would take for markup."""
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("% \\usepackage"))
+    return re.findall(r"(?<!\\)[%#_]|(?<![\\ ])&|[<>](?!\$)|(?<!\\)\^(?!\\dagger)", text.replace(" & ", " "))
+
+
+def test_latex_has_its_specials_escaped() -> None:
+    text = latex(HOSTILE)
+    assert balanced(text)
+    assert unescaped(text) == []
+    assert r"\begin{tabular}{lrrl}" in text
+    row = next(line for line in text.splitlines() if line.startswith("n\\_1"))
+    assert len(re.findall(r"(?<!\\)&", row)) == 3
+
+
+def compile_latex(body: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + body + "\n\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("study", ["written", "nasty"])
+def test_latex_of_a_study(study: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    lab: Lab = request.getfixturevalue(study)
+    text = (lab.report / "comparison.tex").read_text()
+    assert text.count(r"\begin{tabular}") >= 3
+    assert balanced(text)
+    assert unescaped(text) == []
+    if shutil.which("pdflatex"):
+        done = compile_latex(text, tmp_path)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+
+class Tags(html.parser.HTMLParser):
+    """Names of all elements, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_shows_user_text_as_text() -> None:
+    parser = Tags()
+    parser.feed(html_table(HOSTILE, "x"))
+    assert set(parser.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
+    for text in (HOSTILE.title, *HOSTILE.columns, HOSTILE.rows[0][0], "<script> †", HOSTILE.footnote):
+        assert text in parser.text
+
+
+def test_markdown_of_a_nasty_study_keeps_its_columns(nasty: Lab) -> None:
+    for table in (nasty.report / "comparison.md").read_text().split("### ")[1:]:
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"mean": 0.98931, "ci_low": 0.98821, "ci_high": 0.99041, "method": "Student t"}, "98.93 ± 0.11"),
+        ({"mean": 0.98931, "ci_low": 0.988, "ci_high": 0.9901, "method": "BCa bootstrap"}, "98.93 [98.80, 99.01]"),
+        ({"mean": 0.98931, "ci_low": np.nan, "ci_high": np.nan, "method": "none (n=1)"}, "98.93"),
+        ({"mean": np.nan, "ci_low": np.nan, "ci_high": np.nan, "method": "none (n=0)"}, "—"),
+    ],
+)
+def test_cell_text(row: dict, text: str) -> None:
+    metric = tables.get_metric("test_accuracy")
+    assert tables.cell_text({**row, "n": 3, "diverged": 0}, metric) == text
+    assert tables.cell_text({**row, "n": 3, "diverged": 2}, metric) == f"{text} (2 of 3 diverged)"
