@@ -139,7 +139,7 @@ def main() -> None:
         f"Medians of {options.rounds} rounds; times are ratios to the same round's run without W&B (in brackets: lowest"
     )
     print("and highest). The work is mostly opening the run, the same for every length of run; a worker imports wandb")
-    print("once, which is not counted.\n")
+    print(f"once, which is not counted. Load of the machine: {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores.\n")
     print("| logging | training time | computing time of the run | work of logging | share of the training time |")
     print("| --- | --- | --- | --- | --- |")
     for case in cases[1:]:

@@ -261,9 +261,10 @@ def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:
     most = frame[together].value_counts().max()
     frame["x"] = frame["place"] * 2.0 ** (side * min(DODGE, SPREAD / most))
     values = sorted(float(value) for value in frame["place"].unique())
+    label = "images per statistic (log scale; none: no statistic)"
     x = alt.X(
         "x:Q",
-        title="images per statistic (log scale; none: no statistic)",
+        title=label,
         scale=alt.Scale(type="log", base=2, nice=False, padding=14),
         axis=alt.Axis(values=values, labelExpr="datum.value < 1 ? 'none' : format(datum.value, '~g')"),
     )
@@ -271,7 +272,14 @@ def against_images_per_statistic(evidence: Evidence, metric: Metric) -> Any:
     if metric.name.endswith("accuracy"):  # errors differ by factors where accuracies differ by a hair
         shown = replace(metric, label=metric.label.replace("accuracy", "error"))
         frame = frame.assign(mean=100 - frame["mean"], ci_low=100 - frame["ci_high"], ci_high=100 - frame["ci_low"])
+    # One curve a norm, through the means of its cells at a place.
+    frame["curve"] = frame.groupby([evidence.factor, *together])["mean"].transform("mean")
     chart = _layered(evidence, frame, shown, x, line=False)
+    marks = _Marks(evidence)
+    y = alt.Y("curve:Q", title=shown.title)
+    curve = alt.Chart(frame).mark_line(strokeWidth=1.5)
+    curve = curve.encode(x=alt.X("place:Q", title=label), y=y, color=marks.color, opacity=marks.opacity)
+    chart = alt.layer(curve, chart, data=frame)
     text = f"{_capital(shown.label)} against images per statistic"
     title = _title(evidence, text, f"a point a cell: mean and 95 % interval{note}")
     return chart.facet(facet, columns=2).properties(title=title) if facet else chart.properties(title=title)

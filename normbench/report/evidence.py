@@ -126,11 +126,18 @@ class Evidence:
         return self.in_order(cells)
 
     def in_order(self, cells: pd.DataFrame) -> pd.DataFrame:
-        """A row a cell, sorted by the other axes, and the levels of the factor as the study has them."""
-        order = {level: rank for rank, level in enumerate(self.levels)}
-        ranks = pd.Series([order[level] for level in cells[self.factor]], index=cells.index, dtype=int)
+        """A row a cell, sorted by the other axes (quantities by size, names as the study has them), then the factor."""
+        named = {column(axis): [level.label for level in levels] for axis, levels in self.study.axes.items()}
         axes = [axis for axis in self.across if axis in cells]
-        return cells.assign(_rank=ranks).sort_values([*axes, "_rank"], kind="stable").drop(columns="_rank")
+
+        def rank(values: pd.Series) -> pd.Series:
+            labels = named.get(str(values.name), [])
+            if values.name != self.factor and pd.api.types.is_numeric_dtype(values):
+                return values
+            order = {label: index for index, label in enumerate(labels)}
+            return values.map(lambda label: order.get(label, len(order)))
+
+        return cells.sort_values([*axes, self.factor], key=rank, kind="stable")
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
