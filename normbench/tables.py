@@ -45,6 +45,9 @@ CSV_COLUMNS = (
 )
 
 
+TALL = 40  # rows from which a table scrolls in a box of its own
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell of a table: what it says, and whether it is the best ("best"), tied with the best, or neither."""
@@ -109,7 +112,7 @@ def footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     """Names n, interval, test, family and correction."""
     if frame.empty:
         return "No run is done yet."
-    methods = sorted({str(m) for m in frame["method"] if not str(m).startswith("none")}) or ["none"]
+    methods = sorted({str(m) for m in frame["method"] if not str(m).startswith("none")}) or ["none computable"]
     n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     levels = frame[evidence.factor].nunique()
     chance = f" A diverged run counts as {metric.shown(metric.chance)} {metric.unit} (chance)." if metric.chance else ""
@@ -277,6 +280,7 @@ def html_table(grid: Grid, identifier: str) -> str:
         f'<th scope="col" class="{"words" if column in grid.words else "plain"}">{html.escape(column)}</th>'
         for column in ("", *grid.columns)
     )
+    box = "scroll tall" if len(grid.rows) > TALL else "scroll"
     body = []
     for name, cells in grid.rows:
         shown = (
@@ -286,7 +290,7 @@ def html_table(grid: Grid, identifier: str) -> str:
         )
         body.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(shown)}</tr>')
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(grid.title)}">'
+        f'<div class="{box}" tabindex="0" role="region" aria-label="{html.escape(grid.title)}">'
         f'<table id="{identifier}" class="sortable"><caption>{html.escape(grid.title)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f'<p class="note">{html.escape(grid.footnote)}</p>'

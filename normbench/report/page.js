@@ -41,10 +41,11 @@ const PAGE = 200;
 let shown = PAGE;
 let rows = RUNS.rows;
 const headings = document.createElement("tr");
-RUNS.columns.forEach((name) => {
+RUNS.columns.forEach((name, index) => {
   const heading = document.createElement("th");
   heading.scope = "col";
   heading.textContent = name;
+  if (RUNS.rows.length && typeof RUNS.rows[0][index] === "string") heading.className = "words";
   headings.append(heading);
 });
 runTable.tHead.append(headings);
@@ -58,6 +59,7 @@ function showRuns() {
     row.forEach((value) => {
       const cell = document.createElement("td");
       cell.textContent = value === null ? "—" : value;
+      if (typeof value === "string") cell.className = "words";
       line.append(cell);
     });
     return line;
