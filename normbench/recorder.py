@@ -139,11 +139,7 @@ class Recorder(pl.Callback):
             self._start()
 
     def _record_loss(self, trainer: pl.Trainer) -> None:
-        losses = torch.stack([loss.double() for loss in self.losses])
-        if trainer.world_size > 1:
-            losses = losses.to(self._device)
-            dist.all_reduce(losses)  # so that all processes see a divergence, and stop, at the same step
-            losses /= trainer.world_size
+        losses = self._shared_losses(trainer)  # so that all processes see a divergence, and stop, at the same step
         parts = trainer.accumulate_grad_batches
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
@@ -153,6 +149,14 @@ class Recorder(pl.Callback):
         self.train_loss = losses.mean().item()
         self.losses = []
         self._write(trainer, "train", {"loss": self.train_loss})
+
+    def _shared_losses(self, trainer: pl.Trainer) -> Tensor:
+        """The losses since the last point, averaged over all processes."""
+        losses = torch.stack([loss.double() for loss in self.losses]).to(self._device)
+        if trainer.world_size > 1:
+            dist.all_reduce(losses)
+            losses /= trainer.world_size
+        return losses
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
@@ -206,6 +210,8 @@ class Recorder(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         """Replaces the checkpoint by one of now; a kill in between leaves the old one."""
         path, fresh = self.folder / CHECKPOINT, self.folder / (CHECKPOINT + ".new")
+        if self.losses:  # a checkpoint is read by all processes, and holds what rank 0 knows
+            self.losses = list(self._shared_losses(trainer))
         try:
             trainer.save_checkpoint(fresh)
             if trainer.is_global_zero:

@@ -89,16 +89,19 @@ class WandbMirror(pl.Callback):
         self.layers: Any = None
         self.predictions: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero or self.writer is not None:
-            return
-        if asked(self.config.logger) == "off":
-            return
-        if self.histograms:
+    def _wanted(self, trainer: pl.Trainer) -> bool:
+        return trainer.is_global_zero and asked(self.config.logger) != "off"
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.histograms and self._wanted(trainer):
             from normbench.tracking.media import LayerHistograms
 
             self.layers = LayerHistograms()
             wandb_module()  # imported here, before the training clock starts to count
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._wanted(trainer) or self.writer is not None:
+            return
         self.looked = time.monotonic()
         self.writer = Writer(self.config, self.folder)
         self.writer.start()
