@@ -39,14 +39,13 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
     """What `normbench compare` needs to know of a results table."""
     compare = evidence.study.compare
     axes = [column(axis) for axis in evidence.study.axes]
-    configuration = {key: value for key, value in evidence.configuration.items() if not key.startswith("logger.")}
     return {
         "study": evidence.study.name,
         "question": evidence.study.question,
         "axes": axes,
         "metric": compare.metric,
         "margin": compare.margin,
-        "configuration": configuration,
+        "configuration": evidence.configuration,
     }
 
 

@@ -226,7 +226,11 @@ class Evidence:
         """The resolved configuration that all runs share; what the axes change is left out."""
         changed = {key for levels in self.study.axes.values() for level in levels for key in level.changes} | {"seed"}
         first = dict(flatten(to_dict(self.plan.runs[0].config)))
-        return {key: value for key, value in first.items() if key not in changed and value is not None}
+        return {
+            key: value
+            for key, value in first.items()
+            if key not in changed and value is not None and not key.startswith("logger.")
+        }
 
     @property
     def mixed_code(self) -> bool:
