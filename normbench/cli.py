@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = add_study("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
     run = add_study("run", _run, "train the runs of a study that have no result yet")
     for sub in (plan, run):
-        sub.add_argument("--workers", type=_positive, help="worker processes (default: cores / threads of a run)")
+        sub.add_argument(
+            "--workers", type=_positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
+        )
     run.add_argument("--data-dir", type=Path, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
     status = add_study("status", _status, "tell which runs are done, running, failed or waiting")
     status.add_argument("--live", action="store_true", help="show the curves of running runs until Ctrl-C")
@@ -147,8 +149,14 @@ def _train(argv: Sequence[str]) -> int:
 def _workers(options: argparse.Namespace, plan: Plan) -> int:
     if options.workers:
         return int(options.workers)
+    from normbench.launch.gpus import visible_gpus
+    from normbench.resolve import devices
+
+    configs = [run.config for run in plan.runs]
+    if (gpus := visible_gpus()) and any(config.trainer.accelerator != "cpu" for config in configs):
+        return max(1, len(gpus) // max(map(devices, configs)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(run.config.trainer.threads for run in plan.runs))
+    return max(1, cores // max(config.trainer.threads for config in configs))
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -177,6 +185,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from normbench.data.source import ensure
+    from normbench.launch.gpus import gpus_to_share
     from normbench.launch.pool import Pool
     from normbench.launch.progress import Display
     from normbench.runs import finished_ids, make_folder, read_result
@@ -205,7 +214,7 @@ def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with settled(study.base.logger), Display(left) as display:
-            Pool(workers, folder, display).run(left)
+            Pool(workers, folder, display, gpus_to_share(run.config for run in plan.runs)).run(left)
     except KeyboardInterrupt:
         count = len(finished_ids(folder) & {run.id for run in plan.runs})
         print(

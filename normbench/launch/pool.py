@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -29,6 +29,7 @@ Listener = Callable[[Event, PlannedRun, object], None]
 class _Worker:
     process: BaseProcess
     pipe: Connection
+    slot: int
     run: PlannedRun | None = None
 
 
@@ -39,12 +40,13 @@ class Pool:
         workers: Number of processes.
         folder: Folder of the study's runs.
         listener: Told of every event: what, which run, and the step, the error line or nothing.
+        gpus: GPUs to deal out to the workers in turn; none: every worker sees all of them.
     """
 
-    def __init__(self, workers: int, folder: Path, listener: Listener) -> None:
+    def __init__(self, workers: int, folder: Path, listener: Listener, gpus: Sequence[str] = ()) -> None:
         # Spawned: a forked copy of a process that has threads (torch, a progress bar) may hang.
         self.context = multiprocessing.get_context("spawn")
-        self.count, self.folder, self.listener = workers, folder, listener
+        self.count, self.folder, self.listener, self.gpus = workers, folder, listener, list(gpus)
         self.workers: list[_Worker] = []
         self.attempts: dict[str, int] = {}
 
@@ -66,10 +68,11 @@ class Pool:
     def _spawn(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         # Not daemonic: a run on many devices starts processes of its own.
-        process = self.context.Process(target=serve, args=(theirs,), name="normbench worker")
+        slot = min(set(range(self.count)) - {worker.slot for worker in self.workers}, default=0)
+        process = self.context.Process(target=serve, args=(theirs, self.gpus, slot), name="normbench worker")
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, slot)
 
     def _listen(self, queue: deque[PlannedRun]) -> None:
         """Waits for one round of news from the workers and acts on it."""

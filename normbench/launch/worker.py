@@ -7,18 +7,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from normbench.launch.gpus import claim
 from normbench.launch.orphan import die_with_parent
 
 PROGRESS_SECONDS = 0.5
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, gpus: list[str], slot: int) -> None:
     """Trains what comes down the pipe, until None does.
 
     A request is (configuration as a dictionary, run folder). Answers are ("progress", steps done),
     ("done", None), ("busy", None) or ("failed", last line of the error).
     """
     die_with_parent()
+    claim(gpus, slot)
     pipe.send(("ready", None))
     while True:
         try:

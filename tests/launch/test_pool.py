@@ -13,13 +13,13 @@ from normbench.study import PlannedRun
 def test_two_workers_that_die_together_are_both_noticed(tmp_path: Path) -> None:
     told = []
     pool = Pool(2, tmp_path, lambda event, run, value: told.append((event, run.id)))
-    for run in (None, PlannedRun("a", {}, 0, RunConfig())):
+    for slot, run in enumerate((None, PlannedRun("a", {}, 0, RunConfig()))):
         ours, theirs = pool.context.Pipe()
         process = pool.context.Process(target=os._exit, args=(1,))
         process.start()
         process.join()
         theirs.close()
-        pool.workers.append(_Worker(process, ours, run))
+        pool.workers.append(_Worker(process, ours, slot, run))
     pool.attempts["a"] = ATTEMPTS - 1
     pool._listen(deque())
     assert pool.workers == []
