@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from normbench.errors import RunFolderError
-from normbench.runs import CHECKPOINT, CURVE_COLUMNS, METRICS, unwritable
+from normbench.runs import CHECKPOINT, CURVE_COLUMNS, METRICS, Progress, unwritable
 
 WARMUP_STEPS = 10
 
@@ -42,7 +41,7 @@ class Recorder(pl.Callback):
         checkpoints: int,
         validate_every: int,
         epoch_samples: int,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.folder, self.steps, self.batch_size = folder, steps, batch_size
         self.loss_points = min(loss_points, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "valu
 
 LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that comes just then waits for it
 
+Progress = Callable[[int], None]  # told the optimizer steps done
 State = Literal["done", "running", "failed", "interrupted", "waiting"]
 
 

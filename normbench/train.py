@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -10,7 +11,6 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +29,8 @@ from normbench.errors import NormbenchError, UsageError
 from normbench.module import NormClassifier, learning_rate
 from normbench.recorder import Recorder
 from normbench.resolve import device_batch, devices, epoch_samples, images_per_statistic, resolve, steps
-from normbench.runs import CHECKPOINT, CONFIG, ERROR, LAYOUT, RESULT, make_folder, write_atomically
+from normbench.runs import CHECKPOINT, CONFIG, ERROR, LAYOUT, RESULT, Progress, make_folder, write_atomically
 from normbench.tracking.mirror import WandbMirror
-
-Progress = Callable[[int], None]
 
 
 def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -149,7 +147,7 @@ def build_trainer(config: RunConfig, callbacks: list[pl.Callback], total: int, v
         strategy=strategy,
         # Whatever scheduler the machine has: the processes are those that the configuration asks for.
         plugins=[LightningEnvironment()],
-        precision=settings.precision,  # type: ignore[arg-type]
+        precision=settings.precision,  # type: ignore[arg-type]  # Lightning checks the text itself
         deterministic=settings.deterministic,
         gradient_clip_val=settings.gradient_clip_val,
         gradient_clip_algorithm=settings.gradient_clip_algorithm,
@@ -186,8 +184,6 @@ def _finite(value: float | None) -> float | None:
 
 def json_text(value: object) -> str:
     """`value` as indented JSON."""
-    import json
-
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 

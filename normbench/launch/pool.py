@@ -14,11 +14,11 @@ from typing import Literal
 
 from normbench.config import to_dict
 from normbench.errors import NormbenchError, RunFolderError
+from normbench.launch.ranks import ATTEMPTS
 from normbench.launch.worker import serve
 from normbench.runs import ERROR, write_atomically
 from normbench.study import PlannedRun
 
-ATTEMPTS = 3
 STOP_SECONDS = 5.0
 
 Event = Literal["start", "progress", "done", "busy", "failed", "retry"]
@@ -96,7 +96,7 @@ class Pool:
         if what == "fatal":
             raise RunFolderError(str(value))
         if worker.run:
-            event: Event = what  # type: ignore[assignment]
+            event: Event = what  # type: ignore[assignment]  # what `serve` answers, a str once it has been through a pipe
             self.listener(event, worker.run, value)
         worker.run = queue.popleft() if queue else None
         if worker.run:

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,10 +18,9 @@ from normbench.config import RunConfig, from_dict, to_dict
 from normbench.errors import NormbenchError
 from normbench.launch.orphan import die_with_parent
 from normbench.resolve import devices
-from normbench.runs import read_result
+from normbench.runs import Progress, read_result
 
-Progress = Callable[[int], None]
-ATTEMPTS = 3
+ATTEMPTS = 3  # how often a run whose process is killed is started, by a rank watcher as by a pool
 GRACE_SECONDS = 2.0  # a rank that was killed makes the others fail: wait for all to know which came first
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from normbench.config import LoggerConfig, RunConfig, from_dict, load_yaml, replace
+from normbench.config import RunConfig, from_dict, load_yaml, replace
 from normbench.errors import NormbenchError
 from normbench.runs import CONFIG, METRICS, read_result, state
 from normbench.tracking.mode import answers, key_problem, server, silent_wandb
@@ -78,9 +78,3 @@ def _push_one(config: RunConfig, folder: Path) -> Pushed:
     finally:
         session.close(result)
     return Pushed(session.run_id, "finished" if result is not None else "unfinished", link)
-
-
-def logger_of(study_folder: Path) -> LoggerConfig | None:
-    """The logger section that a study's runs were started with; None where none has started."""
-    path = next(study_folder.glob(f"*/{CONFIG}"), None)
-    return from_dict(load_yaml(path, "configuration")).logger if path else None
