@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from normbench.config import DataConfig
 from normbench.data import MNISTDataModule
 from normbench.data.source import raw_folder
+from normbench.spec.schema import DataConfig
 
 BATCH = 128
 SECONDS = 2.0

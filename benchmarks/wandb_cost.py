@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normbench.config import RunConfig, replace
+from normbench.spec.schema import RunConfig, replace
 from normbench.tracking import mirror
-from normbench.train import train
+from normbench.train.run import train
 
 RICH = {
     "logger.histograms": 5,

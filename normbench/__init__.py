@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "MNISTDataModule": "normbench.data",
-    "NormClassifier": "normbench.module",
-    "RunConfig": "normbench.config",
+    "NormClassifier": "normbench.train.module",
+    "RunConfig": "normbench.spec.schema",
     "build_model": "normbench.models",
     "build_norm": "normbench.norms",
     "register_model": "normbench.models",

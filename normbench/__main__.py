@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from normbench.cli import run_command
+from normbench.cli.main import run_command
 
 
 def main() -> None:

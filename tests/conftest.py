@@ -11,10 +11,10 @@ import pytest
 import torch
 from torchvision import datasets
 
-from normbench.cli import run_command
-from normbench.config import RunConfig, replace
+from normbench.cli.main import run_command
 from normbench.data import module as data_module
 from normbench.data.source import FILES
+from normbench.spec.schema import RunConfig, replace
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers

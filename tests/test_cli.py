@@ -15,8 +15,8 @@ import yaml
 
 from normbench.data.source import FILES
 from normbench.norms import NORMS
-from normbench.runs import LOCK, RESULT
-from normbench.study import load_study, make_plan
+from normbench.store.folder import LOCK, RESULT
+from normbench.study.study import load_study, make_plan
 
 from .conftest import RunCli
 
@@ -77,7 +77,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_planning_needs_no_torch(study: Write, tmp_path: Path) -> None:
     code = (
-        "import sys; from normbench.cli import run_command\n"
+        "import sys; from normbench.cli.main import run_command\n"
         f"assert run_command(['plan', {str(study())!r}, '--runs', {str(tmp_path)!r}]) == 0\n"
         "assert 'torch' not in sys.modules"
     )
@@ -171,7 +171,7 @@ def test_train_says_where_it_diverged(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_a_run_that_another_process_trains_is_left_alone(run_cli: RunCli, tmp_path: Path) -> None:
-    from normbench.runs import claimed
+    from normbench.store.folder import claimed
 
     with claimed(tmp_path / "run"):
         said = run_cli("train", *TINY, f"--folder={tmp_path / 'run'}")
@@ -350,7 +350,7 @@ def test_an_unexpected_error_is_one_line_too(run_cli: RunCli, monkeypatch: pytes
     def broken(name: Any) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("normbench.study.load_study", broken)
+    monkeypatch.setattr("normbench.study.study.load_study", broken)
     answer = run_cli("plan", study())
     assert answer.status == 1
     assert answer.error == "normbench: error: ZeroDivisionError: two lines (--debug shows where)"
@@ -371,7 +371,7 @@ def test_ctrl_c_is_status_130(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, 
     def stop(name: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("normbench.study.load_study", stop)
+    monkeypatch.setattr("normbench.study.study.load_study", stop)
     answer = run_cli("plan", study())
     assert (answer.status, answer.error) == (130, "stopped")
 

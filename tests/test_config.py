@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from normbench.config import (
+from normbench.errors import UsageError
+from normbench.spec.resolve import resolve
+from normbench.spec.schema import (
     NOT_IDENTITY,
     SECTIONS,
     RunConfig,
@@ -24,8 +26,6 @@ from normbench.config import (
     run_id,
     to_dict,
 )
-from normbench.errors import UsageError
-from normbench.resolve import resolve
 
 LEAVES = [key for key in known_keys() if key != "plugins"]
 
@@ -95,7 +95,7 @@ def test_the_order_of_options_does_not_matter() -> None:
 
 
 def test_identity_is_the_same_in_every_process() -> None:
-    code = "from normbench.config import *; print(run_id(RunConfig()))"
+    code = "from normbench.spec.schema import *; print(run_id(RunConfig()))"
     answers = {
         subprocess.run(
             [sys.executable, "-c", code],

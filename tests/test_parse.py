@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from normbench.config import RunConfig, replace, run_id
 from normbench.errors import UsageError
-from normbench.parse import parse_train, typed
+from normbench.spec.parse import parse_train, typed
+from normbench.spec.schema import RunConfig, replace, run_id
 
 
 def test_a_command_line_becomes_a_run() -> None:

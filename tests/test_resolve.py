@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from normbench.config import RunConfig, replace, run_id
 from normbench.errors import UsageError
 from normbench.norms import NORMS
-from normbench.resolve import POSITIVE, device_batch, epoch_samples, images_per_statistic, resolve, steps
+from normbench.spec.resolve import POSITIVE, device_batch, epoch_samples, images_per_statistic, resolve, steps
+from normbench.spec.schema import RunConfig, replace, run_id
 
 
 def config(**changes: Any) -> RunConfig:

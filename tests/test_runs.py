@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from normbench.errors import RunFolderError
-from normbench.runs import (
+from normbench.store.folder import (
     CONFIG,
     ERROR,
     LAYOUT,

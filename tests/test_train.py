@@ -14,14 +14,14 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 from torch import nn
 
-from normbench.config import ModelConfig, OptimizerConfig, RunConfig, from_dict, replace, run_id
 from normbench.data import MNISTDataModule
 from normbench.data.source import get_dataset
 from normbench.errors import UsageError
 from normbench.models import MODELS, register_model
-from normbench.module import NormClassifier, learning_rate, lr_factor
-from normbench.resolve import resolve
-from normbench.train import train
+from normbench.spec.resolve import resolve
+from normbench.spec.schema import ModelConfig, OptimizerConfig, RunConfig, from_dict, replace, run_id
+from normbench.train.module import NormClassifier, learning_rate, lr_factor
+from normbench.train.run import train
 
 from .conftest import TinyConfig
 

@@ -12,10 +12,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from normbench.config import DataConfig
 from normbench.data.source import CLASSES, ensure, get_dataset, read, stratified_split
 from normbench.errors import UsageError
 from normbench.seeds import generator
+from normbench.spec.schema import DataConfig
 
 EVAL_BATCH = 500
 SPLIT_SEED = 2018  # one validation split for all runs, whatever their seed

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from normbench.config import DataConfig
 from normbench.errors import DataError, UsageError, unknown
+from normbench.spec.schema import DataConfig
 
 FILES = (
     "train-images-idx3-ubyte",

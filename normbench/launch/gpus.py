@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from normbench.config import RunConfig
-from normbench.resolve import devices
+from normbench.spec.resolve import devices
+from normbench.spec.schema import RunConfig
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 DRIVER = Path("/proc/driver/nvidia/gpus")

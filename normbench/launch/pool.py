@@ -12,12 +12,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-from normbench.config import to_dict
 from normbench.errors import NormbenchError, RunFolderError
 from normbench.launch.ranks import ATTEMPTS
 from normbench.launch.worker import serve
-from normbench.runs import ERROR, write_atomically
-from normbench.study import PlannedRun
+from normbench.spec.schema import to_dict
+from normbench.store.folder import ERROR, write_atomically
+from normbench.study.study import PlannedRun
 
 STOP_SECONDS = 5.0
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from normbench.launch.pool import Event
-from normbench.resolve import steps
-from normbench.study import PlannedRun, describe, estimate
+from normbench.spec.resolve import steps
+from normbench.study.study import PlannedRun, describe, estimate
 
 
 def duration(seconds: float) -> str:

@@ -14,11 +14,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from normbench.config import RunConfig, from_dict, to_dict
 from normbench.errors import NormbenchError
 from normbench.launch.orphan import die_with_parent
-from normbench.resolve import devices
-from normbench.runs import Progress, read_result
+from normbench.spec.resolve import devices
+from normbench.spec.schema import RunConfig, from_dict, to_dict
+from normbench.store.folder import Progress, read_result
 
 ATTEMPTS = 3  # how often a run whose process is killed is started, by a rank watcher as by a pool
 GRACE_SECONDS = 2.0  # a rank that was killed makes the others fail: wait for all to know which came first
@@ -34,7 +34,7 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
     A run whose process is killed is continued from its last checkpoint, up to ATTEMPTS times.
     """
     if devices(config) == 1 or "LOCAL_RANK" in os.environ:
-        from normbench.train import train
+        from normbench.train.run import train
 
         return train(config, folder, progress)
     for attempt in range(1, ATTEMPTS + 1):
@@ -130,7 +130,7 @@ def _rank(tree: dict[str, Any], folder: Path, local_rank: int, port: str, news: 
             news.send(step)
 
     try:
-        from normbench.train import train
+        from normbench.train.run import train
 
         train(config, folder, progress if local_rank == 0 else None)
     except Exception as error:

@@ -33,10 +33,10 @@ def serve(pipe: Connection, gpus: list[str], slot: int) -> None:
 
 
 def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any]:
-    from normbench.config import from_dict
     from normbench.errors import RunFolderError
     from normbench.launch.ranks import execute
-    from normbench.runs import ERROR, claimed, read_result, write_atomically
+    from normbench.spec.schema import from_dict
+    from normbench.store.folder import ERROR, claimed, read_result, write_atomically
 
     told = 0.0
 
@@ -55,7 +55,7 @@ def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any
                 execute(from_dict(tree), folder, progress)
             return "done", None
     except Exception as error:  # one failed run does not stop the others
-        from normbench.train import failure
+        from normbench.train.run import failure
 
         text = failure(error)
         try:

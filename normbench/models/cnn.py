@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from normbench.config import ModelConfig
 from normbench.models.cost import Layer, Shape, has_bias
 from normbench.models.mlp import linear_blocks, linear_layers, ordered
 from normbench.models.registry import register_model
 from normbench.norms.registry import build_norm
+from normbench.spec.schema import ModelConfig
 
 if TYPE_CHECKING:
     from torch import nn

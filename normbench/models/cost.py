@@ -11,7 +11,7 @@ from normbench.errors import UsageError
 from normbench.norms.registry import check_norm, get_norm
 
 if TYPE_CHECKING:
-    from normbench.config import ModelConfig
+    from normbench.spec.schema import ModelConfig
 
 Shape = tuple[int, int, int]
 

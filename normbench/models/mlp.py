@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from normbench.config import ModelConfig
 from normbench.models.cost import Layer, Shape, has_bias
 from normbench.models.registry import register_model
 from normbench.norms.registry import build_norm
+from normbench.spec.schema import ModelConfig
 
 if TYPE_CHECKING:
     from torch import nn

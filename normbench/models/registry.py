@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from normbench.config import ModelConfig
 from normbench.errors import UsageError, unknown
 from normbench.models.cost import Layer, Shape
 from normbench.norms.registry import get_norm, norm_options
+from normbench.spec.schema import ModelConfig
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from normbench.report.evidence import Evidence, gather
-from normbench.results import column
-from normbench.runs import make_folder, unwritable, write_atomically
+from normbench.store.folder import make_folder, unwritable, write_atomically
+from normbench.store.table import column
 
 __all__ = ["Evidence", "gather", "watch_report", "write_figures", "write_report", "write_tables"]
 
 
 def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
     """results.csv, comparison.csv, .md and .tex, and study.json; returns their paths."""
-    from normbench import tables
+    from normbench.report import tables
     from normbench.report.analyses import analysis_grids
 
     grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence)]
@@ -53,7 +53,7 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
     """Every figure as SVG and PNG under figures/; returns their paths."""
     import vl_convert
 
-    from normbench.plots import specifications
+    from normbench.report.figures.charts import specifications
 
     target = folder / "figures"
     make_folder(target)
@@ -76,7 +76,7 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
 
 def write_page(evidence: Evidence, folder: Path) -> list[Path]:
     """report.html; returns its path."""
-    from normbench.report.html import write_html
+    from normbench.report.page.html import write_html
 
     return write_html(evidence, folder)
 

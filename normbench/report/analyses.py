@@ -8,6 +8,7 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.report.metrics import get_metric
+from normbench.report.tables import Cell, Grid
 from normbench.stats import (
     Criterion,
     area_under_curve,
@@ -18,7 +19,6 @@ from normbench.stats import (
     summarize,
     summarize_cost,
 )
-from normbench.tables import Cell, Grid
 
 
 @lru_cache(maxsize=1)  # files and page show the same ones

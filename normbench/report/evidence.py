@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from normbench.config import flatten, to_dict
 from normbench.report.metrics import COMPARED, COST, Metric, counted, get_metric
-from normbench.results import column, curves, results_table
-from normbench.runs import ERROR, state
+from normbench.spec.schema import flatten, to_dict
 from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
-from normbench.study import Plan, Study, describe, fullest, load_study, possible_plans
+from normbench.store.folder import ERROR, state
+from normbench.store.table import column, curves, results_table
+from normbench.study.study import Plan, Study, describe, fullest, load_study, possible_plans
 
 MAX_NAMED = 12  # comparisons that a sentence names one by one
 

@@ -42,7 +42,7 @@ def add_wandb_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _study_folder(options: argparse.Namespace) -> Path:
-    from normbench.study import load_study
+    from normbench.study.study import load_study
 
     runs: Path = options.runs
     folder = runs / options.study
@@ -82,7 +82,7 @@ def _report(options: argparse.Namespace) -> int:
     import os
 
     from normbench.report.evidence import gather
-    from normbench.runs import write_atomically
+    from normbench.store.folder import write_atomically
 
     evidence = gather(options.study, options.runs)
     logger = evidence.plan.runs[0].config.logger
@@ -90,7 +90,7 @@ def _report(options: argparse.Namespace) -> int:
     entity = options.entity or logger.entity or os.environ.get("WANDB_ENTITY")
     folder = options.reports / evidence.study.name
     if options.dry_run:
-        from normbench.plots import figures
+        from normbench.report.figures.charts import figures
         from normbench.tracking.report import build, specification
 
         path = folder / "wandb_report_spec.json"

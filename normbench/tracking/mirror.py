@@ -15,9 +15,9 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 
-from normbench.config import RunConfig
 from normbench.errors import UsageError
-from normbench.runs import METRICS
+from normbench.spec.schema import RunConfig
+from normbench.store.folder import METRICS
 from normbench.tracking.mode import Decision, Mode, asked, decide, wandb_module
 from normbench.tracking.points import Follower, Point
 from normbench.tracking.session import INIT_SECONDS, Session, say_once

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from normbench.config import LoggerConfig
 from normbench.errors import UsageError
+from normbench.spec.schema import LoggerConfig
 
 VARIABLE = "NORMBENCH_WANDB"  # auto, online, offline or off; stronger than the configuration
 ANSWER_SECONDS = 2.0

@@ -11,7 +11,7 @@ from typing import Any
 from normbench.errors import NormbenchError
 from normbench.report import write_figures
 from normbench.report.evidence import Evidence
-from normbench.runs import write_atomically
+from normbench.store.folder import write_atomically
 from normbench.tracking.mode import silent_wandb
 from normbench.tracking.push import require_server
 from normbench.tracking.report import FIGURES, build, title

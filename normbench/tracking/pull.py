@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from normbench.config import flatten, from_dict, known_keys, to_dict
 from normbench.errors import NormbenchError, UsageError
-from normbench.runs import CHECKPOINT, CONFIG, LAYOUT, METRICS, RESULT, claimed, read_result, write_atomically
+from normbench.spec.schema import flatten, from_dict, known_keys, to_dict
+from normbench.store.folder import CHECKPOINT, CONFIG, LAYOUT, METRICS, RESULT, claimed, read_result, write_atomically
 from normbench.tracking.mode import silent_wandb
 from normbench.tracking.points import AXES, metrics_csv
 from normbench.tracking.push import Pushed, require_server

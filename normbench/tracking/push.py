@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from normbench.config import RunConfig, from_dict, load_yaml, replace
 from normbench.errors import NormbenchError
-from normbench.runs import CONFIG, METRICS, read_result, state
+from normbench.spec.schema import RunConfig, from_dict, load_yaml, replace
+from normbench.store.folder import CONFIG, METRICS, read_result, state
 from normbench.tracking.mode import answers, key_problem, server, silent_wandb
 from normbench.tracking.points import Follower
 from normbench.tracking.session import Session, without_key

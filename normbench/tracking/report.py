@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from normbench import tables
-from normbench.config import known_keys
+from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.report.html import environments
 from normbench.report.metrics import COST, Metric, get_metric
-from normbench.study import describe
+from normbench.report.page.html import environments
+from normbench.spec.schema import known_keys
+from normbench.study.study import describe
 from normbench.tracking.mode import wandb_module
 from normbench.tracking.session import REPORT_JOB
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normbench.config import RunConfig, run_id, to_dict
+from normbench.spec.schema import RunConfig, run_id, to_dict
 from normbench.tracking.mode import Decision, Mode, server, wandb_module
 from normbench.tracking.points import AXES, Point
 

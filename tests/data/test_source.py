@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from normbench.config import DataConfig
 from normbench.data import source
 from normbench.data.source import FILES, available, cache_dir, ensure, raw_folder, read, stratified_split
 from normbench.errors import DataError, UsageError
+from normbench.spec.schema import DataConfig
 
 Copy = Callable[[Path, str, Path], Path]
 

@@ -13,9 +13,9 @@ import psutil
 import pytest
 import yaml
 
-from normbench.runs import CHECKPOINT, RESULT
-from normbench.study import PlannedRun, load_study, make_plan
-from normbench.train import train
+from normbench.store.folder import CHECKPOINT, RESULT
+from normbench.study.study import PlannedRun, load_study, make_plan
+from normbench.train.run import train
 
 from ..conftest import start_cli
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from normbench.config import RunConfig, replace
 from normbench.launch import gpus
+from normbench.spec.schema import RunConfig, replace
 
 
 def test_visible_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

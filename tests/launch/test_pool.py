@@ -4,10 +4,10 @@ import os
 from collections import deque
 from pathlib import Path
 
-from normbench.config import RunConfig
 from normbench.launch.pool import ATTEMPTS, Pool, _Worker
-from normbench.runs import ERROR
-from normbench.study import PlannedRun
+from normbench.spec.schema import RunConfig
+from normbench.store.folder import ERROR
+from normbench.study.study import PlannedRun
 
 
 def test_two_workers_that_die_together_are_both_noticed(tmp_path: Path) -> None:

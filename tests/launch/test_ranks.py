@@ -14,9 +14,9 @@ import psutil
 import pytest
 import torch
 
-from normbench.config import RunConfig, replace
 from normbench.launch.ranks import execute
-from normbench.resolve import device_batch, images_per_statistic
+from normbench.spec.resolve import device_batch, images_per_statistic
+from normbench.spec.schema import RunConfig, replace
 
 # float64 shows whether the computations are the same: in float32 the rounding of a different order of sums grows
 # along a training path until nothing can be told.
@@ -124,7 +124,7 @@ def test_a_killed_rank_costs_nothing(tmp_path: Path) -> None:
     [("batch", 4, 1, 6), ("sync_batch", 4, 1, 24), ("layer", 4, 1, 1), ("none", 4, 1, 0), ("batch", 2, 3, 4)],
 )
 def test_images_per_statistic(norm: str, devices: int, accumulate: int, expected: int) -> None:
-    from normbench.resolve import resolve
+    from normbench.spec.resolve import resolve
 
     config = run_config(model__norm=norm, trainer__devices=devices, trainer__accumulate_grad_batches=accumulate)
     assert images_per_statistic(resolve(config)) == expected

@@ -9,11 +9,11 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from normbench.config import ModelConfig
 from normbench.errors import UsageError
 from normbench.models import MODELS, build_model, cost, layers, register_model, resolve_model
 from normbench.models.dropout import Rows, SeededDropout
 from normbench.seeds import generator, init_weights
+from normbench.spec.schema import ModelConfig
 
 SMALL: dict[str, Any] = {"name": "cnn", "channels": [4, 6], "hidden": [12]}
 

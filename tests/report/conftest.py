@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from normbench.config import to_dict
 from normbench.report import Evidence, gather, write_report
-from normbench.resolve import device_batch, devices, images_per_statistic, steps
-from normbench.runs import CONFIG, CURVE_COLUMNS, ERROR, LAYOUT, LOCK, METRICS, RESULT
-from normbench.study import PlannedRun, load_study, make_plan
+from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps
+from normbench.spec.schema import to_dict
+from normbench.store.folder import CONFIG, CURVE_COLUMNS, ERROR, LAYOUT, LOCK, METRICS, RESULT
+from normbench.study.study import PlannedRun, load_study, make_plan
 
 # What a run gave: its test accuracy, "diverged", "failed", or None where it was not run.
 Outcome = float | str | None

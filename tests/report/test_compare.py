@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from normbench.compare import load_side, side_by_side
 from normbench.errors import UsageError
+from normbench.report.compare import load_side, side_by_side
 from tests.conftest import RunCli
 
 from .conftest import NOISE, Lab

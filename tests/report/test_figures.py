@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import vl_convert
 
-from normbench.plots import MAX_FACETS, MAX_FOREST_ROWS, NORM_STYLE, PANEL, specifications, styles
+from normbench.report.figures.charts import MAX_FACETS, MAX_FOREST_ROWS, NORM_STYLE, PANEL, specifications, styles
 
 from .conftest import NOISE, Lab, MakeLab
 

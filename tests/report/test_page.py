@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from normbench.report import html as page
+from normbench.report.page import html as page
 
 from .conftest import NASTY, NOISE, Lab, MakeLab
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from normbench import results
+from normbench.store import table as results
 from normbench.errors import RunFolderError
-from normbench.results import INDEX, column, curves, results_table
-from normbench.runs import METRICS, RESULT
+from normbench.store.folder import METRICS, RESULT
+from normbench.store.table import INDEX, column, curves, results_table
 
 from .conftest import NOISE, Lab, MakeLab, typical, write_run
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from normbench import tables
-from normbench.tables import Cell, Grid, comparison_grid, html_table, latex, markdown, pairs_grid
+from normbench.report import tables
+from normbench.report.tables import Cell, Grid, comparison_grid, html_table, latex, markdown, pairs_grid
 
 from .conftest import NOISE, Lab, MakeLab
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import wandb
 
-from normbench.config import RunConfig, replace
-from normbench.runs import METRICS
+from normbench.spec.schema import RunConfig, replace
+from normbench.store.folder import METRICS
 from normbench.tracking import session
 from normbench.tracking.points import Point, points
 from tests.tracking.fake_server import FakeWandb

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from normbench.live import sparkline, watch
-from normbench.runs import METRICS, RESULT, claimed
-from normbench.study import Plan, load_study, make_plan
+from normbench.cli.live import sparkline, watch
+from normbench.store.folder import METRICS, RESULT, claimed
+from normbench.study.study import Plan, load_study, make_plan
 from tests.tracking.test_points import TEXT
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from normbench.config import LoggerConfig, replace, run_id
 from normbench.errors import UsageError
+from normbench.spec.schema import LoggerConfig, replace, run_id
 from normbench.tracking.mode import decide, settled
 from tests.conftest import RunCli
 from tests.tracking.conftest import KEY, SMALL, small
@@ -138,7 +138,7 @@ def test_no_key_on_a_terminal_asks_nothing(tmp_path: Path) -> None:
     import pty
 
     code = (
-        "from normbench.config import LoggerConfig\n"
+        "from normbench.spec.schema import LoggerConfig\n"
         "from normbench.tracking.mode import settled\n"
         "with settled(LoggerConfig()): pass\n"
     )

@@ -13,9 +13,9 @@ from PIL import Image
 
 import normbench
 from normbench.report.evidence import Evidence
-from normbench.study import load_study, make_plan
+from normbench.study.study import load_study, make_plan
 from normbench.tracking import publish
-from normbench.train import train
+from normbench.train.run import train
 from tests.conftest import RunCli
 from tests.tracking.conftest import KEY, SMALL
 from tests.tracking.fake_server import FakeWandb
@@ -62,7 +62,7 @@ def blank_figures(evidence: Evidence, folder: Path) -> list[Path]:
 
 def sections_of_the_page() -> list[str]:
     """The headings of report.html, which the W&B report has too."""
-    template = (Path(normbench.__file__).parent / "report" / "page.html.jinja").read_text(encoding="utf-8")
+    template = (Path(normbench.__file__).parent / "report" / "page" / "page.html.jinja").read_text(encoding="utf-8")
     return re.findall(r"<h2>(.*?)</h2>", template)
 
 

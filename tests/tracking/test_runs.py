@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from normbench.config import run_id
 from normbench.launch.ranks import execute
-from normbench.resolve import resolve
-from normbench.runs import CHECKPOINT, METRICS, RESULT
+from normbench.spec.resolve import resolve
+from normbench.spec.schema import run_id
+from normbench.store.folder import CHECKPOINT, METRICS, RESULT
 from normbench.tracking.push import push
-from normbench.train import train
+from normbench.train.run import train
 from tests.conftest import RunCli, start_cli
 from tests.tracking.conftest import KEY, expected_rows, small, without_empty
 from tests.tracking.fake_server import FakeWandb
@@ -131,7 +131,7 @@ def test_kill_9_in_mid_run_then_push_then_resume(
     config = resolve(small(**changes))
     folder = tmp_path / "study" / run_id(config)
     path = tmp_path / "run.yaml"
-    from normbench.config import to_dict
+    from normbench.spec.schema import to_dict
 
     path.write_text(yaml.safe_dump(to_dict(config)))
     process = start_cli("train", "--config", path, "--folder", folder)

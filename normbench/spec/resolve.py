@@ -8,11 +8,11 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from normbench.config import SECTIONS, BudgetConfig, RunConfig
 from normbench.data.source import get_dataset
 from normbench.errors import NormbenchError, UsageError
 from normbench.models import layers, resolve_model
 from normbench.norms import get_norm, norm_options
+from normbench.spec.schema import SECTIONS, BudgetConfig, RunConfig
 
 POSITIVE = (
     ("data", "batch_size"),

@@ -22,15 +22,15 @@ import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from normbench.config import RunConfig, replace, run_id, to_dict
 from normbench.data.module import MNISTDataModule
 from normbench.data.source import ensure
 from normbench.errors import NormbenchError, UsageError
-from normbench.module import NormClassifier, learning_rate
-from normbench.recorder import Recorder
-from normbench.resolve import device_batch, devices, epoch_samples, images_per_statistic, resolve, steps
-from normbench.runs import CHECKPOINT, CONFIG, ERROR, LAYOUT, RESULT, Progress, make_folder, write_atomically
+from normbench.spec.resolve import device_batch, devices, epoch_samples, images_per_statistic, resolve, steps
+from normbench.spec.schema import RunConfig, replace, run_id, to_dict
+from normbench.store.folder import CHECKPOINT, CONFIG, ERROR, LAYOUT, RESULT, Progress, make_folder, write_atomically
 from normbench.tracking.mirror import WandbMirror
+from normbench.train.callbacks.recorder import Recorder
+from normbench.train.module import NormClassifier, learning_rate
 
 
 def train(config: RunConfig, folder: Path, progress: Progress | None = None) -> dict[str, Any]:

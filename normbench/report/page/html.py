@@ -11,11 +11,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from normbench import __version__, tables
-from normbench.plots import specifications
+from normbench import __version__
+from normbench.report import tables
 from normbench.report.analyses import analysis_grids
 from normbench.report.evidence import Evidence
-from normbench.runs import RESULT, write_atomically
+from normbench.report.figures.charts import specifications
+from normbench.store.folder import RESULT, write_atomically
 
 MAX_RUNS_LISTED = 20_000  # more would make the page heavier than 10 MB; results.csv has them all
 
@@ -35,9 +36,9 @@ def write_html(evidence: Evidence, folder: Path) -> list[Path]:
 def page(evidence: Evidence) -> str:
     """The page as text. Everything that a user wrote is escaped by the template or in JSON."""
     environment = jinja2.Environment(
-        autoescape=True, loader=jinja2.PackageLoader("normbench", "report"), undefined=jinja2.StrictUndefined
+        autoescape=True, loader=jinja2.PackageLoader("normbench", "report/page"), undefined=jinja2.StrictUndefined
     )
-    assets = files("normbench") / "report"
+    assets = files("normbench") / "report" / "page"
     charts = specifications(evidence)
     return environment.get_template("page.html.jinja").render(
         evidence=evidence,

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from normbench.errors import RunFolderError
-from normbench.runs import CHECKPOINT, CURVE_COLUMNS, METRICS, Progress, unwritable
+from normbench.store.folder import CHECKPOINT, CURVE_COLUMNS, METRICS, Progress, unwritable
 
 WARMUP_STEPS = 10
 

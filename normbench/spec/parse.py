@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from normbench.config import SECTIONS, RunConfig, check_key, flatten, from_dict, known_keys, load_yaml
 from normbench.errors import UsageError
+from normbench.spec.schema import SECTIONS, RunConfig, check_key, flatten, from_dict, known_keys, load_yaml
 
 
 @cache

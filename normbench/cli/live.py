@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from normbench.resolve import steps
-from normbench.runs import METRICS, State, state
-from normbench.study import Plan, PlannedRun, describe
+from normbench.spec.resolve import steps
+from normbench.store.folder import METRICS, State, state
+from normbench.study.study import Plan, PlannedRun, describe
 from normbench.tracking.points import Follower, Point
 
 BLOCKS = "▁▂▃▄▅▆▇█"

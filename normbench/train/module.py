@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
-from normbench.config import ModelConfig, OptimizerConfig
 from normbench.errors import UsageError
 from normbench.models import build_model, resolve_model
 from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES
 from normbench.seeds import init_weights
+from normbench.spec.schema import ModelConfig, OptimizerConfig
 
 CALIBRATION_BINS = 15
 

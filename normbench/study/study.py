@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from normbench.config import (
+from normbench.data.source import available
+from normbench.errors import UsageError, unknown
+from normbench.models import cost, layers
+from normbench.spec.parse import typed
+from normbench.spec.resolve import check_positive, devices, resolve, steps
+from normbench.spec.schema import (
     NOT_IDENTITY,
     SECTIONS,
     DataConfig,
@@ -20,12 +25,7 @@ from normbench.config import (
     replace,
     section_identity,
 )
-from normbench.data.source import available
-from normbench.errors import UsageError, unknown
-from normbench.models import cost, layers
-from normbench.parse import typed
-from normbench.resolve import check_positive, devices, resolve, steps
-from normbench.runs import read_result
+from normbench.store.folder import read_result
 
 EXPERIMENTS = Path("experiments")
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")

@@ -15,7 +15,7 @@ from normbench.errors import NormbenchError, UsageError
 from normbench.tracking.commands import add_wandb_commands
 
 if TYPE_CHECKING:
-    from normbench.study import Plan
+    from normbench.study.study import Plan
 
 INTERRUPTED = 130
 
@@ -110,13 +110,13 @@ def _positive(text: str) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    from normbench.config import run_id
-    from normbench.parse import parse_train
+    from normbench.spec.parse import parse_train
+    from normbench.spec.schema import run_id
 
     config, options = parse_train(argv)
-    from normbench.config import replace
     from normbench.data.source import ensure
-    from normbench.resolve import resolve, steps
+    from normbench.spec.resolve import resolve, steps
+    from normbench.spec.schema import replace
 
     config = resolve(config)
     # Known before the run has a name: a fall-back to mnist_5k is another run.
@@ -126,7 +126,7 @@ def _train(argv: Sequence[str]) -> int:
     from rich.progress import Progress
 
     from normbench.launch.ranks import execute
-    from normbench.runs import claimed, read_result
+    from normbench.store.folder import claimed, read_result
     from normbench.tracking.mode import settled
 
     with claimed(folder) as mine:
@@ -150,7 +150,7 @@ def _workers(options: argparse.Namespace, plan: Plan) -> int:
     if options.workers:
         return int(options.workers)
     from normbench.launch.gpus import visible_gpus
-    from normbench.resolve import devices
+    from normbench.spec.resolve import devices
 
     configs = [run.config for run in plan.runs]
     if (gpus := visible_gpus()) and any(config.trainer.accelerator != "cpu" for config in configs):
@@ -161,8 +161,8 @@ def _workers(options: argparse.Namespace, plan: Plan) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from normbench.launch.progress import duration
-    from normbench.runs import finished_ids
-    from normbench.study import describe, iter_pending, load_study, make_plan, time_left
+    from normbench.store.folder import finished_ids
+    from normbench.study.study import describe, iter_pending, load_study, make_plan, time_left
 
     plan = make_plan(load_study(options.study))
     study = plan.study
@@ -188,8 +188,8 @@ def _run(options: argparse.Namespace) -> int:
     from normbench.launch.gpus import gpus_to_share
     from normbench.launch.pool import Pool
     from normbench.launch.progress import Display
-    from normbench.runs import finished_ids, make_folder, read_result
-    from normbench.study import describe, iter_pending, load_study, make_plan
+    from normbench.store.folder import finished_ids, make_folder, read_result
+    from normbench.study.study import describe, iter_pending, load_study, make_plan
     from normbench.tracking.mode import settled
 
     if options.data_dir:
@@ -229,14 +229,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from normbench.runs import ERROR, finished_ids, state
-    from normbench.study import describe, fullest, load_study, possible_plans
+    from normbench.store.folder import ERROR, finished_ids, state
+    from normbench.study.study import describe, fullest, load_study, possible_plans
 
     study = load_study(options.study)
     folder = options.runs / study.name
     plan = fullest(possible_plans(study), finished_ids(folder))
     if options.live:
-        from normbench.live import watch
+        from normbench.cli.live import watch
 
         watch(plan, folder)
         return 0
@@ -284,8 +284,8 @@ def _plots(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from normbench.compare import load_side, side_by_side
-    from normbench.tables import markdown
+    from normbench.report.compare import load_side, side_by_side
+    from normbench.report.tables import markdown
 
     if len(options.sides) < 2:
         raise UsageError("compare: name two reports or more")

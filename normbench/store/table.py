@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from normbench.errors import RunFolderError
-from normbench.runs import CURVE_COLUMNS, LAYOUT, METRICS, RESULT, read_result
+from normbench.store.folder import CURVE_COLUMNS, LAYOUT, METRICS, RESULT, read_result
 
 # The columns that every study has, in this order; the axes of a study that are not among them follow.
 COLUMNS = (

@@ -1,0 +1,1 @@
+"""What a run is: its schema, keys, checks and identity. No torch."""

@@ -1,0 +1,1 @@
+"""A study: a YAML file that becomes a plan of runs."""

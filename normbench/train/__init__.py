@@ -1,0 +1,1 @@
+"""One run: a configuration in, a result and a run folder out."""
