@@ -1,24 +1,53 @@
-"""The configuration of one run: frozen dataclasses, their checks, and the run's identity.
+"""The configuration of one run: frozen dataclasses. Nothing here imports torch.
 
-Nothing here imports torch, so a study of 100,000 cells is planned and hashed in seconds.
+Sections `budget`, `trainer` and `logger` have fixed keys. `data`, `model` and `optimizer` each name something that is
+registered, and carry the options that it declares, in `options`; in YAML and on the command line those stand beside
+the section's own keys.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-import yaml
+from normbench.spec.values import Count, NonNegative, Number, Positive, Range
 
-from normbench.errors import UsageError
+
+class NotIdentity:
+    """Marks a key that cannot change a result, and so does not enter a run's identity."""
+
+
+@dataclass(frozen=True)
+class LeftOutAt:
+    """Marks a key that was added later: at this value it is left out of the identity, so that old ids stay valid."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class UsedWhen:
+    """Marks a key that counts only where `test` holds for its section."""
+
+    test: Callable[[Any], bool]
+
+
+NOT_IDENTITY = NotIdentity()
+Precision = Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
+Init = Literal[
+    "torch",
+    "xavier_uniform",
+    "xavier_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+    "normal",
+]
+SEED_LIMIT = 2**63 - 1  # what a column of a table holds
+Seed = Annotated[int, Range(0, SEED_LIMIT)]
 
 
 @dataclass(frozen=True)
@@ -26,59 +55,51 @@ class DataConfig:
     """Which images, in which batches.
 
     Args:
-        name: Data set: mnist, fashion_mnist, or mnist_5k (5,000 real MNIST digits that need no download).
+        name: Data set: see `normbench datasets`.
         batch_size: Global batch: the images of one optimizer step, over all devices and accumulated batches.
         train_samples: Train on a stratified subset of this many images; null takes them all.
-        dir: Folder with MNIST/raw/*-ubyte as torchvision lays it out; null looks at NORMBENCH_DATA_DIR and
-            the user's cache, and downloads where neither has the files.
+        validation: Images taken out of the training set to validate on, stratified and the same for all seeds; null
+            takes the data set's own number, 0 trains on all of them (and validates on none).
+        standardize: Subtract the mean of the training images and divide by their standard deviation, channel by
+            channel; false leaves the pixels between 0 and 1.
+        dir: Folder with the files, for example with MNIST/raw/*-ubyte as torchvision lays it out; null looks at
+            NORMBENCH_DATA_DIR and the user's cache, and downloads where neither has the files.
         allow_embedded: Fall back to mnist_5k where mnist can be neither found nor downloaded.
+        options: Options of the data set.
     """
 
     name: str = "mnist"
-    batch_size: int = 64
-    train_samples: int | None = None
-    dir: str | None = None
-    allow_embedded: bool = True
+    batch_size: Count = 64
+    train_samples: Count | None = None
+    validation: Annotated[Number | None, LeftOutAt(None)] = None
+    standardize: Annotated[bool, LeftOutAt(True)] = True
+    dir: Annotated[str | None, NOT_IDENTITY] = None
+    allow_embedded: Annotated[bool, NOT_IDENTITY] = True
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture and normalization. A field left null takes the value of the named model or preset.
+    """Architecture and normalization.
 
     Args:
-        name: Model or preset: digit_cnn, digit_cnn_bn, cnn, mlp, or a registered one.
-        norm: Normalization: none, batch, layer, instance, group, or a registered one.
-        norm_options: Options of the norm's builder, for example {groups: 8} or {eps: 0.001}.
-        channels: Output channels of each convolution (cnn).
-        kernel_size: Side of the square convolution kernels (cnn).
-        padding: Zero padding of the convolutions: same, valid, or a number of pixels (cnn).
-        stride: Stride of the convolutions (cnn).
-        pool: Pooling 2x2 after each block: max, average or none (cnn).
-        hidden: Widths of the hidden linear layers.
-        dropout: Probability of dropping a unit after each hidden linear layer.
-        activation: relu, gelu, silu, tanh or sigmoid.
-        norm_position: Norm before or after the activation.
-        norm_linear: Norm on the hidden linear layers too.
-        norm_logits: Norm on the output of the last layer.
-        bias: Bias of a layer that a norm follows: auto drops it only where the norm cancels it exactly.
-        options: Options of a registered model of your own.
+        name: Model or preset: see `normbench models`.
+        norm: Normalization: see `normbench norms`; null takes the model's own.
+        norm_options: Options of the norm, for example {groups: 8} or {eps: 0.001}.
+        init: How weights of convolutions and linear layers are drawn: torch (uniform within 1/sqrt(fan in)), xavier
+            (Glorot & Bengio 2010, equation 16; or _normal), he (He et al. 2015, equation 10; or _uniform), lecun
+            (variance 1 / fan in; or _uniform), or normal with init_std.
+        init_std: Standard deviation of init normal.
+        init_bias: Biases of the same layers: torch (uniform within 1/sqrt(fan in)), or a number.
+        options: Options of the model.
     """
 
     name: str = "digit_cnn"
     norm: str | None = None
     norm_options: dict[str, Any] = field(default_factory=dict)
-    channels: list[int] | None = None
-    kernel_size: int | None = None
-    padding: Literal["same", "valid"] | int | None = None
-    stride: int | None = None
-    pool: Literal["max", "average", "none"] | None = None
-    hidden: list[int] | None = None
-    dropout: float | None = None
-    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] | None = None
-    norm_position: Literal["before", "after"] | None = None
-    norm_linear: bool | None = None
-    norm_logits: bool | None = None
-    bias: Literal["auto", "always", "never"] | None = None
+    init: Annotated[Init, LeftOutAt("torch")] = "torch"
+    init_std: Annotated[Positive | None, UsedWhen(lambda model: model.init == "normal"), LeftOutAt(None)] = None
+    init_bias: Annotated[Literal["torch"] | float, LeftOutAt("torch")] = "torch"
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -89,26 +110,24 @@ class OptimizerConfig:
     Args:
         name: sgd, adam or adamw.
         lr: Learning rate at the reference batch.
-        momentum: Momentum of sgd.
-        weight_decay: L2 decay (decoupled for adamw), on every parameter.
         lr_scaling: How lr follows the batch size: none, sqrt or linear (lr times batch_size / reference_batch).
         reference_batch: The batch size at which lr holds as written.
         schedule: constant, cosine (to zero at the end of the budget) or step (times step_factor).
         warmup_steps: Steps of linear warm-up from zero, before the schedule.
         step_every: Fraction of the budget after which a step schedule multiplies lr once more.
         step_factor: Factor of a step schedule.
+        options: Options of the optimizer.
     """
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 0.0
+    name: str = "sgd"
+    lr: Positive = 0.05
     lr_scaling: Literal["none", "sqrt", "linear"] = "none"
-    reference_batch: int = 32
+    reference_batch: Annotated[Count, UsedWhen(lambda optimizer: optimizer.lr_scaling != "none")] = 32
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    warmup_steps: int = 0
-    step_every: float = 0.34
-    step_factor: float = 0.1
+    warmup_steps: Number = 0
+    step_every: Annotated[float, Range(0, 1, open_low=True), UsedWhen(lambda o: o.schedule == "step")] = 0.34
+    step_factor: Annotated[Positive, UsedWhen(lambda optimizer: optimizer.schedule == "step")] = 0.1
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,22 +140,23 @@ class BudgetConfig:
         samples: Training images seen, rounded down to whole batches.
     """
 
-    epochs: int | None = None
-    steps: int | None = None
-    samples: int | None = None
+    epochs: Count | None = None
+    steps: Count | None = None
+    samples: Count | None = None
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Where and how the run executes; most fields are Lightning's own.
+    """Where and how the run executes; most keys are Lightning's own.
 
     Args:
-        accelerator: cpu, gpu, mps or auto.
+        accelerator: cpu, cuda (gpu means the same), mps, or auto: the best of them that the machine has. What auto
+            becomes is part of a run's identity.
         devices: Processes (one a device) on each node; the global batch is divided among them.
         num_nodes: Nodes.
         virtual_devices: Treat one device's batch as that of this many: plain batch norm then takes its
             statistics from each part alone, as it would on so many real devices.
-        precision: Lightning's precision, for example 32-true, bf16-mixed or 16-mixed.
+        precision: 32-true, 64-true, 16-mixed, bf16-mixed, 16-true or bf16-true (short: 32, 64, 16, bf16).
         deterministic: Use deterministic algorithms only.
         gradient_clip_val: Clip the gradients at this value; null does not clip.
         gradient_clip_algorithm: Clip by norm or by value.
@@ -146,39 +166,45 @@ class TrainerConfig:
         validations: Evaluations on the validation images, evenly spread over the budget, the last at its end.
         loss_points: Points of the training-loss curve, evenly spread over the budget.
         checkpoints: Checkpoints kept while running, evenly spread over the budget (0: none).
+        keep: Trained weights that stay in the run folder: none, last, or best (on the validation images).
+        callbacks: Lightning callbacks registered by a plug-in, by name.
         fast_dev_run: Run this many batches of training and evaluation, to see that everything works.
         overfit_batches: Train on the first so many batches only, over and over (0: off).
     """
 
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    virtual_devices: int = 1
-    precision: str = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    virtual_devices: Count = 1
+    precision: Precision = "32-true"
     deterministic: bool = True
-    gradient_clip_val: float | None = None
-    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
-    accumulate_grad_batches: int = 1
+    gradient_clip_val: Positive | None = None
+    gradient_clip_algorithm: Annotated[
+        Literal["norm", "value"], UsedWhen(lambda trainer: trainer.gradient_clip_val is not None)
+    ] = "norm"
+    accumulate_grad_batches: Count = 1
     channels_last: bool = True
-    threads: int = 1
-    validations: int = 5
-    loss_points: int = 50
-    checkpoints: int = 10
-    fast_dev_run: int = 0
-    overfit_batches: int = 0
+    threads: Count = 1
+    validations: Number = 5
+    loss_points: Count = 50
+    checkpoints: Annotated[Number, NOT_IDENTITY] = 10
+    keep: Annotated[Literal["none", "last", "best"], NOT_IDENTITY] = "none"
+    callbacks: Annotated[list[str], LeftOutAt([])] = field(default_factory=list)
+    fast_dev_run: Annotated[Number, LeftOutAt(0)] = 0
+    overfit_batches: Annotated[Number, LeftOutAt(0)] = 0
 
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Weights & Biases, a mirror of the run folder. No field can change a result: none enters a run's identity.
+    """Weights & Biases, a mirror of the run folder. No key can change a result: none enters a run's identity.
 
-    NORMBENCH_WANDB, and then WANDB_MODE, override `wandb`. Histograms are taken while the training clock runs.
+    NORMBENCH_WANDB, and then WANDB_MODE, override `wandb`. Histograms are taken while the training clock stands still.
 
     Args:
         wandb: online, offline (sent later by `normbench wandb push`), off, or auto: online where an API key is
             configured and the server answers, else offline.
-        project: W&B project.
-        entity: W&B user or team; null takes the account's default.
+        project: W&B project; null takes WANDB_PROJECT, or normbench.
+        entity: W&B user or team; null takes WANDB_ENTITY, or the account's default.
         tags: Tags of the W&B run, besides those made from the configuration.
         x_axis: What the curves are drawn against: samples, step or epoch.
         histograms: Histograms of every layer's activations and gradients this many times, evenly spread over the
@@ -191,21 +217,21 @@ class LoggerConfig:
     """
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    project: str = "normbench"
+    project: str | None = None
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
     x_axis: Literal["samples", "step", "epoch"] = "samples"
-    histograms: int = 0
+    histograms: Number = 0
     confusion_matrix: bool = False
     filters: bool = False
-    misclassified: int = 0
+    misclassified: Number = 0
     system: bool = False
-    finish_seconds: float = 60.0
+    finish_seconds: NonNegative = 60.0
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run. `normbench train --print_config` writes it with its defaults.
+    """One run. `normbench train --print_config` writes it with every value.
 
     Args:
         data: Images and batches.
@@ -214,7 +240,8 @@ class RunConfig:
         budget: How long the run trains.
         trainer: Devices, precision, evaluation cadence.
         seed: Decides initial weights, the order of the batches and dropout.
-        plugins: Python files that register norms or models of your own.
+        plugins: Python files that register norms, models, data sets, probes or callbacks of your own.
+        probes: Measurements taken beside the training: a mapping of a probe's name to its options.
         logger: Weights & Biases.
     """
 
@@ -223,8 +250,9 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    seed: int = 0
+    seed: Seed = 0
     plugins: list[str] = field(default_factory=list)
+    probes: dict[str, dict[str, Any]] = field(default_factory=dict)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
 
 
@@ -236,162 +264,30 @@ SECTIONS: dict[str, type] = {
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
 }
+TOP = ("seed", "plugins", "probes")
+FREE = frozenset({"model.norm_options", "probes"})  # keys whose values are mappings of a builder's options
 
-# Sections and fields that cannot change a result, and so do not enter a run's identity. Everything else does: an
-# edited default gives new runs instead of re-using stale ones.
-NOT_IDENTITY = frozenset({"logger", "data.dir", "data.allow_embedded", "trainer.checkpoints"})
-
-
-@cache
-def known_keys() -> dict[str, Any]:
-    """Every dotted key of a run's configuration, with its type. The values of `dict` fields are free."""
-    keys: dict[str, Any] = {}
-    for name, kind in SECTIONS.items():
-        keys |= {f"{name}.{key}": hint for key, hint in get_type_hints(kind).items()}
-    return keys | {"seed": int, "plugins": list[str]}
-
-
-def check_key(key: str) -> None:
-    """Raises UsageError, naming the nearest valid key, unless `key` is one of a run's configuration."""
-    parts = key.split(".")
-    free = ".".join(parts[:2]) in {"model.norm_options", "model.options"}
-    if key in known_keys() or (free and len(parts) > 2) or key in SECTIONS:
-        return
-    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.6)
-    if near:
-        raise UsageError(f"unknown configuration key '{key}': did you mean '{near[0]}'?")
-    section = parts[0] if parts[0] in SECTIONS else ""
-    valid = [name for name in known_keys() if name.startswith(section + ".")] or [
-        *SECTIONS,
-        "seed",
-        "plugins",
-    ]
-    raise UsageError(f"unknown configuration key '{key}': known there: {', '.join(valid)}")
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a nested mapping; free-form option dictionaries stay whole."""
-    for key, value in tree.items():
-        dotted = f"{prefix}{key}"
-        if isinstance(value, Mapping) and (dotted in SECTIONS):
-            yield from flatten(value, dotted + ".")
-        else:
-            yield dotted, value
-
-
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The configuration as a nested dictionary of plain values."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """A configuration from a nested dictionary whose values were checked before; missing keys are defaults."""
-    for key, _ in flatten(tree):
-        check_key(key)
-    sections = {name: kind(**tree.get(name, {})) for name, kind in SECTIONS.items() if name in tree}
-    return RunConfig(**{**tree, **sections})
-
-
-def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """`config` with dotted keys replaced. Setting one budget unsets the others."""
-    if not changes:
-        return config
-    by_section: dict[str, dict[str, Any]] = {}
-    top: dict[str, Any] = {}
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        if name:
-            by_section.setdefault(section, {})[name] = value
-        elif section in SECTIONS:
-            by_section.setdefault(section, {}).update(value)
-        else:
-            top[section] = value
-    for section, values in by_section.items():
-        old = getattr(config, section)
-        plain: dict[str, Any] = {}
-        for name, value in values.items():
-            head, _, option = name.partition(".")
-            plain[head] = {**plain.get(head, getattr(old, head)), option: value} if option else value
-        if section == "budget" and any(value is not None for value in plain.values()):
-            old = BudgetConfig()
-        top[section] = dataclasses.replace(old, **plain)
-    return dataclasses.replace(config, **top)
-
-
-def load_yaml(path: Path, what: str) -> dict[str, Any]:
-    """A YAML mapping read from `path`. A key given twice, or anything but a mapping, raises UsageError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"no {what} at {path}: check the path") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"cannot read {what} {path}: it is not text in UTF-8") from None
-    try:
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise UsageError(f"{path}{where}: {problem}") from None
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: a {what} is a mapping of keys to values, not {type(tree).__name__}")
-    return tree
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML itself lets a second key win silently; a duplicate axis must not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key}' is given twice: keep one", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# 1e-3 is a string in YAML 1.1, which would surprise everyone who writes a learning rate.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-        |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
+# What people write, and what it is.
+ALIASES: dict[str, dict[Any, str]] = {
+    "trainer.precision": {
+        **dict.fromkeys((32, "32"), "32-true"),
+        **dict.fromkeys((64, "64"), "64-true"),
+        **dict.fromkeys((16, "16"), "16-mixed"),
+        "bf16": "bf16-mixed",
+    },
+    "trainer.accelerator": {"gpu": "cuda"},
+    "model.init": {"xavier": "xavier_uniform", "glorot": "xavier_uniform", "he": "he_normal", "kaiming": "he_normal"}
+    | {"lecun": "lecun_normal"},
+}
 
 
 @cache
-def plugin_digest(path: str) -> str:
-    """The content of a plugin enters the identity: edited code must not re-use old runs."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise UsageError(f"plugin {path}: {error.strerror}; give a path that exists") from None
+def hints(section: str) -> dict[str, Any]:
+    """Types of a section's own keys, annotations included; without `options`."""
+    found = get_type_hints(SECTIONS[section], include_extras=True)
+    return {name: hint for name, hint in found.items() if name != "options"}
 
 
-def section_identity(section: str, value: Any) -> str:
-    """The part of a run's identity that one section of its configuration decides, as canonical JSON."""
-    if section == "plugins":
-        return json.dumps([plugin_digest(path) for path in value])
-    if section not in SECTIONS:
-        return json.dumps(value)
-    kept = {f.name: getattr(value, f.name) for f in fields(value) if f"{section}.{f.name}" not in NOT_IDENTITY}
-    return json.dumps(kept, sort_keys=True, default=str)
-
-
-def run_id(config: RunConfig) -> str:
-    """Sixteen hexadecimal digits that stand for the full resolved configuration, less NOT_IDENTITY."""
-    named = [f.name for f in fields(config) if f.name not in NOT_IDENTITY]
-    return identity_hash(section_identity(name, getattr(config, name)) for name in named)
-
-
-def identity_hash(parts: Iterator[str]) -> str:
-    """The hash of the canonical JSON of all sections, in the order of RunConfig's fields."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+def has_options(section: str) -> bool:
+    """Whether a section names something that has options of its own."""
+    return any(f.name == "options" for f in dataclasses.fields(SECTIONS[section]))

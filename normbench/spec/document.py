@@ -1,0 +1,148 @@
+"""YAML 1.2: one reading for studies, configurations and values on the command line.
+
+In YAML 1.1, which most Python programs read, `off` is false, `010` is 8 and `1:32` is 92. Here they are what they
+look like: text, an error that asks for quotes, and text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from normbench.errors import UsageError
+
+# `010` is 10 in YAML 1.2 and 8 in 1.1: whoever wrote it meant one of two things, so it must be said.
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+@cache
+def _reader() -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+    from ruamel.yaml.nodes import ScalarNode
+
+    class Constructor(SafeConstructor):
+        """YAML 1.2's core schema, with `1e-3` a number and `010` refused."""
+
+        def construct_scalar(self, node: Any) -> Any:
+            text = super().construct_scalar(node)
+            if isinstance(node, ScalarNode) and node.style is None and _LEADING_ZERO.fullmatch(str(text)):
+                raise ConstructorError(
+                    None, None, f"{text} can be read in two ways: write {str(text).lstrip('0') or '0'}, or quote it",
+                    node.start_mark,
+                )  # fmt: skip
+            return text
+
+        def construct_plain(self, node: Any) -> Any:
+            text = self.construct_scalar(node)
+            if node.style is None and _FLOAT.fullmatch(str(text)) and not _WHOLE.fullmatch(str(text)):
+                return float(text)
+            return text
+
+        def flatten_mapping(self, node: Any) -> Any:
+            # Here, since the library looks for repeated keys after merging, when an override looks like one.
+            seen = set()
+            for key, _ in node.value:
+                if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, ScalarNode):
+                    if key.value in seen:
+                        problem = f"'{key.value}' is given twice: keep one"
+                        raise ConstructorError(None, None, problem, key.start_mark)
+                    seen.add(key.value)
+            return super().flatten_mapping(node)
+
+    Constructor.add_constructor("tag:yaml.org,2002:str", Constructor.construct_plain)
+    Constructor.add_constructor("tag:yaml.org,2002:timestamp", Constructor.construct_plain)  # a date is its text
+    reader = YAML(typ="safe", pure=True)
+    reader.Constructor = Constructor
+    reader.version = (1, 2)
+    return reader
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of YAML text. Raises UsageError that begins with `where` and names the line.
+
+    Example:
+        >>> parse_yaml("{wandb: off, lr: 1e-3, layout: 1:32}", "here")
+        {'wandb': 'off', 'lr': 0.001, 'layout': '1:32'}
+    """
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return _reader().load(StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
+        problem = " ".join((error.problem or str(error)).split())
+        raise UsageError(f"{where}{line}: {problem}") from None
+    except (YAMLError, ValueError) as error:
+        raise UsageError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """A YAML mapping read from `path`. A key given twice, or anything but a mapping, raises UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"no {what} at {path}: check the path") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read {what} {path}: it is not text in UTF-8") from None
+    tree = parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        kind = "empty" if tree is None else type(tree).__name__
+        raise UsageError(f"{path}: a {what} is a mapping of keys to values, not {kind}")
+    return tree
+
+
+def yaml_text(tree: Any) -> str:
+    """`tree` as YAML that `parse_yaml` reads back to an equal value."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import SafeRepresenter
+
+    class Representer(SafeRepresenter):
+        """Quotes every text that would be read back as something else."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(representer: Any, data: str) -> Any:
+        plain = _reads_as_text(data)
+        return representer.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
+
+    def number(representer: Any, data: float) -> Any:
+        special = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}
+        shown = special.get(repr(data), repr(data))
+        return representer.represent_scalar("tag:yaml.org,2002:float", shown)
+
+    Representer.add_representer(str, text)
+    Representer.add_representer(float, number)
+    writer = YAML(typ="safe", pure=True)
+    writer.Representer = Representer
+    writer.default_flow_style = None
+    writer.sort_base_mapping_type_on_output = False
+    writer.width = 110
+    writer.allow_unicode = True
+    stream = StringIO()
+    writer.dump(tree, stream)
+    return stream.getvalue()
+
+
+# What programs that read YAML 1.1 take for a truth value is quoted for them.
+_OLD_BOOLEANS = {"y", "n", "yes", "no", "on", "off"}
+
+
+def _reads_as_text(data: str) -> bool:
+    if data.lower() in _OLD_BOOLEANS or re.match(r"[-+]?[0-9]", data):
+        return False
+    if not data or data != data.strip() or not data.isprintable():
+        return False
+    try:
+        return bool(parse_yaml(f"[{data}]", "") == [data]) and bool(parse_yaml(f"{{k: {data}}}", "") == {"k": data})
+    except UsageError:
+        return False

@@ -1,0 +1,155 @@
+"""Values against their types: what is accepted, what it becomes, and the one line that refuses it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from normbench.errors import UsageError
+
+
+@cache
+def _adapter(hint: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+
+
+class Range:
+    """A range of numbers, as the annotation of a type: `Annotated[int, Range(1)]`.
+
+    Args:
+        low: The smallest value.
+        high: The largest value; None: there is none.
+        open_low: `low` itself is not allowed.
+        open_high: `high` itself is not allowed.
+    """
+
+    def __init__(
+        self, low: float | None = None, high: float | None = None, open_low: bool = False, open_high: bool = False
+    ) -> None:
+        self.low, self.high, self.open_low, self.open_high = low, high, open_low, open_high
+
+    def has(self, value: float) -> bool:
+        """Whether a number lies in the range."""
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        below = self.high is None or (value < self.high if self.open_high else value <= self.high)
+        return above and below
+
+    def __str__(self) -> str:
+        low = "" if self.low is None else f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
+        high = "" if self.high is None else f"below {self.high:g}" if self.open_high else f"to {self.high:g}"
+        return f"{low} {high}".strip()
+
+
+Count = Annotated[int, Range(1)]
+Number = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, open_low=True)]
+NonNegative = Annotated[float, Range(0)]
+Probability = Annotated[float, Range(0, 1, open_high=True)]
+Momentum = Annotated[float, Range(0, 1)]
+
+
+def checked(value: Any, hint: Any, key: str) -> Any:
+    """`value` as an instance of `hint` (a whole number is a float, a sequence becomes a list), or a UsageError.
+
+    Example:
+        >>> checked(1, float, "optimizer.lr")
+        1.0
+        >>> checked("bf16_mixed", Literal["32-true", "bf16-mixed"], "trainer.precision")
+        Traceback (most recent call last):
+        normbench.errors.UsageError: trainer.precision=bf16_mixed: expected one of 32-true, bf16-mixed; \
+did you mean 'bf16-mixed'?
+    """
+    from pydantic import ValidationError
+
+    try:
+        found = _adapter(hint).validate_python(value)
+    except ValidationError:
+        raise UsageError(_refusal(value, hint, key)) from None
+    if not _in_range(found, hint):
+        raise UsageError(_refusal(value, hint, key))
+    return found
+
+
+def _in_range(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        ranges = [part for part in args[1:] if isinstance(part, Range)]
+        return all(part.has(value) for part in ranges) and _in_range(value, args[0])
+    if origin in (types.UnionType, typing.Union):
+        return any(_matches(value, part) and _in_range(value, part) for part in args)
+    if origin is list and isinstance(value, list):
+        return all(_in_range(item, args[0]) for item in value)
+    return True
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    from pydantic import ValidationError
+
+    try:
+        _adapter(hint).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _refusal(value: Any, hint: Any, key: str) -> str:
+    shown = shown_value(value)
+    near = difflib.get_close_matches(str(value), choices(hint), n=1)
+    nearest = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{key}={shown}: expected {expected(hint)}{nearest}"
+
+
+def shown_value(value: Any) -> str:
+    """A value as a user writes it in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown_value, value))}]"
+    return str(value)
+
+
+def choices(hint: Any) -> list[str]:
+    """The words that a type admits."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return [str(choice) for choice in args]
+    if origin is Annotated:
+        return choices(args[0])
+    if origin in (types.UnionType, typing.Union):
+        return [choice for part in args for choice in choices(part)]
+    return []
+
+
+def expected(hint: Any) -> str:
+    """A type in words: `a whole number from 1 or null`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        ranges = [str(part) for part in args[1:] if isinstance(part, Range)]
+        return " ".join([expected(args[0]), *ranges])
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in args)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(expected(part) for part in args)
+    if origin is list:
+        return f"a list, each {expected(args[0])}" if args else "a list"
+    names: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Any: "any value",
+    }
+    return names.get(hint, "a mapping" if origin is dict or hint is dict else getattr(hint, "__name__", str(hint)))
+
+
+Check = Callable[[Any], Any]
