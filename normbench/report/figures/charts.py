@@ -230,7 +230,7 @@ def by_level(evidence: Evidence, metric: Metric) -> Any:
         sort=[str(level) for level in evidence.levels],
         axis=alt.Axis(labelAngle=0),
     )
-    runs = counted_runs(evidence.chosen, evidence.factor, metric.name, metric.chance)
+    runs = counted_runs(evidence.chosen, evidence.factor, metric.name)
     runs = runs.assign(value=runs["value"] * metric.scale)
     runs[evidence.factor] = runs[evidence.factor].astype(str)  # as in `frame`: the page hides levels by name
     chart = _layered(evidence, frame, metric, x, line=False)
