@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs, levels_of, require_columns
+from normbench.stats.cell import (
+    Columns,
+    Missing,
+    cell_key,
+    cells,
+    column_names,
+    counted_runs,
+    levels_of,
+    require_columns,
+)
 from normbench.stats.criterion import DEFAULT_CRITERION, Criterion
 from normbench.stats.differences import family_seen, seed_differences
 from normbench.stats.estimates import estimates
@@ -54,13 +63,11 @@ def mark_best(
     across = column_names(across)
     planned = runs if planned is None else planned
     require_columns(planned, [*across, factor], "planned")
-    declared = {
-        tuple(cell.values()): part[factor].nunique() for cell, part in cells(planned[[*across, factor]], across)
-    }
+    declared = {cell_key(cell): part[factor].nunique() for cell, part in cells(planned[[*across, factor]], across)}
     sides = [(second, first) for first, second in combinations(levels_of(runs, factor), 2)]
     rows: list[dict[str, Any]] = []
     for cell, part in cells(counted_runs(runs, [*across, factor], metric, missing=missing), across):
-        levels = declared.get(tuple(cell.values()), 0)
+        levels = declared.get(cell_key(cell), 0)
         differences = seed_differences(part.drop(columns=across), factor, sides, (), contrast="best")
         family = max(1, levels * (levels - 1) // 2)
         if family_seen(differences) > family:

@@ -1,6 +1,7 @@
 """What every analysis starts from: the cells of a results table, and the value with which each run counts."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,11 @@ def cells(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, An
         return
     for key, part in frame.groupby(list(by), dropna=False, observed=True):
         yield dict(zip(by, key, strict=True)), part
+
+
+def cell_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a cell as a key; a missing one is None, which equals itself."""
+    return tuple(None if isinstance(value, float) and math.isnan(value) else value for value in cell.values())
 
 
 def levels_of(runs: pd.DataFrame, factor: str) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, cells, column_names, counted_runs, levels_of, require_columns
+from normbench.stats.cell import Columns, cell_key, cells, column_names, counted_runs, levels_of, require_columns
 from normbench.stats.summary import summarize
 
 CHOICE_COLUMNS = ["candidates", "at_edge", "seeds", "select_mean", "complete"]
@@ -52,7 +52,7 @@ def chosen_values(
     by, over = column_names(by), column_names(over)
     planned = runs if planned is None else planned
     require_columns(planned, [*by, tuned], "planned")
-    declared = {tuple(cell.values()): levels_of(part, tuned) for cell, part in cells(planned, by)}
+    declared = {cell_key(cell): levels_of(part, tuned) for cell, part in cells(planned, by)}
     sign = 1 if higher_is_better else -1
     rows = []
     for cell, part in cells(counted_runs(runs, [*by, *over, tuned], select), by):
@@ -60,7 +60,7 @@ def chosen_values(
             found[tuned]: group.set_index([*over, "seed"])[["value", "diverged"]]
             for found, group in cells(part, [tuned])
         }
-        tried = declared.get(tuple(cell.values())) or list(tables)
+        tried = declared.get(cell_key(cell)) or list(tables)
         value, seeds, mean = _best(tables, sign)
         units = {frozenset(table.index) for table in tables.values()}
         rows.append(
@@ -117,11 +117,11 @@ def best_runs(
     """
     by = column_names(by)
     choice = chosen_values(runs, tuned, by, select, over=over, higher_is_better=higher_is_better, planned=planned)
-    chosen = {tuple(cell.values()): part[tuned].iloc[0] for cell, part in cells(choice, by)}
+    chosen = {cell_key(cell): part[tuned].iloc[0] for cell, part in cells(choice, by)}
     runs = runs.reset_index(drop=True)
     rows: list[int] = []
     for cell, part in cells(runs, by):
-        rows += part.index[part[tuned] == chosen[tuple(cell.values())]].tolist()
+        rows += part.index[part[tuned] == chosen[cell_key(cell)]].tolist()
     return runs.loc[sorted(rows)].reset_index(drop=True)
 
 
