@@ -162,7 +162,7 @@ def main() -> None:
         "",
         "Seeds with which a true difference of so many points is found with probability .8 in one contrast, at a "
         "family-wise error of 5 % over the study's contrasts. Sds in points of test accuracy, the median over the "
-        "study's cells. Unpaired: t test of the two means, equal sds, Bonferroni, as many seeds a side. Paired: a fixed "
+        "study's cells. Unpaired: t test of two means, equal sds, Bonferroni, as many seeds a side. Paired: a fixed "
         "number. Planned looks: of several plans (the last look alone; after 3 and 5; after .6 and .8 of the last; "
         "level split .2, .3, .5) the one that decides with the fewest seeds on average, error term `auto`. Hours: "
         "training time of every run of the study for so many seeds, as its results record it.",

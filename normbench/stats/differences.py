@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from normbench.stats.cell import cells, is_constant
-from normbench.stats.error import residual
 
 DIFFERENCE_COLUMNS = [
     "contrast",
@@ -22,8 +21,7 @@ DIFFERENCE_COLUMNS = [
     "diff",
     "treatment_state",
     "baseline_state",
-    "residual_ms",
-    "block_levels",
+    "block",
 ]
 STATES = np.array(["not run", "done", "diverged"], dtype=object)
 
@@ -58,8 +56,8 @@ def seed_differences(
         One row a seed that either side has, for each pair that either side was run for: `contrast`; `id`, unique
         to contrast, cell and pair; `along`; `across`; `treatment`; `baseline`; `seed`; `diff`, treatment -
         baseline, NaN where a side has no value; `treatment_state`, `baseline_state` ("done", "diverged", "not
-        run"); and of the block over the pair's seeds `residual_ms` and `block_levels` (the levels that have all
-        of these seeds), which the error terms need.
+        run"); and `block`, the values of all levels of the cell in this seed (a tuple, NaN where there is none), from
+        which the error terms take the residual over whatever seeds are left in the frame.
 
     Raises:
         ValueError: an axis has the name of a column of the result.
@@ -73,7 +71,7 @@ def seed_differences(
         value, state = np.full((len(levels), len(seeds)), np.nan), np.zeros((len(levels), len(seeds)), dtype=int)
         value[place], state[place] = part["value"], 1 + part["diverged"].astype(int)
         state[np.isnan(value) & (state == 1)] = 0  # a derived value that lacks a run: not run, as a whole
-        blocks: dict[bytes, Any] = {}
+        block = [tuple(column) for column in value.T.tolist()]
         for treatment, baseline in sides:
             rows = [levels.get_loc(level) if level in levels else None for level in (treatment, baseline)]
             if rows == [None, None]:
@@ -81,10 +79,6 @@ def seed_differences(
             nothing = np.full(len(seeds), np.nan), np.zeros(len(seeds), dtype=int)
             (v1, s1), (v0, s0) = ((value[i], state[i]) if i is not None else nothing for i in rows)
             kept, both = (s1 > 0) | (s0 > 0), ~np.isnan(v1 - v0)
-            if (key := both.tobytes()) not in blocks:
-                complete = value[:, both]
-                blocks[key] = residual(complete[~np.isnan(complete).any(axis=1)])
-            block = blocks[key]
             where = "".join(f", {axis}={level!r}" for axis, level in cell.items())
             name = f"{contrast}: {treatment!r} - {baseline!r}{f' along {along}' if along else ''}{where}"
             n = int(kept.sum())
@@ -100,8 +94,7 @@ def seed_differences(
                     "diff": _without_rounding(v1 - v0, np.concatenate([v1[both], v0[both]]))[kept].tolist(),
                     "treatment_state": STATES[s1[kept]].tolist(),
                     "baseline_state": STATES[s0[kept]].tolist(),
-                    "residual_ms": [block.mean_square] * n,
-                    "block_levels": [block.levels] * n,
+                    "block": [block[i] for i in np.flatnonzero(kept)],
                 }
             )
     return pd.DataFrame({name: [item for part in parts for item in part[name]] for name in columns})

@@ -10,7 +10,7 @@ from normbench.stats.cell import require_columns
 from normbench.stats.criterion import Criterion
 from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, require_free_names
 from normbench.stats.divergence import Divergence, divergence
-from normbench.stats.error import Residual, difference_variance
+from normbench.stats.error import Residual, difference_variance, residual
 from normbench.stats.plan import PLAN_COLUMNS, seed_plan
 from normbench.stats.verdict import verdict
 
@@ -97,7 +97,7 @@ def _estimate(part: pd.DataFrame, across: list[str], criterion: Criterion, famil
     diffs = all_diffs[~np.isnan(all_diffs)]
     n = len(diffs)
     counts = divergence(part["treatment_state"].to_numpy(), part["baseline_state"].to_numpy())
-    block = Residual(float(first["residual_ms"]), int(first["block_levels"]))
+    block = _block_residual(part.loc[part["diff"].notna(), "block"])
     identical = n > 1 and not diffs.any()
     reason = "identical" if identical else _reason(n, counts)
     se = degrees = low = high = p = np.nan
@@ -136,6 +136,14 @@ def _estimate(part: pd.DataFrame, across: list[str], criterion: Criterion, famil
         "reason": reason,
         **seed_plan(diffs, block, counts, criterion, family),
     }
+
+
+def _block_residual(blocks: pd.Series) -> Residual:
+    """Residual of the block over the seeds of the pair: of the levels that have a value in all of them."""
+    if blocks.empty:
+        return Residual(np.nan, 0)
+    values = np.array(blocks.tolist(), dtype=float).T
+    return residual(values[~np.isnan(values).any(axis=1)])
 
 
 def _reason(n: int, counts: Divergence) -> str:
