@@ -81,7 +81,7 @@ def seeds_for_equivalence(margin: float, sd: float, *, power: float = 0.8, alpha
     _check(sd, power, alpha)
     if not (np.isfinite(margin) and margin > 0):
         raise ValueError(f"margin={margin!r} is not positive: give the smallest difference that matters")
-    return _fewest(lambda n: equivalence_power(margin, sd, n, alpha=alpha) >= power)
+    return _fewest(lambda n: _equivalent_effect(n, power, alpha) <= margin / sd)  # the effects are cached
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:
