@@ -86,7 +86,7 @@ class Evidence:
         if self.tuned is None or self.runs.empty:
             return self.runs
         by = [*self.across, self.factor]
-        return best_runs(self.runs, self.tuned, by, "val_accuracy", chance=get_metric("val_accuracy").chance)
+        return best_runs(self.runs, self.tuned, by, "val_accuracy")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -110,7 +110,7 @@ class Evidence:
     def _compared(self, metric: Metric) -> pd.DataFrame:
         margin = self.study.compare.margin if metric == self.metric else None
         criterion, keys = metric.criterion(margin), [*self.across, self.factor]
-        cells = summarize(self.chosen, keys, metric.name, chance=metric.chance)
+        cells = summarize(self.chosen, keys, metric.name)
         cells.insert(len(keys), "metric", metric.name)
         told = ["images_per_statistic", "parameters", *([self.tuned] if self.tuned else [])]
         facts = self.chosen.groupby(keys, sort=False, observed=True)[told].first()
