@@ -55,12 +55,13 @@ class Move:
 
 def old_folders(root: Path) -> Iterator[Path]:
     """Folders `root/STUDY/ID` with a result of layout 1, in the order of their names."""
+    return (folder for folder in _below_studies(root) if _is_layout1(folder / RESULT))
+
+
+def _below_studies(root: Path) -> Iterator[Path]:
     for study in sorted(_folders(root)):
-        if RUN_ID.fullmatch(study) or study.startswith("."):
-            continue
-        for run_id in sorted(_folders(root / study)):
-            if RUN_ID.fullmatch(run_id) and _is_layout1(root / study / run_id / RESULT):
-                yield root / study / run_id
+        if not RUN_ID.fullmatch(study) and not study.startswith("."):
+            yield from (root / study / run_id for run_id in sorted(_folders(root / study)) if RUN_ID.fullmatch(run_id))
 
 
 def waiting_line(root: Path) -> str | None:
@@ -73,7 +74,8 @@ def waiting_line(root: Path) -> str | None:
     count = sum(studies.values())
     results = "1 result" if count == 1 else f"{count:,} results"
     where = ", ".join(str(root / study) for study in list(studies)[:3]) + (" ..." if len(studies) > 3 else "")
-    return f"{results} of version 0.1 in {where} not counted: `normbench migrate` moves them into {root}"
+    verb = "is" if count == 1 else "are"
+    return f"{results} of version 0.1 in {where} {verb} not counted: `normbench migrate` moves such results into {root}"
 
 
 def _folders(path: Path) -> list[str]:
@@ -126,6 +128,9 @@ def moved(root: Path, convert: Convert = layout1.converted, identify: Identify =
             if move.new is not None:
                 brought.setdefault(move.study, set()).add(move.new.name)
             yield move
+        for folder in _below_studies(root):
+            if why := _nothing_to_move(folder):
+                yield Move(folder, None, f"{why}: its run is trained anew, and the folder can be removed")
     finally:
         for study, ids in brought.items():
             store.record(study, store.ids_of(study) | ids)
@@ -162,6 +167,19 @@ def _move(store: Store, old: Path, convert: Convert, identify: Identify) -> Move
     except OSError as error:
         raise unwritable(old, error) from None
     return Move(old, new.path)
+
+
+def _nothing_to_move(folder: Path) -> str | None:
+    """Why a folder of version 0.1 has no result that could be moved; None for any other folder."""
+    try:
+        if not layout1.is_layout1(RunFolder(folder).config()):
+            return None
+        result = (folder / RESULT).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "it has no result"
+    except (NormbenchError, OSError):
+        return None
+    return f"{RESULT} is not a whole JSON object" if parsed(result) is None else None
 
 
 def _counterpart(result: Result | None, old: Path, convert: Convert, identify: Identify) -> tuple[Tree, str]:

@@ -160,7 +160,7 @@ def test_numbers_of_numpy_and_pandas_survive_and_what_is_none_is_null(folder: Ru
     }
     assert (found["steps"], found["seconds"], found["shape"]) == (3, 1.5, [2, 3])
     assert (found["confusion"], found["flag"], found["missing"]) == ([[0, 1], [2, 3]], True, None)
-    assert found["where"] == os.path.join("a", "b")
+    assert found["where"] == str(Path("a") / "b")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), {"a": [np.nan]}])
