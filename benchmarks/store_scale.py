@@ -21,23 +21,24 @@ from normbench.store.result import LAYOUT
 
 NORMS, BATCHES = ("none", "batch", "layer", "instance", "group"), (2, 4, 8, 16, 32, 64, 128)
 
-READ = """
+READ = f"""
 import hashlib, sys, time
 from normbench.store import Store
 root, count, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 ids = [hashlib.sha256(str(i).encode()).hexdigest()[:16] for i in range(count)]
-norms, batches = {norms}, {batches}
+norms, batches = {NORMS}, {BATCHES}
 store = Store(root)
 if what == "states":
     found = store.states(ids)
 elif what == "table":
-    found = store.table({{name: {{"model.norm": norms[i % 5], "data.batch_size": batches[i % 7]}} for i, name in enumerate(ids)}})
+    cells = [{{"model.norm": norm, "data.batch_size": batch}} for norm in norms for batch in batches]
+    found = store.table({{name: cells[i % 5 * 7 + i % 7] for i, name in enumerate(ids)}})
 elif what == "curves":
     found = store.curves(ids)
 else:
     found = store.curves(ids, wanted=[("validation", "accuracy")])
 print(len(found))
-""".format(norms=NORMS, batches=BATCHES)  # fmt: skip
+"""  # fmt: skip
 
 
 def run_id(number: int) -> str:

@@ -249,7 +249,10 @@ def test_a_configuration_of_another_run_is_broken(folder: RunFolder) -> None:
         raise UsageError("plugin x.py: No such file or directory")
 
     assert RunFolder(folder.path, lambda config: ID).state() == "done"
-    assert RunFolder(folder.path, unknown).state() == "done", "where it cannot be told, the name decides"
+    assert RunFolder(folder.path, unknown).problem() == "has a configuration that cannot be read"
+    config = run_result(ID)["config"] | {"plugins": ["x.py"]}
+    folder.write_result(run_result(ID, config=config))
+    assert RunFolder(folder.path, unknown).state() == "done", "a plug-in is not on every machine"
     other = RunFolder(folder.path, lambda config: run_name(9))
     assert other.state() == "broken"
     assert other.problem() == f"has a configuration of run {run_name(9)}"

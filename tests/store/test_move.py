@@ -90,7 +90,8 @@ def test_an_old_result_is_moved_with_all_that_belongs_to_it(tmp_path: Path) -> N
     old = write_old(tmp_path)
     assert list(old_folders(tmp_path)) == [old]
     assert waiting_line(tmp_path) == (
-        f"1 result of version 0.1 in {tmp_path / 'width'} is not counted: `normbench migrate` moves such results into {tmp_path}"
+        f"1 result of version 0.1 in {tmp_path / 'width'} is not counted: "
+        f"`normbench migrate` moves such results into {tmp_path}"
     )
     (move,) = move_all(tmp_path)
     assert move.new is not None
