@@ -3,7 +3,7 @@
 from normbench.store.axes import axis_columns
 from normbench.store.files import make_folder, remove_leftovers, unwritable, write_atomically
 from normbench.store.folder import STATES, Progress, RunFolder, State
-from normbench.store.result import LAYOUT, config_id
+from normbench.store.result import LAYOUT
 from normbench.store.store import Store
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "State",
     "Store",
     "axis_columns",
-    "config_id",
     "make_folder",
     "remove_leftovers",
     "unwritable",

@@ -134,10 +134,3 @@ def _another_id(config: Mapping[str, Any], run_id: str, run_id_of: RunIdOf | Non
         # A plug-in may not be on this machine, and then the name decides.
         return None if config.get("plugins") else "has a configuration that cannot be read"
     return None if found == run_id else f"has a configuration of run {found}"
-
-
-def config_id(tree: Mapping[str, Any]) -> str:
-    """The id of a resolved configuration as result.json holds it: what `run_id_of` is outside of tests."""
-    from normbench import spec
-
-    return spec.run_id(spec.from_dict(tree))  # type: ignore[attr-defined,unused-ignore]

@@ -242,6 +242,14 @@ def test_a_result_under_the_name_of_another_run_is_not_written(folder: RunFolder
     assert not folder.result_path.exists()
 
 
+def test_a_folder_that_a_user_named_holds_the_run_that_it_is_given(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "my run", run_id=ID)
+    folder.write_result(run_result(ID))
+    assert folder.state() == "done"
+    assert RunFolder(tmp_path / "my run", run_id=run_name(8)).problem() == f"is of run {ID}, not of {run_name(8)}"
+    assert RunFolder(tmp_path / "my run").state() == "broken"
+
+
 def test_a_configuration_of_another_run_is_broken(folder: RunFolder) -> None:
     folder.write_result(run_result(ID))
 

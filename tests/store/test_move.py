@@ -68,16 +68,16 @@ def write_old(root: Path, study: str = "width", device: str = "cpu", **changes: 
     return folder
 
 
-def identify(tree: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def identify(tree: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Stands for the resolving of today's configurations: the id hashes what is written."""
     if tree["model"]["norm"] == "gone":
         raise UsageError("model.norm: unknown norm 'gone'")
     hashed = {section: tree[section] for section in ("data", "model", "optimizer", "budget", "trainer", "seed")}
-    return tree, hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16], tree
 
 
 def move_all(root: Path) -> list[Move]:
-    return list(moved(root, identify=identify))
+    return list(moved(root, identify))
 
 
 def test_the_id_of_version_0_1_is_known() -> None:
@@ -93,9 +93,12 @@ def test_an_old_result_is_moved_with_all_that_belongs_to_it(tmp_path: Path) -> N
         f"1 result of version 0.1 in {tmp_path / 'width'} is not counted: "
         f"`normbench migrate` moves such results into {tmp_path}"
     )
+    assert waiting_line(tmp_path, "width") == waiting_line(tmp_path)
+    assert waiting_line(tmp_path, "depth") is None
     (move,) = move_all(tmp_path)
+    assert move.moved
     assert move.new is not None
-    assert move.line == f"{old} moved to {move.new}"
+    assert str(move) == f"{old} moved to {move.new}"
     assert move.new.parent == tmp_path
     assert not old.parent.exists(), "an empty study's folder goes as well"
     store = Store(tmp_path)
@@ -194,7 +197,7 @@ def test_what_cannot_be_moved_stays_and_says_why(tmp_path: Path, kind: str, monk
     found = {move.old: move for move in move_all(tmp_path)}
     assert found[old].new is None
     assert reason in found[old].reason
-    assert found[old].line.startswith(f"{old} stays: ")
+    assert str(found[old]).startswith(f"{old} stays: ")
     assert (old / RESULT).read_bytes() == content
     assert found[good].new is not None, "the others are moved"
     assert list(old_folders(tmp_path)) == [old]
@@ -250,7 +253,7 @@ def test_a_folder_that_is_being_trained_stays(tmp_path: Path) -> None:
     write_old(tmp_path)
     tree = layout1.converted(OLD, "cpu")
     assert isinstance(tree, dict)
-    with Store(tmp_path).folder(identify(tree)[1]).claim():
+    with Store(tmp_path).folder(identify(tree)[0]).claim():
         (move,) = move_all(tmp_path)
     assert move.new is None
     assert "is being trained by another process" in move.reason
@@ -260,7 +263,7 @@ def test_a_checkpoint_of_another_attempt_does_not_stay_beside_a_moved_result(tmp
     write_old(tmp_path)
     tree = layout1.converted(OLD, "cpu")
     assert isinstance(tree, dict)
-    folder = Store(tmp_path).folder(identify(tree)[1])
+    folder = Store(tmp_path).folder(identify(tree)[0])
     folder.write_error("failed")
     folder.checkpoint_path.touch()
     move_all(tmp_path)
