@@ -17,6 +17,7 @@ _HOME = {
     "RunConfig": "normbench.spec.schema",
     "build_model": "normbench.models",
     "build_norm": "normbench.norms",
+    "register_dataset": "normbench.data",
     "register_model": "normbench.models",
     "register_norm": "normbench.norms",
 }
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "build_model",
     "build_norm",
+    "register_dataset",
     "register_model",
     "register_norm",
 ]
