@@ -32,3 +32,15 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"unknown {kind} '{name}': {hint}known: {', '.join(names)}"
+
+
+class Stopped(BaseException):
+    """A signal ended the work: not a failure, and not to be caught as one (`except Exception` lets it pass)."""
+
+    exit_status = 130
+
+
+class Terminated(Stopped):
+    """SIGTERM came (exit status 143). Ctrl-C is Python's own KeyboardInterrupt (130)."""
+
+    exit_status = 143
