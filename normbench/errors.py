@@ -35,12 +35,12 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 class Stopped(BaseException):
-    """A signal ended the work: not a failure, and not to be caught as one (`except Exception` lets it pass)."""
+    """Ended by Ctrl-C while something ran; no handler for ordinary errors catches it."""
 
     exit_status = 130
 
 
 class Terminated(Stopped):
-    """SIGTERM came (exit status 143). Ctrl-C is Python's own KeyboardInterrupt (130)."""
+    """Ended by SIGTERM: a scheduler's or a shell's polite end."""
 
     exit_status = 143

@@ -1,116 +1,124 @@
-"""The one registry of models. Builders import torch inside, so that studies are planned without it."""
+"""The registry of models. Builders import torch inside, so that studies are planned without it."""
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from normbench.errors import UsageError, unknown
-from normbench.models.cost import Layer, Shape
-from normbench.norms.registry import get_norm, norm_options
-from normbench.spec.schema import ModelConfig
+from normbench.errors import UsageError
+from normbench.models.layer import Layer, Shape
+from normbench.norms import Norms
+from normbench.spec.registry import MODELS, NORMS, Entry, entry_of
+from normbench.spec.schema import ModelConfig, hints
 
 if TYPE_CHECKING:
     from torch import nn
 
+HANDED = ("image", "classes", "norms", "config")  # parameters that a builder is given; all others are its options
 IMAGE: Shape = (1, 28, 28)
 CLASSES = 10
-ALWAYS = frozenset({"name", "norm", "norm_options"})
-
-
-@dataclass(frozen=True)
-class Model:
-    """What the framework knows about a model besides how to build it.
-
-    Args:
-        name: The name in a configuration.
-        build: `build(config: ModelConfig, image, classes) -> nn.Module`, with every field of `config` resolved.
-        defaults: Values of the configuration's fields that the model uses, where the user sets none.
-        layers: The layers that `build` makes, as plain data (for checks, costs and estimates), or None where
-            they are not known without building.
-    """
-
-    name: str
-    build: Callable[[ModelConfig, Shape, int], nn.Module]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    layers: Callable[[ModelConfig, Shape, int], Iterable[Layer]] | None = None
-
-
-MODELS: dict[str, Model] = {}
+Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 
 def register_model(
     name: str,
     *,
-    layers: Callable[[ModelConfig, Shape, int], Iterable[Layer]] | None = None,
+    norm: str = "batch",
+    layers: Callable[..., Iterable[Layer]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-    **defaults: Any,
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Decorator that adds a builder `f(config, image, classes) -> nn.Module` to the registry.
+) -> Callable[[Builder], Builder]:
+    """Decorator that adds a model to the registry.
+
+    A model is either a function, or a class (a dataclass of its options) with a method `build`, and perhaps a method
+    `layers` that yields its layers without torch. Parameters called `image` (C, H, W), `classes` and `norms` are
+    handed over; every other parameter of the function, or of the class, is an option that a configuration can set.
+
+    Example:
+        >>> @register_model("two_layers")
+        ... def two_layers(image, classes, norms, *, width: int = 64):
+        ...     from torch import nn
+        ...
+        ...     first = nn.Linear(image[0] * image[1] * image[2], width)
+        ...     parts = norms.after(first, nn.ReLU(), width)
+        ...     return nn.Sequential(nn.Flatten(), first, *(part for _, part in parts), nn.Linear(width, classes))
 
     Args:
         name: Name of the model.
-        layers: See `Model`.
-        presets: Further names, each with its own default values over those of the model.
-        defaults: Default values of the configuration's fields that the model uses.
+        norm: The norm where a configuration names none.
+        layers: For a function: another one with the same parameters that yields its layers as plain data.
+        presets: Further names, each with its own default values of options (and of `norm`).
     """
 
-    def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def add(build: Builder) -> Builder:
         for key, values in {name: {}, **(presets or {})}.items():
-            old = MODELS.get(key)
-            if old and (old.build.__module__, old.build.__qualname__) != (
-                build.__module__,
-                build.__qualname__,
-            ):
-                raise UsageError(f"model '{key}' is registered already by {old.build.__module__}: choose another name")
-            MODELS[key] = Model(key, build, {"norm": "batch", **defaults, **values}, layers)
+            defaults = {option: value for option, value in values.items() if option != "norm"}
+            facts = {"norm": values.get("norm", norm), "layers": _Layers(build, layers)}
+            MODELS.add(entry_of(key, build, handed=HANDED, defaults=defaults, facts=facts))
+        own = MODELS.get(name).options
+        if clash := sorted(own.keys() & hints("model").keys()):
+            MODELS.remove(name)
+            raise UsageError(f"model '{name}': an option cannot be called {clash[0]}: that is a key of every model")
         return build
 
     return add
 
 
-def get_model(name: str) -> Model:
-    """The registered model; an unknown name raises UsageError with the nearest and all known ones."""
-    try:
-        return MODELS[name]
-    except KeyError:
-        raise UsageError(unknown("model", name, MODELS)) from None
+class _Layers:
+    """Yields a model's layers from a resolved configuration."""
+
+    def __init__(self, build: Callable[..., Any], layers: Callable[..., Iterable[Layer]] | None) -> None:
+        self.build, self.layers = build, layers
+
+    def __call__(self, model: ModelConfig, image: Shape, classes: int) -> list[Layer] | None:
+        norms = Norms(str(model.norm), model.norm_options)
+        if self.layers is not None:
+            return list(_called(self.layers, model, image, classes, norms))
+        if inspect.isclass(self.build) and hasattr(self.build, "layers"):
+            return list(self.build(**model.options).layers(image, classes, norms))
+        return None
 
 
-def resolve_model(config: ModelConfig) -> ModelConfig:
-    """`config` with every field that the model uses filled in and checked; fields it does not use stay null.
+def _called(
+    function: Callable[..., Any], model: ModelConfig, image: Shape, classes: int, norms: Norms
+) -> Any:
+    handed = {"image": image, "classes": classes, "norms": norms, "config": model}
+    wanted = inspect.signature(function).parameters
+    return function(**{name: value for name, value in handed.items() if name in wanted}, **model.options)
 
-    Raises UsageError for unknown names, a field that the model does not have, and norms that do not fit.
-    """
-    model = get_model(config.name)
-    given: dict[str, Any] = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    for key, value in given.items():
-        if value is not None and value != {} and key not in ALWAYS and key not in model.defaults:
-            takes = ", ".join(sorted(model.defaults.keys() | ALWAYS))
-            raise UsageError(f"model.{key}: model '{config.name}' has no {key}; it takes {takes}")
-    chosen: dict[str, Any] = {key: model.defaults.get(key) if value is None else value for key, value in given.items()}
-    chosen["options"] = {**(model.defaults.get("options") or {}), **config.options}
-    norm = get_norm(chosen["norm"])
-    known = norm_options(norm.name)
-    known.pop("virtual_devices", None)  # the trainer's, so that it is one axis for all norms
-    for option in config.norm_options.keys() - known.keys():
-        raise UsageError("model.norm_options: " + unknown(f"option of norm '{norm.name}'", option, known))
-    resolved = ModelConfig(**{**chosen, "norm_options": {**known, **config.norm_options}})
-    if model.layers:
-        for layer in model.layers(resolved, IMAGE, CLASSES):
-            layer.check(resolved)
-    return resolved
+
+def built(entry: Entry, model: ModelConfig, image: Shape, classes: int, norms: Norms) -> nn.Module:
+    """The network of a resolved configuration."""
+    found: nn.Module
+    if inspect.isclass(entry.build) and hasattr(entry.build, "build"):
+        found = entry.build(**model.options).build(image, classes, norms)
+    else:
+        found = _called(entry.build, model, image, classes, norms)
+    return found
+
+
+def completed(model: ModelConfig) -> ModelConfig:
+    """A model's section with its norm and all options filled in, without the checks of a whole run."""
+    entry = MODELS.get(model.name)
+    norm = model.norm or entry.facts["norm"]
+    norm_options = NORMS.get(norm).chosen(model.norm_options, "model.norm_options")
+    changes = {"norm": norm, "norm_options": norm_options, "options": entry.chosen(model.options, "model")}
+    return ModelConfig(**{**{f: getattr(model, f) for f in hints("model")}, **changes})
 
 
 def build_model(
-    config: ModelConfig, image: Shape = IMAGE, classes: int = CLASSES, virtual_devices: int = 1
+    model: ModelConfig, image: Shape = IMAGE, classes: int = CLASSES, virtual_devices: int = 1
 ) -> nn.Module:
-    """The network of `config`: (N, *image) to logits (N, classes). Its weights are torch's defaults: see `init`."""
-    resolved = resolve_model(config)
-    assert resolved.norm is not None
-    if virtual_devices > 1 and "virtual_devices" in norm_options(resolved.norm):
-        options = {**resolved.norm_options, "virtual_devices": virtual_devices}
-        resolved = dataclasses.replace(resolved, norm_options=options)
-    return get_model(config.name).build(resolved, image, classes)
+    """The network of a configuration: (N, *image) to logits (N, classes). Its weights are as torch draws them.
+
+    Args:
+        model: The model's section; what it leaves out takes the model's own defaults.
+        image: Shape (C, H, W) of an image.
+        classes: Number of classes.
+        virtual_devices: See `TrainerConfig`.
+    """
+    resolved = completed(model)
+    for layer in MODELS.get(model.name).facts["layers"](resolved, image, classes) or []:
+        layer.check()
+    norms = Norms(str(resolved.norm), resolved.norm_options, virtual_devices)
+    return built(MODELS.get(model.name), resolved, image, classes, norms)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import get_metric
+from normbench.study.metrics import get_metric
 from normbench.report.tables import Cell, Grid
 from normbench.stats import (
     Criterion,

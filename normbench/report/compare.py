@@ -12,7 +12,7 @@ import pandas as pd
 
 from normbench.errors import UsageError
 from normbench.report import FACTS
-from normbench.report.metrics import get_metric
+from normbench.study.metrics import get_metric
 from normbench.report.tables import Cell, Grid, cell_text
 from normbench.stats import compare_to_baseline, summarize
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from normbench.report.metrics import COMPARED, COST, Metric, counted, get_metric
+from normbench.study.metrics import COMPARED, COST, Metric, counted, get_metric
 from normbench.spec.schema import flatten, to_dict
 from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
 from normbench.store.folder import ERROR, state

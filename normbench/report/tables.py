@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import Metric, counted, get_metric
+from normbench.study.metrics import Metric, counted, get_metric
 from normbench.stats import seeds_for_exact
 
 CSV_COLUMNS = (

@@ -1,146 +1,264 @@
-"""From what a user wrote to what will run: every field filled in, every contradiction named. No torch here."""
+"""From what a user wrote to what will run: every value filled in, every contradiction named. No torch here."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import math
+import platform
 import sys
-from functools import lru_cache
-from pathlib import Path
+import warnings
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
 
-from normbench.data.source import get_dataset
-from normbench.errors import NormbenchError, UsageError
-from normbench.models import layers, resolve_model
-from normbench.norms import get_norm, norm_options
-from normbench.spec.schema import SECTIONS, BudgetConfig, RunConfig
+from normbench.errors import UsageError
+from normbench.spec.gpus import visible_gpus
+from normbench.spec.keys import alias
+from normbench.spec.plugins import load_plugins
+from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
+from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, hints
+from normbench.spec.values import checked
 
-POSITIVE = (
-    ("data", "batch_size"),
-    ("data", "train_samples"),
-    ("optimizer", "lr"),
-    ("optimizer", "reference_batch"),
-    ("budget", "epochs"),
-    ("budget", "steps"),
-    ("budget", "samples"),
-    ("trainer", "devices"),
-    ("trainer", "num_nodes"),
-    ("trainer", "virtual_devices"),
-    ("trainer", "accumulate_grad_batches"),
-    ("trainer", "threads"),
-    ("trainer", "validations"),
-    ("trainer", "loss_points"),
-)
+FEW_VALUES = 2  # a statistic of so few values is warned about; of fewer, refused
+
+
+class DegenerateStatisticWarning(UserWarning):
+    """A norm has two values for each of its statistics: what it gives is a sign, and little else."""
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """`config` with the model's fields filled in. Raises UsageError for whatever could not run."""
-    for section in SECTIONS:
-        check_positive(section, getattr(config, section))
-    if config.model.dropout is not None and not 0 <= config.model.dropout < 1:
-        raise UsageError(f"model.dropout={config.model.dropout} is not a probability below 1")
+    """`config` with everything filled in that the run will use. Raises UsageError for whatever could not run.
+
+    Warns with DegenerateStatisticWarning where a statistic has two values only.
+    """
     load_plugins(tuple(config.plugins))
-    budget = BudgetConfig(epochs=1) if config.budget == BudgetConfig() else config.budget
-    resolved = dataclasses.replace(config, model=resolve_model(config.model), budget=budget)
-    _check_batch(resolved)
-    steps(resolved)
+    resolved = dataclasses.replace(config, **{name: resolve_section(name, config) for name in SECTIONS})
+    resolved = dataclasses.replace(resolved, model=resolve_model(resolved), probes=resolve_probes(config.probes))
+    checked(resolved.seed, Seed, "seed")
+    check_clashes(resolved)
     return resolved
 
 
-def check_positive(section: str, values: object) -> None:
-    """Raises UsageError for a field of a section that has to be positive and is not."""
-    for owner, name in POSITIVE:
-        value = getattr(values, name) if owner == section else None
-        if value is not None and value <= 0:
-            raise UsageError(
-                f"{section}.{name}={value} is not positive: choose {'1' if value == int(value) else '0.1'} or more"
-            )
 
 
-@lru_cache(maxsize=1)
-def load_plugins(paths: tuple[str, ...]) -> None:
-    """Imports the files that register norms and models of a user's own."""
-    for path in paths:
-        name = f"normbench_plugin_{Path(path).stem}"
-        if name in sys.modules and sys.modules[name].__file__ == str(Path(path).resolve()):
-            continue
-        spec = importlib.util.spec_from_file_location(name, Path(path).resolve())
-        if spec is None or spec.loader is None or not Path(path).is_file():
-            raise UsageError(f"plugin {path} is not a Python file: give a path that exists")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except NormbenchError:
-            del sys.modules[name]
-            raise
-        except Exception as error:  # a user's code may raise anything
-            del sys.modules[name]
-            raise UsageError(f"plugin {path} fails to import: {type(error).__name__}: {error}") from error
+def resolve_section(section: str, config: RunConfig) -> Any:
+    """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
+    values = getattr(config, section)
+    found = {name: checked(alias(f"{section}.{name}", getattr(values, name)), hint, f"{section}.{name}")
+             for name, hint in hints(section).items()}  # fmt: skip
+    if section == "data":
+        entry = DATASETS.get(values.name)
+        found["options"] = entry.chosen(values.options, "data")
+        images = _facts(dataclasses.replace(values, **found))
+        rest = images.train - (images.validation if values.validation is None else values.validation)
+        if values.train_samples is not None and values.train_samples == rest:
+            found["train_samples"] = None
+    elif section == "optimizer":
+        found["options"] = OPTIMIZERS.get(values.name).chosen(values.options, "optimizer")
+    elif section == "trainer":
+        found["accelerator"] = device_kind(values.accelerator)
+        for name in values.callbacks:
+            CALLBACKS.get(name)
+        _check_precision(found["precision"], found["accelerator"])
+    elif section == "budget" and values == BudgetConfig():
+        found["epochs"] = 1
+    return dataclasses.replace(values, **found)
 
 
-def _check_batch(config: RunConfig) -> None:
+def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every probe with all of its options."""
+    return {name: PROBES.get(name).chosen(options or {}, f"probes.{name}") for name, options in probes.items()}
+
+
+def resolve_model(config: RunConfig) -> ModelConfig:
+    """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
+    model = config.model
+    entry = MODELS.get(model.name)
+    norm = model.norm or entry.facts["norm"]
+    if (model.init == "normal") != (model.init_std is not None):
+        raise UsageError(
+            "model.init_std: init normal needs a standard deviation, for example 0.02"
+            if model.init == "normal"
+            else f"model.init_std={model.init_std}: only init normal has a standard deviation of its own"
+        )
+    found = dataclasses.replace(
+        model,
+        norm=norm,
+        norm_options=NORMS.get(norm).chosen(model.norm_options, "model.norm_options"),
+        options=entry.chosen(model.options, "model"),
+    )
+    for layer in layers(dataclasses.replace(config, model=found)) or []:
+        layer.check()
+    return found
+
+
+def layers(config: RunConfig) -> list[Any] | None:
+    """The layers of a resolved model as plain data, or None where they are only known once built."""
+    model = config.model
+    assert model.norm is not None
+    images = _facts(config.data)
+    found: list[Any] | None = MODELS.get(model.name).facts["layers"](model, images.image, images.classes)
+    return found
+
+
+@cache
+def device_kind(accelerator: str) -> str:
+    """cpu, cuda or mps: what `auto` means on this machine, told without torch."""
+    if accelerator != "auto":
+        return accelerator
+    if visible_gpus() and find_spec("torch") is not None:
+        return "cuda"
+    return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def _check_precision(precision: str, device: str) -> None:
+    if device == "cpu" and precision == "16-mixed":
+        raise UsageError(
+            "trainer.precision=16-mixed: a CPU computes mixed precision in bfloat16 only: choose bf16-mixed, or "
+            "trainer.accelerator=cuda"
+        )
+    if device == "mps" and precision == "64-true":
+        raise UsageError("trainer.precision=64-true: Apple's GPUs have no float64: choose 32-true")
+
+
+def _facts(data: Any) -> Any:
+    return DATASETS.get(data.name).facts["facts"](data)
+
+
+def check_clashes(config: RunConfig) -> None:
+    """Raises UsageError for sections that cannot go together."""
     data, trainer = config.data, config.trainer
     train = train_images(config)
-    if data.train_samples is not None and data.train_samples > get_dataset(data.name).train:
+    whole = whole_train_images(config)
+    if whole < 1:
         raise UsageError(
-            f"data.train_samples={data.train_samples} is more than the {get_dataset(data.name).train:,} training "
-            f"images of {data.name}"
+            f"data.validation={data.validation} leaves nothing of {data.name} to train on: choose a smaller number"
+        )
+    if data.train_samples is not None and data.train_samples > whole:
+        raise UsageError(
+            f"data.train_samples={data.train_samples} is more than the {whole:,} training images of {data.name}"
         )
     if data.batch_size > train:
         raise UsageError(
             f"data.batch_size={data.batch_size} is larger than the {train:,} training images of {data.name}: "
             "choose a smaller batch, or a larger data.train_samples"
         )
+    _check_parts(config)
+    if trainer.virtual_devices > 1 and devices(config) > 1:
+        raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
+    if trainer.keep == "best" and not validates(config):
+        raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
+    steps(config)
+    check_warmup(config)
+    check_statistics(config)
+
+
+def check_warmup(config: RunConfig) -> None:
+    """Raises UsageError for a warm-up that outlasts the budget."""
+    if config.optimizer.warmup_steps > steps(config):
+        raise UsageError(
+            f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
+            "budget"
+        )
+
+
+def _check_parts(config: RunConfig) -> None:
+    trainer = config.trainer
     parts = {
-        "trainer.devices x trainer.num_nodes": trainer.devices * trainer.num_nodes,
+        "trainer.devices x trainer.num_nodes": devices(config),
         "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
         "trainer.virtual_devices": trainer.virtual_devices,
     }
     total = 1
     for key, count in parts.items():
         total *= count
-        if data.batch_size % total:
+        if config.data.batch_size % total:
             raise UsageError(
-                f"data.batch_size={data.batch_size} is the global batch and cannot be divided by {key}={count}"
+                f"data.batch_size={config.data.batch_size} is the global batch and cannot be divided by {key}={count}"
                 + (f" (by {total} in all)" if total != count else "")
                 + ": choose a multiple"
             )
-    if trainer.virtual_devices > 1 and trainer.devices * trainer.num_nodes > 1:
-        raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
-    _check_statistics(config)
 
 
-def _check_statistics(config: RunConfig) -> None:
-    """A batch statistic of one image on a linear layer (or a 1x1 map) is the value itself: nothing is left."""
-    assert config.model.norm is not None
-    norm = get_norm(config.model.norm)
-    if norm.scope not in {"device", "global"}:
-        return
+def check_statistics(config: RunConfig) -> None:
+    """Refuses a norm with one value a statistic, on any site; warns of two. The same rule for every norm."""
+    norm = NORMS.get(str(config.model.norm))
+    facts = norm_facts(config)
+    images = device_batch(config) * (devices(config) * config.trainer.virtual_devices if facts.devices else 1)
     virtual = config.trainer.virtual_devices
-    if virtual > 1 and norm.scope == "device" and "virtual_devices" not in norm_options(norm.name):
+    if virtual > 1 and not facts.devices and facts.images.of(2 * virtual) > 1 and not norm.facts.get("virtual"):
         raise UsageError(
             f"trainer.virtual_devices={virtual}: norm '{norm.name}' does not compute as that many devices would: "
             "choose real ones (trainer.devices), or norm batch"
         )
-    size = config.model.norm_options.get("size")
-    part = device_batch(config)
-    if size and part > size and part % size:
-        raise UsageError(
-            f"model.norm_options.size={size} does not divide the {part} images of a device: choose a divisor"
-        )
-    if images_per_statistic(config) > 1:
+    if not facts.has_statistics:
         return
-    for layer in layers(config.model) or []:
-        if layer.norm and layer.outputs[1] * layer.outputs[2] == 1:
-            raise UsageError(
-                f"norm '{norm.name}' has one value for each statistic on {layer.name} with one image a device "
-                f"(data.batch_size={config.data.batch_size}): choose a larger batch, or model.norm_linear=false"
-            )
+    if (fixed := facts.images.fixed) and images > fixed and images % fixed:
+        raise UsageError(
+            f"norm '{norm.name}' takes its statistics from {fixed} images at a time, which does not divide the "
+            f"{images} images of a device: choose a divisor of {images}"
+        )
+    few: list[str] = []
+    for layer in layers(config) or []:
+        site = layer.site
+        if site is None:
+            continue
+        values = facts.values_per_statistic(images, site.channels, site.positions)
+        if values > FEW_VALUES:
+            continue
+        told = f"norm '{norm.name}' has {'one value' if values < FEW_VALUES else 'two values'} for each statistic"
+        told += f" on {site.name} ({site.channels} channels, {site.positions} positions, {images} images)"
+        if values < FEW_VALUES:
+            raise UsageError(f"{told}, so nothing of the input is left: {_advice(facts, images, site)}")
+        few.append(f"{told}: only which of the two is larger is left")
+    if few:
+        more = f" (and on {len(few) - 1} more)" if len(few) > 1 else ""
+        warnings.warn(few[0] + more, DegenerateStatisticWarning, stacklevel=2)
+
+
+def _advice(facts: Any, images: int, site: Any) -> str:
+    """What would give a statistic more values, of what this norm averages over."""
+    ways = []
+    if facts.images.of(2 * images) > facts.images.of(images):
+        ways.append("a larger batch a device (data.batch_size, or fewer devices)")
+    if facts.channels.of(site.channels) < site.channels:
+        ways.append("fewer groups" if facts.channels.parts else "a norm that averages over channels")
+    if facts.channels.of(2 * site.channels) > facts.channels.of(site.channels):
+        ways.append("more channels")
+    if site.layout == "image":
+        ways.append("a larger map there")
+    ways.append("no norm there" if site.role == "logits" else "another norm")
+    if site.layout == "vector":
+        ways.append("model.norm_linear=false" if site.role != "logits" else "model.norm_logits=false")
+    return f"choose {', '.join(ways[:-1])} or {ways[-1]}"
+
+
+def norm_facts(config: RunConfig) -> Any:
+    """What is measured of the norm of a resolved configuration."""
+    return NORMS.get(str(config.model.norm)).facts["measured"](config.model.norm_options)
 
 
 def train_images(config: RunConfig) -> int:
     """Training images of an epoch, before the last partial batch is left out."""
-    return config.data.train_samples or get_dataset(config.data.name).train
+    return config.data.train_samples or whole_train_images(config)
+
+
+def whole_train_images(config: RunConfig) -> int:
+    """Training images that the data set has once validation is taken out."""
+    facts = _facts(config.data)
+    return int(facts.train - validation_images(config))
+
+
+def validation_images(config: RunConfig) -> int:
+    """Images that are kept apart to validate on."""
+    chosen = config.data.validation
+    return int(_facts(config.data).validation if chosen is None else chosen)
+
+
+def validates(config: RunConfig) -> bool:
+    """Whether the run is validated at all."""
+    return config.trainer.validations > 0 and validation_images(config) > 0
 
 
 def epoch_samples(config: RunConfig) -> int:
@@ -164,6 +282,12 @@ def steps(config: RunConfig) -> int:
     return budget.epochs * (train_images(config) // batch_size)
 
 
+def evenly_spread(total: int, count: int) -> list[int]:
+    """The steps, of `total`, after which something happens `count` times, evenly spread and the last at the end."""
+    count = min(count, total)
+    return [math.ceil(index * total / count) for index in range(1, count + 1)]
+
+
 def devices(config: RunConfig) -> int:
     """Processes that train together."""
     return config.trainer.devices * config.trainer.num_nodes
@@ -177,11 +301,22 @@ def device_batch(config: RunConfig) -> int:
 
 def images_per_statistic(config: RunConfig) -> int:
     """Images whose activations share one mean and variance while training; 0 without a norm."""
-    assert config.model.norm is not None
-    trainer = config.trainer
-    return get_norm(config.model.norm).images_per_statistic(
-        config.data.batch_size,
-        devices(config) * trainer.virtual_devices,
-        trainer.accumulate_grad_batches,
-        config.model.norm_options,
-    )
+    facts = norm_facts(config)
+    if not facts.has_statistics:
+        return 0
+    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
+    return int(facts.images.of(device_batch(config) * together))
+
+
+def values_per_statistic(config: RunConfig) -> int | None:
+    """Values that share one mean and variance while training, at the site with the fewest; None if not known."""
+    facts = norm_facts(config)
+    walk = layers(config)
+    if not facts.has_statistics:
+        return 0
+    sites: Iterable[Any] = [layer.site for layer in walk or [] if layer.site is not None]
+    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
+    images = device_batch(config) * together
+    return min((facts.values_per_statistic(images, s.channels, s.positions) for s in sites), default=None)
+
+

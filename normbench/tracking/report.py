@@ -9,7 +9,7 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import COST, Metric, get_metric
+from normbench.study.metrics import COST, Metric, get_metric
 from normbench.report.page.html import environments
 from normbench.spec.schema import known_keys
 from normbench.study.study import describe

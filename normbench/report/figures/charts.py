@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import special
 
 from normbench.report.evidence import Evidence
-from normbench.report.metrics import Metric, counted, get_metric
+from normbench.study.metrics import Metric, counted, get_metric
 from normbench.stats.cell import counted_runs
 
 # Okabe & Ito's palette, told apart by colour-blind readers; a norm has one colour and one marker in every figure.

@@ -1,0 +1,101 @@
+"""A run's identity: a hash of everything that can change its result, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from normbench.errors import UsageError
+from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
+from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, RunConfig, UsedWhen, has_options, hints
+
+# Sections in the order in which they enter the hash; `logger` and `probes` cannot change a result.
+HASHED = ("data", "model", "optimizer", "budget", "trainer", "seed", "plugins")
+
+
+def counted_in_identity(section: str, values: Any) -> dict[str, Any]:
+    """The keys of one resolved section that can change a result, with their values."""
+    kept: dict[str, Any] = {}
+    for name, hint in hints(section).items():
+        value = getattr(values, name)
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+        if any(isinstance(mark, NotIdentity) for mark in marks):
+            continue
+        if any(isinstance(mark, LeftOutAt) and mark.value == value for mark in marks):
+            continue
+        if any(isinstance(mark, UsedWhen) and not mark.test(values) for mark in marks):
+            continue
+        kept[name] = dict(value) if isinstance(value, Mapping) else value
+    if has_options(section):
+        kept.update(_options_in_identity(_entry(section, values), values.options))
+    if section == "model" and values.norm is not None:
+        kept["norm_options"] = _options_in_identity(NORMS.get(values.norm), values.norm_options)
+    return kept
+
+
+def _options_in_identity(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in values.items():
+        hint = entry.options[name].hint
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+        if not any(isinstance(mark, LeftOutAt) and mark.value == value for mark in marks):
+            kept[name] = value
+    return kept
+
+
+def _entry(section: str, values: Any) -> Entry:
+    return {"data": DATASETS, "model": MODELS, "optimizer": OPTIMIZERS}[section].get(values.name)
+
+
+def plugins_in_identity(config: RunConfig) -> list[str]:
+    """Digests of the plug-in files that define something that the run uses: edited code makes new runs."""
+    used = [MODELS.get(config.model.name), DATASETS.get(config.data.name), OPTIMIZERS.get(config.optimizer.name)]
+    used += [NORMS.get(config.model.norm)] if config.model.norm else []
+    used += [CALLBACKS.get(name) for name in config.trainer.callbacks]
+    sources = {entry.source for entry in used}
+    return sorted(file_digest(path) for path in config.plugins if str(Path(path).resolve()) in sources)
+
+
+@cache
+def file_digest(path: str) -> str:
+    """Sixteen hexadecimal digits of a file's content."""
+    try:
+        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UsageError(f"plugin {path}: {error.strerror}; give a path that exists") from None
+
+
+def section_identity(section: str, config: RunConfig) -> str:
+    """The part of a run's identity that one section of its resolved configuration decides, as canonical JSON."""
+    if section == "plugins":
+        value: Any = plugins_in_identity(config)
+    elif section in SECTIONS:
+        value = counted_in_identity(section, getattr(config, section))
+        digest = DATASETS.get(config.data.name).facts.get("digest") if section == "data" else None
+        if digest is not None and (found := digest(config.data)):
+            value["digest"] = found
+    else:
+        value = getattr(config, section)
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def run_id(config: RunConfig) -> str:
+    """Sixteen hexadecimal digits that stand for everything that a resolved configuration uses."""
+    return identity_hash(section_identity(section, config) for section in HASHED)
+
+
+def identity_hash(parts: Iterable[str]) -> str:
+    """The hash of the canonical JSON of the HASHED sections."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def identity_tree(config: RunConfig) -> dict[str, Any]:
+    """What enters the identity, by section."""
+    return {section: json.loads(section_identity(section, config)) for section in HASHED}
+
+

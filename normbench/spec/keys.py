@@ -1,0 +1,156 @@
+"""Dotted keys: from nested mappings to a configuration, and back. What a file and a command line mean is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from normbench.errors import UsageError
+from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
+from normbench.spec.schema import ALIASES, FREE, SECTIONS, TOP, BudgetConfig, RunConfig, Seed, has_options, hints
+from normbench.spec.values import checked
+
+BUILDERS: dict[str, Registry] = {"data": DATASETS, "model": MODELS, "optimizer": OPTIMIZERS}
+_TOP_HINTS: dict[str, Any] = {"seed": Seed, "plugins": list[str], "probes": dict[str, dict[str, Any]]}
+
+
+def fixed_keys() -> list[str]:
+    """Every dotted key that all configurations have."""
+    return [*(f"{section}.{name}" for section in SECTIONS for name in hints(section)), *TOP]
+
+
+def option_keys() -> set[str]:
+    """Dotted keys of the options of everything that is registered now."""
+    return {
+        f"{section}.{option}"
+        for section, registry in BUILDERS.items()
+        for name in registry
+        for option in registry.get(name).options
+    }
+
+
+def key_hint(key: str) -> Any:
+    """The type of a dotted key's value; Any for an option, which its builder checks. Unknown keys raise UsageError."""
+    section, _, name = key.partition(".")
+    if key in _TOP_HINTS:
+        return _TOP_HINTS[key]
+    if section in SECTIONS and not name:
+        return dict[str, Any]
+    if section in SECTIONS and name in hints(section):
+        return hints(section)[name]
+    if any(key.startswith(free + ".") for free in FREE) or key in option_keys():
+        return Any
+    known = [*fixed_keys(), *option_keys()]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        raise UsageError(f"unknown configuration key '{key}': did you mean '{near[0]}'?")
+    valid = [one for one in known if one.startswith(section + ".")] or [*SECTIONS, *TOP]
+    raise UsageError(f"unknown configuration key '{key}': known there: {', '.join(sorted(valid))}")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a nested mapping; a builder's own mapping of options stays whole."""
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and dotted in SECTIONS:
+            yield from flatten(value, dotted + ".")
+        else:
+            yield dotted, value
+
+
+def typed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Dotted keys with their values checked against the types of a configuration's own keys, aliases resolved.
+
+    Args:
+        values: For example {"optimizer.lr": 0.1}; a section may be given as a nested mapping.
+        where: What an error begins with, for example the path of a study.
+    """
+    found: dict[str, Any] = {}
+    prefix = f"{where}: " if where else ""
+    for key, value in flatten(values):
+        if not isinstance(key, str):
+            raise UsageError(f"{prefix}{key!r} is not the name of a key")
+        try:
+            if key in SECTIONS:
+                if value not in (None, {}):
+                    raise UsageError(f"{key} is a section of keys, not {value!r}")
+                continue
+            hint = key_hint(key)
+            found[key] = checked(alias(key, value), hint, key) if hint is not Any else value
+        except UsageError as error:
+            raise UsageError(f"{prefix}{error}") from None
+    return found
+
+
+def alias(key: str, value: Any) -> Any:
+    """What a short or other word for a value stands for: trainer.precision 32 is 32-true."""
+    aliases = ALIASES.get(key, {})
+    return aliases.get(value, value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:
+    """The configuration with these dotted keys (or nested sections) set, everything else at its default.
+
+    Example:
+        >>> run_config({"model.norm": "group", "model.norm_options.groups": 4}).model.norm_options
+        {'groups': 4}
+    """
+    return replace(RunConfig(), typed(changes, where))
+
+
+def from_dict(tree: Mapping[str, Any]) -> RunConfig:
+    """The configuration that `to_dict` gave, or a part of it."""
+    return run_config(tree)
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as a nested dictionary of plain values; options stand beside their section's own keys."""
+    tree = dataclasses.asdict(config)
+    for section in SECTIONS:
+        if has_options(section):
+            tree[section].update(tree[section].pop("options"))
+    return tree
+
+
+def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """`config` with dotted keys replaced, which `typed` has checked. Setting one budget unsets the others."""
+    by_section: dict[str, dict[str, Any]] = {}
+    top: dict[str, Any] = {}
+    for key, value in flatten(changes):
+        section, _, name = key.partition(".")
+        if section in SECTIONS:
+            by_section.setdefault(section, {})[name] = value
+        elif name:  # an option of a probe
+            probe, _, option = name.partition(".")
+            probes = {**top.get(section, getattr(config, section))}
+            top[section] = {**probes, probe: {**probes.get(probe, {}), option: value} if option else value}
+        else:
+            top[section] = value
+    for section, values in by_section.items():
+        top[section] = _replaced(section, getattr(config, section), values)
+    return dataclasses.replace(config, **top) if top else config
+
+
+def _replaced(section: str, old: Any, values: Mapping[str, Any]) -> Any:
+    own: dict[str, Any] = {}
+    options: dict[str, Any] = dict(old.options) if has_options(section) else {}
+    for name, value in values.items():
+        head, _, option = name.partition(".")
+        if head not in hints(section):
+            if option:
+                options[head] = {**options.get(head, {}), option: value}
+            else:
+                options[head] = value
+        elif option:
+            own[head] = {**own.get(head, getattr(old, head)), option: value}
+        else:
+            own[head] = value
+    if section == "budget" and any(value is not None for value in own.values()):
+        old = BudgetConfig()
+    if has_options(section):
+        own["options"] = options
+    return dataclasses.replace(old, **own)
+
+

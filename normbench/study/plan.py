@@ -1,0 +1,215 @@
+"""What a study comes to: its runs, and the cells that are skipped. A study of 100,000 cells is planned in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from normbench.errors import UsageError
+from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
+from normbench.spec.identity import HASHED, identity_hash, section_identity
+from normbench.spec.registry import DATASETS
+from normbench.spec.resolve import check_clashes, check_warmup, resolve_model, resolve_probes, resolve_section
+from normbench.spec.schema import SECTIONS, TOP
+from normbench.study.estimate import estimate
+from normbench.study.file import Level, Skip, Study
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One run of a study: its id, its cell (axis to label), its seed and its resolved configuration."""
+
+    id: str
+    cell: Mapping[str, Any]
+    seed: int
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study comes to.
+
+    Args:
+        study: The study.
+        runs: Its runs, in the order in which they are started.
+        skipped: Cells that are not run, each with its reason.
+        warnings: What a reader should know before anything is trained.
+    """
+
+    study: Study
+    runs: list[PlannedRun]
+    skipped: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all runs."""
+        return [run.id for run in self.runs]
+
+
+def make_plan(study: Study, fallback: bool | None = None) -> Plan:
+    """The runs of a study, those of the first seed first and the longest of a seed first.
+
+    Sections of the configuration that cells share are resolved and hashed once.
+
+    Args:
+        study: The study.
+        fallback: Whether mnist is replaced by the embedded digits; None: if this machine has to.
+    """
+    load_plugins(tuple(study.base.plugins))
+    runs: list[tuple[float, PlannedRun]] = []
+    skipped: list[tuple[Mapping[str, Any], str]] = []
+    by_id: dict[str, Mapping[str, Any]] = {}
+    memo = _Memo(study.base, fallback)
+    seed_at = HASHED.index("seed")
+    for levels in itertools.product(*study.axes.values()):
+        cell = {axis: level.label for axis, level in zip(study.axes, levels, strict=True)}
+        reason = _skip_reason(cell, study.skips)
+        if reason is not None:
+            skipped.append((cell, reason))
+            continue
+        try:
+            config, parts, seconds = memo.cell(levels)
+        except UsageError as error:
+            named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
+            raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
+        for rank, seed in enumerate(study.seeds):
+            parts[seed_at] = str(seed)
+            identity = identity_hash(parts)
+            other = by_id.setdefault(identity, cell)
+            if other is not cell:
+                raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
+            runs.append((rank * 1e9 - seconds, PlannedRun(identity, cell, seed, _with_seed(config, seed))))
+    if not runs:
+        raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
+    runs.sort(key=lambda item: item[0])
+    return Plan(study, [run for _, run in runs], skipped, memo.warnings)
+
+
+def possible_plans(study: Study) -> list[Plan]:
+    """The plan for this machine, and the one on the embedded digits, or on mnist, where that is another.
+
+    A machine that no longer sees the files still tells what was trained on them.
+    """
+    here = make_plan(study)
+    fell_back = any(run.config.data.name == "mnist_5k" for run in here.runs)
+    try:
+        other = make_plan(study, fallback=not fell_back)
+    except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
+        return [here]
+    return [here] if other.runs[0].id in set(here.ids) else [here, other]
+
+
+def fullest(plans: Sequence[Plan], done: Collection[str]) -> Plan:
+    """The plan with the most runs that have a result; the first of equals."""
+    return max(plans, key=lambda plan: sum(run.id in done for run in plan.runs))
+
+
+def iter_pending(plan: Plan, done: Collection[str]) -> Iterator[PlannedRun]:
+    """The runs of a plan that have no result yet."""
+    return (run for run in plan.runs if run.id not in done)
+
+
+def describe(cell: Mapping[str, Any]) -> str:
+    """A cell in a few words: `norm group, batch_size 32`."""
+    return ", ".join(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in cell.items())
+
+
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    c = config
+    return RunConfig(c.data, c.model, c.optimizer, c.budget, c.trainer, seed, c.plugins, c.probes, c.logger)
+
+
+def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
+    for skip in skips:
+        if all(cell[axis] in wanted for axis, wanted in skip.when.items()):
+            return skip.reason
+    return None
+
+
+class _Memo:
+    """Resolved sections and their identities, for cells that differ in few of them."""
+
+    def __init__(self, base: RunConfig, fallback: bool | None) -> None:
+        self.base, self.fallback = base, fallback
+        self.sections: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.checked: dict[tuple[Any, ...], tuple[RunConfig, float]] = {}
+        self.identities: dict[tuple[Any, ...], tuple[Any, str]] = {}
+        self.warnings: list[str] = []
+
+    def cell(self, levels: Sequence[Level]) -> tuple[RunConfig, list[str], float]:
+        """Configuration, identity of each section (the seed's left open), and estimated seconds of a cell."""
+        by_section: dict[str, list[Level]] = {}
+        for level in levels:
+            for section in {key.partition(".")[0] for key in level.changes}:
+                by_section.setdefault(section, []).append(level)
+        values: dict[str, Any] = {}
+        keys: list[Any] = []
+        for section in (*SECTIONS, *(name for name in TOP if name != "seed")):
+            mine = by_section.get(section, [])
+            key = (section, tuple(map(id, mine)))
+            if key not in self.sections:
+                self.sections[key] = self._section(section, mine)
+            values[section] = self.sections[key]
+            keys.append(key[1] if section != "optimizer" else ())
+        # What can clash is checked once for each combination; a learning rate clashes with nothing but its warm-up.
+        if tuple(keys) not in self.checked:
+            self.checked[tuple(keys)] = self._checked(RunConfig(**values))
+        resolved, seconds = self.checked[tuple(keys)]
+        config = dataclasses.replace(resolved, optimizer=values["optimizer"])
+        check_warmup(config)
+        return config, [self._identity(section, config) for section in HASHED], seconds
+
+    def _section(self, section: str, levels: Sequence[Level]) -> Any:
+        changes = {
+            key: value
+            for level in levels
+            for key, value in level.changes.items()
+            if key.partition(".")[0] == section
+        }
+        config = replace(self.base, changes)
+        if section == "plugins":
+            load_plugins(tuple(config.plugins))
+            return config.plugins
+        if section == "probes":
+            return resolve_probes(config.probes)
+        if section == "data":
+            name = self._dataset(config)
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
+        return resolve_section(section, config)
+
+    def _checked(self, config: RunConfig) -> tuple[RunConfig, float]:
+        resolved = dataclasses.replace(config, model=resolve_model(config))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DegenerateStatisticWarning)
+            check_clashes(resolved)
+        self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
+        return resolved, estimate(resolved)
+
+    def _dataset(self, config: RunConfig) -> str:
+        """The data set that this machine uses where the configuration names one that may be replaced."""
+        data = config.data
+        available = DATASETS.get(data.name).facts.get("available")
+        if available is None:
+            return data.name
+        if self.fallback is None:
+            return str(available(data))
+        return "mnist_5k" if self.fallback and data.allow_embedded else data.name
+
+    def _identity(self, section: str, config: RunConfig) -> str:
+        if section == "seed":
+            return ""
+        if section == "plugins":
+            used: Any = (config.model.name, config.model.norm, config.data.name, config.optimizer.name)
+            key = (section, used, tuple(config.trainer.callbacks), tuple(config.plugins))
+            kept = None
+        else:
+            kept = getattr(config, section)
+            key = (section, id(kept))
+        if key not in self.identities:  # the section is kept, so that its id is not given to another
+            self.identities[key] = (kept, section_identity(section, config))
+        return self.identities[key][1]
