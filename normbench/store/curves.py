@@ -227,7 +227,7 @@ class CurveIndex:
             if table.num_rows != part.points:
                 continue
             tables.append(table.filter(pa.array(np.repeat(keep, part.counts))))
-            for i in np.flatnonzero(keep):
+            for i in (int(place) for place in np.flatnonzero(keep)):
                 seen.add(part.ids[i])
                 ids.append(part.ids[i])
                 stamps.append(part.stamps[i])

@@ -52,18 +52,24 @@ def plain(value: Any) -> Any:
         >>> plain({"accuracy": np.float32(0.5), "loss": float("nan"), "shape": (np.int64(2), 3)})
         {'accuracy': 0.5, 'loss': None, 'shape': [2, 3]}
     """
-    if value is None or isinstance(value, str | bool):
-        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, tensors
+        return plain(value.tolist())
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> str | bool | int | float | None:
+    if value is None or isinstance(value, str | bool):
+        return value
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # arrays and tensors, NumPy's booleans
-        return plain(value.tolist())
     return None if value != value else str(value)  # noqa: PLR0124  (pandas' NaT differs from itself)
 
 

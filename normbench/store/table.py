@@ -125,7 +125,9 @@ class ResultIndex:
     def __init__(self, root: Path, checked: bool) -> None:
         self.root, self.path, self.checked = root, root / INDEX, checked
 
-    def rows(self, stamps: Mapping[str, Stamp], read: ReadResult, present: Collection[str] | None = None) -> pd.DataFrame:
+    def rows(
+        self, stamps: Mapping[str, Stamp], read: ReadResult, present: Collection[str] | None = None
+    ) -> pd.DataFrame:
         """COLUMNS without `study` of the runs whose result counts.
 
         Args:
