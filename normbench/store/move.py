@@ -119,7 +119,10 @@ def moved(root: Path, convert: Convert = layout1.converted, identify: Identify =
     folders = list(old_folders(root))
     try:
         for folder in folders:
-            move = _move(store, folder, convert, identify)
+            try:
+                move = _move(store, folder, convert, identify)
+            except RunFolderError as error:  # a full disk, a folder that can only be read
+                move = Move(folder, None, str(error))
             if move.new is not None:
                 brought.setdefault(move.study, set()).add(move.new.name)
             yield move
