@@ -7,13 +7,14 @@ PYTHON  ?= python3
 
 VENV  := .venv
 BIN   := $(VENV)/bin/python
-# Installed is what pyproject.toml says: the stamp carries its checksum, so an unchanged file installs nothing.
-STAMP := $(VENV)/.installed-$(shell cksum < pyproject.toml | tr -d ' \t')
+# Installed is what pyproject.toml says, for PYTHON: the stamp carries the checksum of both, so an unchanged file
+# installs nothing.
+STAMP := $(VENV)/.installed-$(shell { cat pyproject.toml; echo '$(PYTHON)'; } | cksum | tr -d ' \t')
 RUN   := $(BIN) -m normbench
 OPTIONS := $(if $(WORKERS),--workers "$(WORKERS)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install experiment quick plan status tables plots report test lint unit bench clean
+.PHONY: help install experiment quick plan status tables plots report test lint unit golden test-lowest bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,8 +23,11 @@ help: ## list the targets
 install: $(STAMP) ## make .venv and install into it, if pyproject.toml changed
 
 $(STAMP): pyproject.toml
-	@test -x $(BIN) || $(PYTHON) -m venv $(VENV)
-	$(BIN) -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@# A .venv that an interrupted install left without pip, or that is of another Python, is made anew.
+	@same='import sys; print(sys.version_info[:2])'; \
+	$(BIN) -m pip --version >/dev/null 2>&1 && [ "$$($(BIN) -c "$$same")" = "$$($(PYTHON) -c "$$same")" ] || \
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN) -m pip install --disable-pip-version-check --editable '.[dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -59,6 +63,15 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal
+
+golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
+	$(BIN) benchmarks/golden.py check
+
+LOWEST := .venv-lowest
+test-lowest: ## run the tests with the lowest version of every dependency that pyproject.toml admits
+	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' --constraint .ci/lowest.txt
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 bench: $(STAMP) ## measure speed, as ratios in one run
 	$(BIN) benchmarks/data_loading.py

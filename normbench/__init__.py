@@ -9,27 +9,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "MNISTDataModule": "normbench.data",
-    "NormClassifier": "normbench.train.module",
-    "RunConfig": "normbench.spec.schema",
+    "NormClassifier": "normbench.train",
+    "RunConfig": "normbench.spec",
     "build_model": "normbench.models",
     "build_norm": "normbench.norms",
+    "register_callback": "normbench.train",
+    "register_dataset": "normbench.data",
     "register_model": "normbench.models",
     "register_norm": "normbench.norms",
+    "register_optimizer": "normbench.train",
+    "register_probe": "normbench.probes",
 }
-__all__ = [
-    "MNISTDataModule",
-    "NormClassifier",
-    "RunConfig",
-    "__version__",
-    "build_model",
-    "build_norm",
-    "register_model",
-    "register_norm",
-]
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,10 +32,8 @@ def _reader() -> Any:
         def construct_scalar(self, node: Any) -> Any:
             text = super().construct_scalar(node)
             if isinstance(node, ScalarNode) and node.style is None and _LEADING_ZERO.fullmatch(str(text)):
-                raise ConstructorError(
-                    None, None, f"{text} can be read in two ways: write {str(text).lstrip('0') or '0'}, or quote it",
-                    node.start_mark,
-                )  # fmt: skip
+                problem = f"{text} can be read in two ways: write {int(text, 10)}, or quote it"
+                raise ConstructorError(None, None, problem, node.start_mark)
             return text
 
         def construct_plain(self, node: Any) -> Any:

@@ -6,7 +6,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -47,6 +47,8 @@ class Range:
         return f"{low} {high}".strip()
 
 
+_LISTS = (list, Sequence)
+
 Count = Annotated[int, Range(1)]
 Number = Annotated[int, Range(0)]
 Positive = Annotated[float, Range(0, open_low=True)]
@@ -84,7 +86,7 @@ def _in_range(value: Any, hint: Any) -> bool:
         return all(part.has(value) for part in ranges) and _in_range(value, args[0])
     if origin in (types.UnionType, typing.Union):
         return any(_matches(value, part) and _in_range(value, part) for part in args)
-    if origin is list and isinstance(value, list):
+    if origin in _LISTS and isinstance(value, list | tuple):
         return all(_in_range(item, args[0]) for item in value)
     return True
 
@@ -139,7 +141,7 @@ def expected(hint: Any) -> str:
         return "one of " + ", ".join(str(choice) for choice in args)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(expected(part) for part in args)
-    if origin is list:
+    if origin in _LISTS:
         return f"a list, each {expected(args[0])}" if args else "a list"
     names: dict[Any, str] = {
         int: "a whole number",
@@ -151,5 +153,3 @@ def expected(hint: Any) -> str:
     }
     return names.get(hint, "a mapping" if origin is dict or hint is dict else getattr(hint, "__name__", str(hint)))
 
-
-Check = Callable[[Any], Any]

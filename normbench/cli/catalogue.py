@@ -1,0 +1,97 @@
+"""`normbench norms`, `models`, `datasets`, `probes`: what there is, its options, and where it is defined."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from normbench.cli.options import positive
+from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
+from normbench.spec.values import shown_value
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the commands to the parser."""
+    norms = add("norms", _norms, "print the table of norms, with what is measured of each")
+    norms.add_argument("--channels", type=positive, default=64, help="channels C of the input (default: 64)")
+    lists = [norms]
+    for name, registry in (
+        ("models", MODELS),
+        ("datasets", DATASETS),
+        ("optimizers", OPTIMIZERS),
+        ("probes", PROBES),
+    ):
+        sub = add(name, _lister(registry), f"print the {name} that a configuration can name, with their options")
+        lists.append(sub)
+    for sub in lists:
+        sub.add_argument(
+            "--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more"
+        )
+
+
+def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
+    def show(options: argparse.Namespace) -> int:
+        from normbench.spec import load_plugins
+
+        load_plugins(tuple(options.plugins))
+        rows = [[name, entry.summary, _options(entry), _defined(entry)] for name, entry in _entries(registry)]
+        _table(registry.kind + "s", [registry.kind, "what it is", "options", "defined in"], rows)
+        return 0
+
+    return show
+
+
+def _norms(options: argparse.Namespace) -> int:
+    from normbench.errors import NormbenchError
+    from normbench.norms import facts
+    from normbench.spec import load_plugins
+
+    load_plugins(tuple(options.plugins))
+    rows = []
+    for name, entry in _entries(NORMS):
+        try:
+            found = facts(name)
+            measured = [
+                found.averages(),
+                str(found.parameters(options.channels)),
+                "yes" if found.same_in_eval else "no",
+                "yes" if found.cancels_bias(options.channels) else "no",
+            ]
+        except NormbenchError as error:
+            measured = [str(error), "", "", ""]
+        rows.append([name, *measured, _options(entry), _defined(entry)])
+    headings = ["norm", "one statistic is over", "parameters", "same in evaluation", "cancels a bias", "options"]
+    _table(f"norms, for an input (N, {options.channels}, H, W)", [*headings, "defined in"], rows)
+    return 0
+
+
+def _entries(registry: Registry) -> list[tuple[str, Entry]]:
+    return [(name, registry.get(name)) for name in registry]
+
+
+def _options(entry: Entry) -> str:
+    shown = {
+        option.name: "required" if option.default is REQUIRED else shown_value(option.default)
+        for option in entry.options.values()
+    }
+    return "\n".join(f"{name}={value}" for name, value in shown.items())
+
+
+def _defined(entry: Entry) -> str:
+    return Path(entry.source).name
+
+
+def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if unicode else box.ASCII)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140, markup=False).print(table)

@@ -1,0 +1,29 @@
+"""`normbench evaluate`: a trained run, scored anew from its kept weights."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from normbench.cli.options import folder
+from normbench.errors import NormbenchError
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    sub = add("evaluate", _evaluate, "score a run anew on its test images, from the weights that trainer.keep kept")
+    sub.add_argument("run", type=folder, help="the folder of a run")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from normbench.store import RunFolder
+    from normbench.train import evaluated
+
+    run = RunFolder(options.run)
+    if not run.weights_path.is_file():
+        raise NormbenchError(
+            f"{run.path} has no weights: train it with --trainer.keep last (or best), which keeps them there"
+        )
+    for name, value in evaluated(run).items():
+        print(f"{name:>24} {value:.5g}")
+    return 0

@@ -1,0 +1,19 @@
+"""Types of options that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def folder(text: str) -> Path:
+    """A folder of the command line; `~` is home."""
+    return Path(text).expanduser()
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 of the command line."""
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return value

@@ -1,0 +1,223 @@
+"""`normbench plan`, `run` and `status`: a study's runs before, while and after they are trained."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normbench.cli.options import folder, positive
+from normbench.errors import NormbenchError, Stopped, Terminated
+
+if TYPE_CHECKING:
+    from normbench.store import Store
+    from normbench.study import Plan, Study
+
+ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the commands to the parser."""
+    plan = add("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
+    run = add("run", _run, "train the runs of a study that have no result yet")
+    status = add("status", _status, "tell which runs are done, running, failed or waiting")
+    status.add_argument("--live", action="store_true", help="show the curves of running runs until Ctrl-C")
+    for sub in (plan, run, status):
+        add_study(sub)
+    for sub in (plan, run):
+        sub.add_argument(
+            "--workers", type=positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
+        )
+        sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
+
+
+def add_study(sub: argparse.ArgumentParser) -> None:
+    """Adds what names a study, or a smaller one made from it."""
+    sub.add_argument("study", help="a study file, or the name of one in experiments/")
+    sub.add_argument(
+        "--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)"
+    )
+    smoke = sub.add_argument_group("a smaller study, called <name>-smoke, that never mixes with the real one")
+    smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
+    smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
+    smoke.add_argument(
+        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="keep these labels of an axis"
+    )
+
+
+def chosen_study(options: argparse.Namespace) -> Study:
+    """The study that a command line names, made smaller if it says so."""
+    from normbench.cli.arguments import only_options, set_options
+    from normbench.study import changed_study, load_study
+
+    study = load_study(options.study)
+    if options.set or options.seeds or options.only:
+        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only))
+    return study
+
+
+def open_store(root: Path) -> Store:
+    """The store at `root`, which takes no result whose configuration has another id than its folder."""
+    from normbench.spec import from_dict, run_id
+    from normbench.spec.resolve import resolve
+    from normbench.store import Store
+
+    return Store(root, lambda tree: run_id(resolve(from_dict(tree))))
+
+
+def workers_for(plan: Plan, asked: int | None) -> int:
+    """Worker processes: those asked for, or as many as cores or GPUs carry."""
+    if asked:
+        return asked
+    from normbench.spec import devices
+    from normbench.spec.gpus import visible_gpus
+
+    configs = [run.config for run in plan.runs]
+    if (gpus := visible_gpus()) and any(config.trainer.accelerator == "cuda" for config in configs):
+        return max(1, len(gpus) // max(map(devices, configs)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(config.trainer.threads * devices(config) for config in configs))
+
+
+def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
+    """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
+    from normbench.study import seconds_left
+
+    def seconds(run_id: str) -> Callable[[], float | None]:
+        def read() -> float | None:
+            result = store.folder(run_id).result()
+            return None if result is None else float(result["wall_seconds"])
+
+        return read
+
+    return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
+
+
+def _use_data_dir(options: argparse.Namespace) -> None:
+    if options.data_dir:
+        os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from normbench.launch.progress import duration
+    from normbench.study import describe, iter_pending, make_plan
+
+    _use_data_dir(options)
+    plan = make_plan(chosen_study(options))
+    study, store = plan.study, open_store(options.runs)
+    done = store.finished(plan.ids)
+    print(f"{study.name}: {study.question}")
+    for run in plan.runs:
+        print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
+    for cell, reason in plan.skipped:
+        print(f"  skipped           {describe(cell)}: {reason}")
+    _say_warnings(plan, store)
+    left = list(iter_pending(plan, done))
+    workers = workers_for(plan, options.workers)
+    seconds, basis = time_left(plan, store, done)
+    print(
+        f"{len(plan.runs)} runs ({len(plan.runs) // len(study.seeds)} cells, {len(study.seeds)} seeds), "
+        f"{len(plan.skipped)} cells skipped, {len(plan.runs) - len(left)} runs done, {len(left)} to do: "
+        f"about {duration(seconds / workers)} with {workers} workers ({basis})"
+    )
+    return 0
+
+
+def _say_warnings(plan: Plan, store: Store) -> None:
+    """What a plan warns of, and results of an older layout that wait to be moved."""
+    from normbench.store.move import waiting_line
+
+    for line in plan.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    if line := waiting_line(store.root, plan.study.name):
+        print(line, file=sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from normbench.launch.gpus import gpus_to_share
+    from normbench.launch.pool import Pool
+    from normbench.launch.progress import Display
+    from normbench.store import make_folder
+    from normbench.study import describe, iter_pending, make_plan
+    from normbench.tracking.mode import settled
+
+    _use_data_dir(options)
+    study, store = chosen_study(options), open_store(options.runs)
+    make_folder(store.root)
+    plan = make_plan(study, fallback=_falls_back(study))
+    store.record(study.name, plan.ids)
+    _say_warnings(plan, store)
+    for run_id in store.broken(plan.ids):
+        print(store.folder(run_id).set_aside(), file=sys.stderr)
+    left = list(iter_pending(plan, store.finished(plan.ids)))
+    if not left:
+        print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
+        return 0
+    workers = workers_for(plan, options.workers)
+    print(f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr)
+    try:
+        with settled(study.base.logger), Display(left) as display:
+            Pool(workers, store.root, display, gpus_to_share(run.config for run in plan.runs)).run(left)
+    except (KeyboardInterrupt, Stopped) as stop:
+        count = len(store.finished(plan.ids))
+        kind = Terminated if isinstance(stop, Terminated) else Stopped
+        raise kind(
+            f"{count} of {len(plan.runs)} runs are done; the same command continues, unfinished runs from their last "
+            "checkpoint"
+        ) from None
+    for run, line in display.failed:
+        print(
+            f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr
+        )
+    if display.failed:
+        return 1
+    missing = len(plan.runs) - len(store.finished(plan.ids))
+    if missing:
+        raise NormbenchError(f"{missing} of {len(plan.runs)} runs have no result: run the same command again")
+    return 0
+
+
+def _falls_back(study: Study) -> bool:
+    """Makes the data available, and tells whether mnist is replaced by the embedded digits.
+
+    A download, or the fall-back, is decided once and before any worker starts.
+    """
+    from normbench.data import ensure
+    from normbench.study import make_plan
+
+    fell_back = False
+    wanted = {run.config.data.name: run.config.data for run in make_plan(study, fallback=False).runs}
+    for name, data in wanted.items():
+        fell_back |= ensure(data) != name
+    return fell_back
+
+
+def _status(options: argparse.Namespace) -> int:
+    from normbench.study import describe, fullest, possible_plans
+
+    store = open_store(options.runs)
+    plans = possible_plans(chosen_study(options))
+    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    if options.live:
+        from normbench.cli.live import watch
+
+        watch(plan, store)
+        return 0
+    states = store.states(plan.ids)
+    broken = store.broken(plan.ids)
+    for run in plan.runs:
+        state = states[run.id]
+        if state not in {"done", "waiting"}:
+            why = {"failed": store.folder(run.id).error(), "broken": broken.get(run.id)}.get(state)
+            told = f": {why}" if why else ""
+            print(f"  {state:<11} {run.id}  {describe(run.cell)}, seed {run.seed}{told}")
+    for cell, reason in plan.skipped:
+        print(f"  skipped     {describe(cell)}: {reason}")
+    _say_warnings(plan, store)
+    counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
+    told = ", ".join(f"{count} {name}" for count, name in counts if count)
+    print(f"{plan.study.name}: {told}, {len(plan.skipped)} cells skipped")
+    return 0

@@ -1,0 +1,71 @@
+"""`normbench train`: one run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from normbench.cli.arguments import help_text, parse_run
+from normbench.errors import NormbenchError, Stopped
+from normbench.spec import RunConfig, replace, resolve, run_id, steps, to_dict, yaml_text
+
+
+def train(argv: Sequence[str]) -> int:
+    """Trains the run that a command line asks for, or continues it, and prints its result."""
+    config, arguments = parse_run(argv)
+    if arguments.help:
+        print(help_text())
+        return 0
+    if arguments.print_config:
+        print(yaml_text(to_dict(resolve(config))), end="")
+        return 0
+    config = settled_data(config)
+    path = Path(arguments.folder or Path(arguments.runs, run_id(config))).expanduser()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from normbench.launch.ranks import execute
+    from normbench.store import RunFolder
+    from normbench.tracking.mode import settled
+
+    folder = RunFolder(path)
+    with folder.claim() as claimed:
+        if not claimed:
+            raise NormbenchError(f"{folder.path} is being trained by another process: wait for it")
+        if folder.problem():
+            print(folder.set_aside(), file=sys.stderr)
+        result = folder.result()
+        if result is not None and config.trainer.keep != "none" and not folder.weights_path.exists():
+            print(f"{folder.path} is done, but its weights were not kept: training it again", file=sys.stderr)
+            result = None
+        if result is None:
+            with settled(config.logger), Progress(console=Console(stderr=True), transient=True) as bar:
+                task = bar.add_task("training", total=steps(config))
+                try:
+                    result = execute(config, path, lambda step: bar.update(task, completed=step))
+                except (KeyboardInterrupt, Stopped) as stop:
+                    kind = type(stop) if isinstance(stop, Stopped) else Stopped
+                    raise kind("the same command continues from the last checkpoint") from None
+    print_result(result, config, folder.path)
+    return 0
+
+
+def settled_data(config: RunConfig) -> RunConfig:
+    """`config` resolved, with the data set that this machine really has: a fall-back to mnist_5k is another run."""
+    from normbench.data import ensure
+
+    resolved = resolve(config)
+    name = ensure(resolved.data)
+    return resolved if name == resolved.data.name else resolve(replace(config, {"data.name": name}))
+
+
+def print_result(result: Mapping[str, Any], config: RunConfig, folder: Path) -> None:
+    """The metrics of a result, a line each."""
+    if result["diverged_at_step"] is not None:
+        print(f"diverged at step {result['diverged_at_step']} of {steps(config)}")
+    for name, value in result["metrics"].items():
+        if value is not None:
+            print(f"{name:>24} {value:.5g}")
+    print(f"{'folder':>24} {folder}")
