@@ -160,7 +160,7 @@ def test_numbers_of_numpy_and_pandas_survive_and_what_is_none_is_null(folder: Ru
     }
     assert (found["steps"], found["seconds"], found["shape"]) == (3, 1.5, [2, 3])
     assert (found["confusion"], found["flag"], found["missing"]) == ([[0, 1], [2, 3]], True, None)
-    assert found["where"] == os.path.join("a", "b")
+    assert found["where"] == str(Path("a") / "b")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan"), {"a": [np.nan]}])
@@ -242,6 +242,14 @@ def test_a_result_under_the_name_of_another_run_is_not_written(folder: RunFolder
     assert not folder.result_path.exists()
 
 
+def test_a_folder_that_a_user_named_holds_the_run_that_it_is_given(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "my run", run_id=ID)
+    folder.write_result(run_result(ID))
+    assert folder.state() == "done"
+    assert RunFolder(tmp_path / "my run", run_id=run_name(8)).problem() == f"is of run {ID}, not of {run_name(8)}"
+    assert RunFolder(tmp_path / "my run").state() == "broken"
+
+
 def test_a_configuration_of_another_run_is_broken(folder: RunFolder) -> None:
     folder.write_result(run_result(ID))
 
@@ -249,7 +257,10 @@ def test_a_configuration_of_another_run_is_broken(folder: RunFolder) -> None:
         raise UsageError("plugin x.py: No such file or directory")
 
     assert RunFolder(folder.path, lambda config: ID).state() == "done"
-    assert RunFolder(folder.path, unknown).state() == "done", "where it cannot be told, the name decides"
+    assert RunFolder(folder.path, unknown).problem() == "has a configuration that cannot be read"
+    config = run_result(ID)["config"] | {"plugins": ["x.py"]}
+    folder.write_result(run_result(ID, config=config))
+    assert RunFolder(folder.path, unknown).state() == "done", "a plug-in is not on every machine"
     other = RunFolder(folder.path, lambda config: run_name(9))
     assert other.state() == "broken"
     assert other.problem() == f"has a configuration of run {run_name(9)}"
