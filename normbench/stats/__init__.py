@@ -6,6 +6,7 @@ The tables of runs are tidy, one row a run: the axes of the study, `seed`, the m
 """
 
 from normbench.stats.best import mark_best
+from normbench.stats.cell import Missing
 from normbench.stats.contrasts import (
     Along,
     change_differences,
@@ -17,9 +18,9 @@ from normbench.stats.contrasts import (
 from normbench.stats.cost import cost_ratios
 from normbench.stats.criterion import AskedError, Criterion, ErrorTerm, error_term
 from normbench.stats.curves import area_under_curve, cost_to_target, kaplan_meier_median, summarize_cost
-from normbench.stats.differences import family_seen, family_size
+from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, family_size
 from normbench.stats.divergence import exact_mcnemar, seeds_for_exact
-from normbench.stats.estimates import estimates
+from normbench.stats.estimates import ESTIMATE_COLUMNS, estimates
 from normbench.stats.former import compare_to_baseline
 from normbench.stats.images import (
     CrossedInterval,
@@ -40,17 +41,24 @@ from normbench.stats.power import (
     seeds_needed,
 )
 from normbench.stats.slope import seed_slopes, slope_per_doubling
-from normbench.stats.summary import mean_interval, summarize
+from normbench.stats.summary import SPREAD_COLUMNS, mean_interval, summarize
 from normbench.stats.tuned import best_over, best_runs, chosen_values
 from normbench.stats.verdict import Verdict, verdict_text
 
+# Names that an axis may not have, for a study to be refused by name before it is run.
+RESERVED_NAMES = frozenset(
+    [*DIFFERENCE_COLUMNS, *ESTIMATE_COLUMNS, *SPREAD_COLUMNS, "value", "diverged", "n", "n_used", "mark"]
+)
+
 __all__ = [
+    "RESERVED_NAMES",
     "Along",
     "AskedError",
     "Criterion",
     "CrossedInterval",
     "ErrorTerm",
     "Looks",
+    "Missing",
     "Verdict",
     "area_under_curve",
     "best_over",

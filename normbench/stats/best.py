@@ -16,6 +16,7 @@ from normbench.stats.cell import (
     counted_runs,
     levels_of,
     require_columns,
+    require_free_names,
 )
 from normbench.stats.criterion import DEFAULT_CRITERION, Criterion
 from normbench.stats.differences import family_seen, seed_differences
@@ -61,6 +62,7 @@ def mark_best(
         ValueError: see `level_differences`; or `planned` lacks a cell of `runs`.
     """
     across = column_names(across)
+    require_free_names([*across, factor], ["n_used", "mean", "p_adjusted", "family", "mark"])
     planned = runs if planned is None else planned
     require_columns(planned, [*across, factor], "planned")
     declared = {cell_key(cell): part[factor].nunique() for cell, part in cells(planned[[*across, factor]], across)}

@@ -26,6 +26,13 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], frame_name: str
         raise ValueError(f"{frame_name} has no column {missing[0]!r}: it has {sorted(map(str, frame.columns))}")
 
 
+def require_free_names(axes: Sequence[str], taken: Sequence[str]) -> None:
+    """Raise `ValueError` where an axis has the name of a column of the result."""
+    for axis in axes:
+        if axis in taken:
+            raise ValueError(f"axis {axis!r} has the name of a column of the result: rename the axis")
+
+
 def require_share(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` lies strictly between 0 and 1."""
     if not 0 < value < 1:
@@ -63,11 +70,13 @@ def counted_runs(runs: pd.DataFrame, axes: Columns, metric: str, *, missing: Mis
     taken (a throughput of a run too short to time).
 
     Raises:
-        ValueError: a column is missing, a seed is missing, the metric is not numeric, or two rows have the
+        ValueError: an axis has the name of a column of the result, a column is missing, a seed is missing, the metric
+            is not numeric, or two rows have the
             same axes and seed (an axis was forgotten, or a run was repeated: neither is an independent
             sample).
     """
     axes = column_names(axes)
+    require_free_names(axes, ["seed", "value", "diverged"])
     require_columns(runs, [*axes, "seed", metric])
     if runs["seed"].isna().any():
         raise ValueError("runs has a row without a seed: runs are paired by seed, so give every run one")

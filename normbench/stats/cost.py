@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from normbench.stats.cell import Columns, cells, column_names, levels_of, require_columns, require_share
+from normbench.stats.cell import (
+    Columns,
+    cells,
+    column_names,
+    levels_of,
+    require_columns,
+    require_free_names,
+    require_share,
+)
 
 
 def cost_ratios(
@@ -46,6 +54,7 @@ def cost_ratios(
     """
     across = column_names(across)
     require_share("alpha", alpha)
+    require_free_names([*across, factor], ["baseline", "rounds", "ratio", "low", "high", "cost"])
     require_columns(timings, [*across, factor, turn, cost], "timings")
     values = timings[cost].to_numpy(dtype=float)
     if not (np.isfinite(values) & (values > 0)).all():

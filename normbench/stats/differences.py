@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import cells, is_constant
+from normbench.stats.cell import cells, is_constant, require_free_names
 
 DIFFERENCE_COLUMNS = [
     "contrast",
@@ -24,13 +24,6 @@ DIFFERENCE_COLUMNS = [
     "block",
 ]
 STATES = np.array(["not run", "done", "diverged"], dtype=object)
-
-
-def require_free_names(axes: Sequence[str], taken: Sequence[str]) -> None:
-    """Raise `ValueError` where an axis has the name of a column of the result."""
-    for axis in axes:
-        if axis in taken:
-            raise ValueError(f"axis {axis!r} has the name of a column of the result: rename the axis")
 
 
 def seed_differences(

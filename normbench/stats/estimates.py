@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
-from normbench.stats.cell import require_columns
+from normbench.stats.cell import require_columns, require_free_names
 from normbench.stats.criterion import Criterion
-from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, require_free_names
+from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen
 from normbench.stats.divergence import Divergence, divergence
 from normbench.stats.error import Residual, difference_variance, residual
 from normbench.stats.plan import PLAN_COLUMNS, seed_plan

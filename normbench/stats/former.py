@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, column_names, counted_noun
+from normbench.stats.cell import Columns, Missing, column_names, counted_noun
 from normbench.stats.contrasts import level_differences
 from normbench.stats.criterion import DEFAULT_CRITERION, Criterion
 from normbench.stats.differences import family_seen
@@ -21,17 +21,16 @@ def compare_to_baseline(
     *,
     across: Columns = (),
     criterion: Criterion = DEFAULT_CRITERION,
-    family: int | None = None,
+    missing: Missing = "diverged",
 ) -> pd.DataFrame:
     """`estimates` of `level_differences`, under the names that `comparison.csv` had in version 0.1.
 
     `diff_ci_low`, `diff_ci_high` are the simultaneous interval, `p_holm` the p adjusted by Bonferroni that agrees
-    with it, `seeds_needed` and `detectable` the upper ends of their ranges. `family` None: the contrasts that
-    have a pair.
+    with it, `seeds_needed` and `detectable` the upper ends of their ranges. The family is the contrasts that have a
+    pair.
     """
-    differences = level_differences(runs, metric, factor, baseline, across=across)
-    family = max(1, family_seen(differences)) if family is None else family
-    table = estimates(differences, criterion, family=family)
+    differences = level_differences(runs, metric, factor, baseline, across=across, missing=missing)
+    table = estimates(differences, criterion, family=max(1, family_seen(differences)))
     words = [_former_verdict(row, criterion) for row in table.to_dict("records")]
     table = table.assign(
         verdict=words,

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs
+from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs, require_free_names
 from normbench.stats.summary import SPREAD_COLUMNS, spread
 
 
@@ -29,6 +29,7 @@ def seed_slopes(
         ValueError: `axis` is not positive and numeric, or see `counted_runs`.
     """
     by = column_names(by)
+    require_free_names(by, ["slope", "points", "seeds", "n_used", *SPREAD_COLUMNS])
     counted = counted_runs(runs, [*by, axis], metric, missing=missing)
     if not (pd.api.types.is_numeric_dtype(runs[axis]) and (runs[axis] > 0).all()):
         raise ValueError(f"axis {axis!r} is not positive and numeric throughout: log2 of it is not defined")

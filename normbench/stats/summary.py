@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs, is_constant, require_share
+from normbench.stats.cell import (
+    Columns,
+    Missing,
+    cells,
+    column_names,
+    counted_runs,
+    is_constant,
+    require_free_names,
+    require_share,
+)
 
 SPREAD_COLUMNS = ["mean", "sd", "ci_low", "ci_high", "method", "median", "min", "max"]
 
@@ -70,6 +79,7 @@ def summarize(
         ValueError: see `counted_runs`; or `level` is not a fraction.
     """
     by = column_names(by)
+    require_free_names(by, ["n", "n_used", *SPREAD_COLUMNS])
     rows = []
     for cell, part in cells(counted_runs(runs, by, metric, missing=missing), by):
         values = part["value"].dropna().to_numpy()

@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, cell_key, cells, column_names, counted_runs, levels_of, require_columns
+from normbench.stats.cell import (
+    Columns,
+    cell_key,
+    cells,
+    column_names,
+    counted_runs,
+    levels_of,
+    require_columns,
+    require_free_names,
+)
 from normbench.stats.summary import summarize
 
 CHOICE_COLUMNS = ["candidates", "at_edge", "seeds", "select_mean", "complete"]
@@ -50,6 +59,7 @@ def chosen_values(
         ValueError: see `counted_runs`.
     """
     by, over = column_names(by), column_names(over)
+    require_free_names([*by, tuned], CHOICE_COLUMNS)
     planned = runs if planned is None else planned
     require_columns(planned, [*by, tuned], "planned")
     declared = {cell_key(cell): levels_of(part, tuned) for cell, part in cells(planned, by)}

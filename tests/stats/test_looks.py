@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from normbench.stats import Criterion, Looks, estimates, estimates_at_look, level_differences, open_contrasts
 
@@ -61,26 +62,34 @@ def test_the_order_of_the_planned_seeds_counts():
     assert table["diff"].iloc[0] == pytest.approx((first["b"] - first["a"]).mean())
 
 
-def test_the_whole_procedure_keeps_its_level_and_looking_again_does_not():
-    trials, norms = 400, 4
+def whole_studies(effect, trials=250, norms=4):
+    """Verdicts (trials x norms - 1) of the whole procedure, and of testing at the full level at every look."""
     rng = np.random.default_rng(4)
-    values = rng.normal(0, 1, (trials, 1, 10)) + rng.normal(0, 0.5, (trials, norms, 10))
-    cell, norm, seed = (axis.ravel() for axis in np.indices(values.shape))
-    runs = pd.DataFrame({"study": cell, "norm": norm, "seed": seed, "acc": values.ravel()})
-    differences = level_differences(runs, "acc", "norm", 0, across="study")
-    # Every study is a family of three: all rows together are given so much more to spend.
-    criterion, family = Criterion(alpha=0.99), trials * 3
-    scale = 0.05 / 3 / (0.99 / family)
-    erred, unsplit = np.zeros(trials, dtype=bool), np.zeros(trials, dtype=bool)
-    for done in (1, 2, 3):
-        table = estimates_at_look(differences, criterion, looks=LOOKS, done=done, seeds=SEEDS, family=family)
-        level = table["alpha"] / family * scale
-        erred |= (table["p"] < level).to_numpy().reshape(trials, -1).any(axis=1)
-        seen = differences[differences["seed"] < LOOKS.seeds[done - 1]]
-        again = estimates(seen, Criterion(), family=family)
-        unsplit |= (again["p"] < 0.05 / 3).to_numpy().reshape(trials, -1).any(axis=1)
-    assert erred.mean() <= 0.085
-    assert unsplit.mean() > 0.085
+    verdicts, unsplit = [], []
+    for _ in range(trials):
+        values = rng.normal(0, 1, (1, 10)) + rng.normal(0, 0.5, (norms, 10))
+        values[1:] += effect
+        norm, seed = (axis.ravel() for axis in np.indices(values.shape))
+        runs = pd.DataFrame({"norm": norm, "seed": seed, "acc": values.ravel()})
+        differences = level_differences(runs, "acc", "norm", 0)
+        arguments = {"looks": LOOKS, "seeds": SEEDS, "family": norms - 1}
+        verdicts.append(estimates_at_look(differences, Criterion(), done=3, **arguments))
+        p = [stats.ttest_rel(values[1:, :n], values[:1, :n], axis=1).pvalue.min() for n in LOOKS.seeds]
+        unsplit.append(min(p) * (norms - 1) < 0.05)
+    return pd.concat(verdicts), np.mean(unsplit)
+
+
+def test_the_whole_procedure_keeps_its_level_and_looking_again_does_not():
+    table, unsplit = whole_studies(0.0)
+    erred = (table["verdict"] != "open").to_numpy().reshape(250, -1).any(axis=1).mean()
+    assert erred <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 250)
+    assert unsplit > erred + 0.02
+
+
+def test_the_whole_procedure_stops_early_where_it_can():
+    table, _ = whole_studies(4.0, trials=60)
+    assert (table["verdict"] == "better").mean() > 0.95
+    assert table["pairs"].mean() < 6  # of ten
 
 
 def test_errors_name_the_culprit():

@@ -130,3 +130,16 @@ def test_errors_name_the_culprit(study):
         summarize(runs.assign(seed=np.nan), ["norm", "batch_size"], "test_accuracy")
     with pytest.raises(ValueError, match="level=95"):
         summarize(runs, ["norm", "batch_size"], "test_accuracy", level=95)
+
+
+@pytest.mark.parametrize("name", ["seed", "value", "diverged", "n", "mean", "method"])
+def test_an_axis_may_not_have_the_name_of_a_result(study, name):
+    runs = study({"batch": 0.0}).drop(columns="batch_size").assign(**{name: 0})
+    with pytest.raises(ValueError, match=f"axis '{name}' has the name of a column of the result: rename the axis"):
+        summarize(runs, ["norm", name], "test_accuracy")
+
+
+@pytest.mark.parametrize("name", ["step", "test_accuracy:[x].y", "[a]", "a.b: c"])
+def test_any_other_name_is_an_axis(study, name):
+    runs = study({"batch": 0.0}, batch_sizes=(2, 16)).rename(columns={"batch_size": name})
+    assert summarize(runs, ["norm", name], "test_accuracy")[name].tolist() == [2, 16]
