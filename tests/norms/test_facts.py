@@ -198,7 +198,7 @@ def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> 
         (
             RMSNorm,
             {"cancels_bias": lambda count, options: count > 4},
-            "claims cancels_bias=a function, but a bias on 6",
+            "cancels_bias=a function, but a bias on 6",
         ),
         (tracking, {"cancels_bias": False}, "a bias on 12 channels before it has no effect"),
         (tracking, {"linear": True}, r"it refuses inputs \(N, C\)"),
