@@ -45,7 +45,9 @@ def download(files: FileSet, target: Path) -> None:
         staging = Path(tempfile.mkdtemp(prefix=f".{files.folder}-", dir=target))
         try:
             for archive, content in fetched.items():
-                (staging / archive.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+                path = staging / archive.removesuffix(".gz")
+                path.write_bytes(gzip.decompress(content))
+                path.chmod(0o644)
             raw.parent.mkdir(exist_ok=True)
             if raw.exists():
                 for path in staging.iterdir():

@@ -53,10 +53,10 @@ class Images:
     def digest(self) -> str:
         """SHA-256 of all images and labels: 16 hex digits that follow the content, wherever its file lies."""
         content = hashlib.sha256()
-        for part in (*self.train, *self.test):
-            array = np.ascontiguousarray(part if part.dtype == np.uint8 else part.astype("<i8"))
-            content.update(f"{array.dtype.str}{array.shape}".encode())
-            content.update(array.data)
+        for pixels, labels in (self.train, self.test):
+            for array in (np.ascontiguousarray(pixels), labels.astype("<i8")):
+                content.update(f"{array.dtype.str}{array.shape}".encode())
+                content.update(array.data)
         return content.hexdigest()[:16]
 
 

@@ -176,8 +176,8 @@ class CurveIndex:
         except (OSError, ValueError, pa.ArrowException):
             _remove(part.path)
             return
-        for i in np.flatnonzero(owner_of >= 0):
-            missing.pop(part.ids[i], None)
+        for place_in_part in np.flatnonzero(owner_of >= 0):
+            missing.pop(part.ids[place_in_part], None)
         yield from pieces
 
     def _append(self, fresh: list[tuple[pa.Table, list[str], list[int]]], stamps: dict[str, Stamp]) -> None:
@@ -258,7 +258,7 @@ def _frame(tables: list[pa.Table], owners: list[np.ndarray[Any, Any]], ids: list
         order = np.argsort(owner, kind="stable")
         owner, table = owner[order], table.take(pa.array(order))
     frame = table.to_pandas(self_destruct=True, split_blocks=True)
-    runs = pd.Categorical.from_codes(owner, pd.Index(ids, dtype=object))
+    runs = pd.Categorical.from_codes(owner, pd.Index(ids, dtype="str"))
     frame.insert(0, "run_id", pd.Series(runs, index=frame.index))
     return frame
 

@@ -76,8 +76,6 @@ def remove_leftovers(folder: Path, owned: bool = False) -> None:
         folder: Where to look, not below it.
         owned: Nobody else writes here (the caller holds the lock), so age does not matter.
     """
-    import psutil
-
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.endswith((".tmp", ".new"))]
     except OSError:
@@ -89,6 +87,8 @@ def remove_leftovers(folder: Path, owned: bool = False) -> None:
                 # An unfinished checkpoint: `checkpoint.ckpt.new`. Anything else of that name is not ours.
                 gone = owned and name == "checkpoint.ckpt.new"
             else:
+                import psutil
+
                 old = time.time() - path.stat().st_mtime > _STALE_SECONDS
                 gone = (owned or old) and not psutil.pid_exists(int(match[1]))
             if gone:

@@ -43,6 +43,7 @@ class RunFolder:
     Args:
         path: The folder; its name is the run's id.
         run_id_of: See `normbench.store.result.problem`.
+        run_id: The run's id, for a folder that a user named and that lies in no store.
 
     Example:
         >>> folder = RunFolder("runs/0123456789abcdef")
@@ -50,8 +51,8 @@ class RunFolder:
         ('0123456789abcdef', 'waiting', None)
     """
 
-    def __init__(self, path: str | Path, run_id_of: RunIdOf | None = None) -> None:
-        self.path, self._run_id_of = Path(path), run_id_of
+    def __init__(self, path: str | Path, run_id_of: RunIdOf | None = None, run_id: str | None = None) -> None:
+        self.path, self._run_id_of, self._run_id = Path(path), run_id_of, run_id
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -64,8 +65,8 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """The run's id: the folder's name."""
-        return self.path.name or self.path.resolve().name
+        """The run's id: the folder's name, where no other was given."""
+        return self._run_id or self.path.name or self.path.resolve().name
 
     @property
     def metrics_path(self) -> Path:

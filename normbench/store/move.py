@@ -21,8 +21,8 @@ from normbench.store.store import RUN_ID, Store
 Tree = dict[str, Any]
 # An old configuration and the device that its result names, to a configuration of today or why there is none.
 Convert = Callable[[Mapping[str, Any], str], Tree | str]
-# A configuration as written, to the resolved one and its run's id. Raises NormbenchError for one that cannot run.
-Identify = Callable[[Tree], tuple[Tree, str]]
+# A configuration as written, to its run's id and the resolved one. Raises NormbenchError for one that cannot run.
+Identify = Callable[[Tree], tuple[str, Tree]]
 
 _HEAD = re.compile(rb'^\s*\{\s*"layout"\s*:\s*(\d+)\b')
 _LEFT_BEHIND = frozenset({RESULT, CONFIG, LOCK, ERROR, CHECKPOINT, f"{CHECKPOINT}.new"})
@@ -48,32 +48,38 @@ class Move:
         return self.old.parent.name
 
     @property
-    def line(self) -> str:
+    def moved(self) -> bool:
+        """Whether its result is in the shared store now."""
+        return self.new is not None
+
+    def __str__(self) -> str:
         """The line for a user."""
         return f"{self.old} stays: {self.reason}" if self.new is None else f"{self.old} moved to {self.new}"
 
 
-def old_folders(root: Path) -> Iterator[Path]:
-    """Folders `root/STUDY/ID` with a result of layout 1, in the order of their names."""
-    for study in sorted(_folders(root)):
-        if RUN_ID.fullmatch(study) or study.startswith("."):
-            continue
-        for run_id in sorted(_folders(root / study)):
-            if RUN_ID.fullmatch(run_id) and _is_layout1(root / study / run_id / RESULT):
-                yield root / study / run_id
+def old_folders(root: Path, study: str | None = None) -> Iterator[Path]:
+    """Folders `root/STUDY/ID` with a result of layout 1, in the order of their names; of one study, or of all."""
+    return (folder for folder in _below_studies(root, study) if _is_layout1(folder / RESULT))
 
 
-def waiting_line(root: Path) -> str | None:
-    """One line that says that old results wait to be moved; None where there are none."""
+def _below_studies(root: Path, only: str | None = None) -> Iterator[Path]:
+    for study in sorted(_folders(root)) if only is None else [only]:
+        if not RUN_ID.fullmatch(study) and not study.startswith("."):
+            yield from (root / study / run_id for run_id in sorted(_folders(root / study)) if RUN_ID.fullmatch(run_id))
+
+
+def waiting_line(root: Path, study: str | None = None) -> str | None:
+    """One line that says that old results, of a study or of all, wait to be moved; None where there are none."""
     studies: dict[str, int] = {}
-    for folder in old_folders(root):
+    for folder in old_folders(root, study):
         studies[folder.parent.name] = studies.get(folder.parent.name, 0) + 1
     if not studies:
         return None
     count = sum(studies.values())
     results = "1 result" if count == 1 else f"{count:,} results"
-    where = ", ".join(str(root / study) for study in list(studies)[:3]) + (" ..." if len(studies) > 3 else "")
-    return f"{results} of version 0.1 in {where} not counted: `normbench migrate` moves them into {root}"
+    where = ", ".join(str(root / name) for name in list(studies)[:3]) + (" ..." if len(studies) > 3 else "")
+    verb = "is" if count == 1 else "are"
+    return f"{results} of version 0.1 in {where} {verb} not counted: `normbench migrate` moves such results into {root}"
 
 
 def _folders(path: Path) -> list[str]:
@@ -95,15 +101,7 @@ def _is_layout1(path: Path) -> bool:
     return result is not None and result.get("layout") == layout1.LAYOUT
 
 
-def identified(tree: Tree) -> tuple[Tree, str]:
-    """The resolved configuration and its run's id. Raises UsageError for one that cannot run."""
-    from normbench import spec
-
-    config = spec.resolve(spec.from_dict(tree))  # type: ignore[attr-defined,unused-ignore]
-    return spec.to_dict(config), spec.run_id(config)  # type: ignore[attr-defined,unused-ignore]
-
-
-def moved(root: Path, convert: Convert = layout1.converted, identify: Identify = identified) -> Iterator[Move]:
+def moved(root: Path, identify: Identify, convert: Convert = layout1.converted) -> Iterator[Move]:
     """Moves the results of layout 1 below `root` to `root/NEW ID`, one after the other, and tells what became of each.
 
     The new folder is whole before the old one is removed, so an interrupted move is simply repeated. What cannot be
@@ -111,18 +109,24 @@ def moved(root: Path, convert: Convert = layout1.converted, identify: Identify =
 
     Args:
         root: Folder of the run folders.
-        convert: See `Convert`.
         identify: See `Identify`.
+        convert: See `Convert`.
     """
     store = Store(root)
     brought: dict[str, set[str]] = {}
     folders = list(old_folders(root))
     try:
         for folder in folders:
-            move = _move(store, folder, convert, identify)
+            try:
+                move = _move(store, folder, convert, identify)
+            except RunFolderError as error:  # a full disk, a folder that can only be read
+                move = Move(folder, None, str(error))
             if move.new is not None:
                 brought.setdefault(move.study, set()).add(move.new.name)
             yield move
+        for folder in _below_studies(root):
+            if why := _nothing_to_move(folder):
+                yield Move(folder, None, f"{why}: its run is trained anew, and the folder can be removed")
     finally:
         for study, ids in brought.items():
             store.record(study, store.ids_of(study) | ids)
@@ -132,7 +136,7 @@ def moved(root: Path, convert: Convert = layout1.converted, identify: Identify =
 def _move(store: Store, old: Path, convert: Convert, identify: Identify) -> Move:
     result = parsed((old / RESULT).read_text(encoding="utf-8", errors="replace"))
     try:
-        tree, run_id = _counterpart(result, old, convert, identify)
+        run_id, tree = _counterpart(result, old, convert, identify)
     except NormbenchError as error:
         return Move(old, None, str(error))
     assert result is not None
@@ -161,8 +165,21 @@ def _move(store: Store, old: Path, convert: Convert, identify: Identify) -> Move
     return Move(old, new.path)
 
 
-def _counterpart(result: Result | None, old: Path, convert: Convert, identify: Identify) -> tuple[Tree, str]:
-    """Configuration and id of today of an old result; raises NormbenchError with the reason where it has none."""
+def _nothing_to_move(folder: Path) -> str | None:
+    """Why a folder of version 0.1 has no result that could be moved; None for any other folder."""
+    try:
+        if not layout1.is_layout1(RunFolder(folder).config()):
+            return None
+        result = (folder / RESULT).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "it has no result"
+    except (NormbenchError, OSError):
+        return None
+    return f"{RESULT} is not a whole JSON object" if parsed(result) is None else None
+
+
+def _counterpart(result: Result | None, old: Path, convert: Convert, identify: Identify) -> tuple[str, Tree]:
+    """Id and configuration of today of an old result; raises NormbenchError with the reason where it has none."""
     if result is None or not isinstance(result.get("config"), dict):
         raise RunFolderError(f"{RESULT} is not a whole result")
     try:

@@ -93,8 +93,8 @@ def problem(result: Result | None, run_id: str, run_id_of: RunIdOf | None = None
     Args:
         result: What the file holds; None: no whole JSON object.
         run_id: Name of the run's folder.
-        run_id_of: Tells the id that the result's configuration has; None leaves it unchecked. Where it raises
-            NormbenchError, the id cannot be told here (a plug-in is not on this machine) and the name decides.
+        run_id_of: Tells the id that the result's configuration has; None leaves it unchecked. Where it raises for a
+            configuration with plug-ins, the id cannot be told here (one is not on this machine): the name decides.
     """
     if result is None:
         return "is not a whole JSON object"
@@ -130,8 +130,7 @@ def _another_id(config: Mapping[str, Any], run_id: str, run_id_of: RunIdOf | Non
         return None
     try:
         found = run_id_of(config)
-    except NormbenchError:
-        return None
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return "has a configuration that cannot be read"
+    except (NormbenchError, TypeError, ValueError, KeyError, AttributeError):
+        # A plug-in may not be on this machine, and then the name decides.
+        return None if config.get("plugins") else "has a configuration that cannot be read"
     return None if found == run_id else f"has a configuration of run {found}"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.errors import RunFolderError
-from normbench.store.curves import Broken, CurveIndex
 from normbench.store.files import write_atomically
 from normbench.store.folder import RunFolder, State
 from normbench.store.result import Result, RunIdOf
@@ -19,6 +18,8 @@ from normbench.store.table import ResultIndex, Stamp, result_stamps, results_tab
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from normbench.store.curves import Broken
 
 STUDIES = "studies"
 RUN_ID = re.compile(r"[0-9a-f]{16}")
@@ -122,6 +123,8 @@ class Store:
         wanted: Iterable[tuple[str, str]] | None = None,
     ) -> pd.DataFrame:
         """The logged points of runs: see `normbench.store.curves.CurveIndex.read`."""
+        from normbench.store.curves import CurveIndex
+
         return CurveIndex(self.root).read(ids, broken, wanted)
 
     # Which study uses which run.

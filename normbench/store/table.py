@@ -178,7 +178,7 @@ class ResultIndex:
         import pyarrow as pa
         from pyarrow import parquet
 
-        empty = pd.DataFrame(columns=columns or list(_KEPT))
+        empty = _typed(pd.DataFrame(columns=columns or list(_KEPT)))
         try:
             if list(parquet.read_schema(self.path).names) != list(_KEPT):
                 return empty
