@@ -33,7 +33,7 @@ class Nasty(Probe):
 
     def measure(self, moment: Moment) -> Measurement:
         torch.manual_seed(moment.step)
-        np.random.seed(moment.step)  # noqa: NPY002
+        np.random.seed(moment.step)
         random.seed(moment.step)
         torch.set_grad_enabled(True)
         for module in moment.net.modules():
@@ -89,9 +89,7 @@ def test_arrays_stand_beside_the_curves_and_are_cut_back(tmp_path: Path, nasty: 
         assert file["step"].tolist() == [3, 5, 8, 10, 12]
         assert file["table"].shape == (5, 4, 3)
         assert file["table"][:, 0, 0].tolist() == [3, 5, 8, 10, 12]
-    assert result["probes"] == {
-        nasty: {"digest": digest(nasty), "options": {"times": 5, "rows": 4}, "measurements": 5}
-    }
+    assert result["probes"] == {nasty: {"digest": digest(nasty), "options": {"times": 5, "rows": 4}, "measurements": 5}}
     for step in (1, 4, 6, 9, 12):
         root = tmp_path / f"cut at {step}"
         with pytest.raises(Cut):

@@ -14,7 +14,9 @@ from .runs import Cut, curve, cut_at, folder_of, lasting, plain_trainer, tiny, t
 
 
 def foreign(path: Path) -> None:
-    torch.save({"callbacks": {"Recorder": {"run": "0" * 16}}, "loops": {}, "state_dict": {}, "optimizer_states": []}, path)
+    torch.save(
+        {"callbacks": {"Recorder": {"run": "0" * 16}}, "loops": {}, "state_dict": {}, "optimizer_states": []}, path
+    )
 
 
 BROKEN: dict[str, Any] = {
@@ -90,7 +92,9 @@ def test_weights_that_stay_give_the_metrics_of_the_run(tmp_path: Path, keep: str
     module = NormClassifier.load_from_checkpoint(RunFolder(folder).weights_path)
     data = MNISTDataModule("mnist_5k", batch_size=32, train_samples=512)
     found = plain_trainer(limit_val_batches=1.0).validate(module, datamodule=data, verbose=False)[0]
-    accuracies = [float(row["value"]) for row in curve(folder) if (row["split"], row["metric"]) == ("validation", "accuracy")]
+    accuracies = [
+        float(row["value"]) for row in curve(folder) if (row["split"], row["metric"]) == ("validation", "accuracy")
+    ]
     assert found["val_accuracy"] == pytest.approx(accuracies[-1] if keep == "last" else max(accuracies), abs=1e-6)
 
 

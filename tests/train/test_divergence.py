@@ -52,7 +52,9 @@ def test_a_run_resumed_around_its_divergence_dates_it_as_an_undisturbed_one(tmp_
         assert curve(folder_of(config, root)) == curve(folder_of(config, tmp_path / "undisturbed"))
 
 
-def test_a_run_cut_after_it_was_known_to_have_diverged_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_cut_after_it_was_known_to_have_diverged_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its state is in the checkpoint: the next one does not train on from weights that are NaN."""
     from normbench.train.callbacks.recorder import Recorder
 

@@ -169,7 +169,9 @@ def test_an_environment_names_no_person() -> None:
 # Signals.
 
 PROCESS = """
-import json, sys
+import json, signal, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored
 from pathlib import Path
 from normbench.errors import Stopped
 from normbench.spec import run_config
@@ -195,8 +197,6 @@ def test_a_signal_ends_a_run_as_what_it_is(tmp_path: Path, number: signal.Signal
         [sys.executable, "-c", PROCESS, json.dumps(keys), str(folder)],
         stdout=subprocess.PIPE,
         text=True,
-        # A job in the background has SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         assert process.stdout is not None

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from normbench import MNISTDataModule, NormClassifier, register_norm
 from normbench.config import ModelConfig, OptimizerConfig
@@ -103,8 +104,10 @@ def test_predict_gives_the_logits_of_every_image() -> None:
     assert found.shape == (1_000, 10)
     images, _ = data.batch(data._splits["test"], torch.arange(1_000))
     assert torch.allclose(found, module.eval()(images), atol=1e-5)
-    plain = plain_trainer().predict(module, dataloaders=[images[:3], images[3:5]])
-    assert [len(logits) for logits in plain] == [3, 2]  # type: ignore[arg-type, union-attr]
+    loader: Any = DataLoader(images[:5], batch_size=3)  # images alone
+    plain: Any = plain_trainer().predict(module, dataloaders=loader)
+    assert torch.allclose(torch.cat(plain), found[:5], atol=1e-5)
+    assert [len(logits) for logits in plain] == [3, 2]
 
 
 def test_the_seed_is_that_of_seed_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,5 +297,3 @@ def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
 
 def folder_of_result(result: dict[str, Any], root: Path) -> Path:
     return root / result["run_id"]
-
-

@@ -97,7 +97,7 @@ def test_the_number_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
 
 # A plug-in that draws from the global generators.
 
-PLUGIN = '''
+PLUGIN = """
 import random
 
 import numpy as np
@@ -119,7 +119,7 @@ def dropnet(image, classes):
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), Noise(), nn.Dropout(0.5), nn.Linear(32, classes)
     )
-'''
+"""
 PROCESS = """
 import sys
 from pathlib import Path
@@ -150,7 +150,7 @@ def test_draws_of_a_plug_in_repeat_in_one_worker_in_another_process_and_after_a_
     found = []
     for name in ("first", "second"):
         torch.rand(3)
-        np.random.rand(3)  # noqa: NPY002
+        np.random.rand(3)
         trained(config, tmp_path / name)
         found.append(losses(folder_of(config, tmp_path / name)))
     with pytest.raises(Cut):
@@ -194,7 +194,7 @@ def test_states_of_generators_come_back_from_a_file(tmp_path: Path) -> None:
     import random
 
     def draws() -> tuple[float, float, float]:
-        return torch.rand(1).item(), float(np.random.rand()), random.random()  # noqa: NPY002
+        return torch.rand(1).item(), float(np.random.rand()), random.random()
 
     with preserved_generators():
         seed_generators(0, "test")
