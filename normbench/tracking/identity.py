@@ -13,6 +13,7 @@ from normbench.tracking.privacy import without_places
 PROJECT = "normbench"
 LONGEST_TAG = 64  # what W&B takes
 LONGEST_GROUP = 128
+REPORT_JOB = "report"  # job type of the W&B run that carries a report's figures
 AXES = "axes"  # the key of a W&B configuration that holds the labels of a run: axes.STUDY.AXIS
 
 Labels = Mapping[str, Any]  # of a study's axes

@@ -31,7 +31,7 @@ def points(lines: Iterable[str]) -> list[Point]:
     found: list[Point] = []
     place: tuple[str, str] | None = None
     for row in csv.reader(lines):
-        if len(row) != len(CURVE_COLUMNS) or not row[0].isdigit():
+        if len(row) != len(CURVE_COLUMNS) or not row[0].isdecimal():
             continue
         step, samples, epoch, seconds, split, metric, value = row
         key = f"{split}/{metric}"
@@ -73,4 +73,4 @@ class Follower:
             return []
         whole = fresh[: fresh.rfind(b"\n") + 1]
         self.at += len(whole)
-        return points(whole.decode("utf-8").splitlines())
+        return points(whole.decode("utf-8", errors="replace").splitlines())
