@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 
 _HOME = {
     "MNISTDataModule": "normbench.data",
-    "NormClassifier": "normbench.train",
+    "NormClassifier": "normbench.train.module",
     "RunConfig": "normbench.spec",
     "build_model": "normbench.models",
     "build_norm": "normbench.norms",

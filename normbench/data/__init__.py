@@ -1,11 +1,28 @@
-"""The images: finding and checking the files (`source`), splitting and batching them (`module`)."""
+"""The images: a registry of data sets, finding and checking their files, splitting and batching them.
+
+Importing this registers the built-in data sets, without torch.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["MNISTDataModule"]
+from normbench.data import builtin as builtin  # registers the built-in data sets
+from normbench.data.images import Images
+from normbench.data.registry import DatasetFacts, dataset_facts, read, register_dataset
+from normbench.data.source import available, ensure
+
+__all__ = [
+    "DatasetFacts",
+    "Images",
+    "MNISTDataModule",
+    "available",
+    "dataset_facts",
+    "ensure",
+    "read",
+    "register_dataset",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,135 +1,59 @@
-"""MNISTDataModule: the images as one tensor, and batches taken from it by indexing."""
+"""MNISTDataModule: any registered data set, split and batched, for any Trainer."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator
-from functools import lru_cache
+import os
+from collections import OrderedDict
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from normbench.data.source import CLASSES, ensure, get_dataset, read, stratified_split
+from normbench.data.loaders import Batch, EvalLoader, Split, TrainLoader
+from normbench.data.registry import DatasetFacts, dataset_facts, key_of, read
+from normbench.data.source import ensure, on_disk
+from normbench.data.splits import split_counts, split_rows
 from normbench.errors import UsageError
-from normbench.seeds import generator
-from normbench.spec.schema import DataConfig
+from normbench.spec.schema import DataConfig, Seed, hints
+from normbench.spec.values import checked
 
-EVAL_BATCH = 500
-SPLIT_SEED = 2018  # one validation split for all runs, whatever their seed
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images of one split: uint8 (N, 1, 28, 28), and labels, int64 (N,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> Split:
-        """The same on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-@lru_cache(maxsize=4)
-def _splits(config: DataConfig) -> tuple[dict[str, Split], dict[str, str]]:
-    """Train, validation and test of a data set whose files are there, and the MD5 of each file. Once a process."""
-    images = read(config)
-    facts = get_dataset(images.name)
-    pixels, labels = images.train
-    train, validation = stratified_split(labels, facts.validation, SPLIT_SEED)
-    if config.train_samples is not None and config.train_samples < len(train):
-        _, kept = stratified_split(labels[train], config.train_samples, SPLIT_SEED + 1)
-        train = train[kept]
-    parts = {
-        "train": (pixels[train], labels[train]),
-        "validation": (pixels[validation], labels[validation]),
-        "test": images.test,
-    }
-    tensors = {
-        name: Split(torch.from_numpy(x.copy()).unsqueeze(1), torch.from_numpy(y.astype("int64")))
-        for name, (x, y) in parts.items()
-    }
-    return tensors, images.md5
-
-
-@lru_cache(maxsize=4)
-def _splits_on(config: DataConfig, device: torch.device) -> dict[str, Split]:
-    return {name: split.to(device) for name, split in _splits(config)[0].items()}
-
-
-class TrainLoader:
-    """The training batches of one device: consecutive slices of the epoch's permutation.
-
-    The permutation depends on (seed, epoch) alone. Only full batches are trained on. With `world` devices each
-    global batch is divided into consecutive parts of which this loader yields part `rank`. Its state is its
-    position, so that a run resumes with the batch after the last one it trained on.
-    """
-
-    def __init__(self, data: MNISTDataModule, split: Split, world: int, rank: int) -> None:
-        self.data, self.split, self.world, self.rank = data, split, world, rank
-        self.yielded = 0
-
-    def __len__(self) -> int:
-        return int(len(self.split) // self.data.batch_size) * self.data.accumulate
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        data = self.data
-        if self.yielded >= len(self):
-            self.yielded = 0
-        order = torch.randperm(len(self.split), generator=generator(data.seed, "order", data.epoch))
-        part = data.batch_size // data.accumulate
-        own = part // self.world
-        for index in range(self.yielded, len(self)):
-            start = index * part + self.rank * own
-            self.yielded = index + 1
-            yield data.batch(self.split, order[start : start + own])
-        self.yielded = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The position in the epoch."""
-        return {"yielded": self.yielded}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues after the batch that `state` names."""
-        self.yielded = state["yielded"]
-
-
-class EvalLoader:
-    """Every image exactly once over all devices; all devices have equally many batches and none is padded."""
-
-    def __init__(self, data: MNISTDataModule, split: Split, world: int, rank: int) -> None:
-        self.data, self.split, self.world, self.rank = data, split, world, rank
-
-    def __len__(self) -> int:
-        largest = math.ceil(len(self.split) / self.world)
-        return math.ceil(largest / EVAL_BATCH)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        own = torch.arange(len(self.split)).tensor_split(self.world)[self.rank]
-        for indices in own.tensor_split(len(self)):
-            yield self.data.batch(self.split, indices)
+Splits = dict[str, Split]
+_in_memory: OrderedDict[tuple[Any, ...], Splits] = OrderedDict()  # for the next run in this process
+KEPT = 4
 
 
 class MNISTDataModule(pl.LightningDataModule):
-    """MNIST, Fashion-MNIST or the embedded 5,000 digits, for any Trainer.
+    """The images of a registered data set, for any Trainer.
 
-    Batches are (images, labels): float32 (N, 1, 28, 28), standardised, and int64 (N,). Training has 55,000
+    Batches are (images, labels): float32 (N, C, H, W), standardised, and int64 (N,). For mnist, training has 55,000
     images, validation 5,000 (stratified, the same for all seeds), test is the official 10,000 (mnist_5k: 3,500,
-    500 and 1,000). `batch_size` is the global batch of an optimizer step.
+    500 and 1,000). `batch_size` is the global batch of an optimizer step. On a GPU the images stay there.
+
+    Example:
+        >>> data = MNISTDataModule("mnist_5k", batch_size=32)
+        >>> data.setup()
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape
+        torch.Size([32, 1, 28, 28])
 
     Args:
-        name: mnist, fashion_mnist or mnist_5k.
+        name: Data set: mnist, fashion_mnist, mnist_5k, npz or one of your own.
         batch_size: Global batch size.
         train_samples: Train on a stratified subset of this many images.
         dir: Folder of the files; see `normbench train --help`.
         allow_embedded: Fall back to mnist_5k where mnist cannot be had.
-        seed: Decides the order of the training images.
+        seed: Decides the order of the training images. None takes the seed of Lightning's `seed_everything` where
+            that was called before, else 0.
+        validation: Images taken out of the training set to validate on. None takes the data set's own number; with 0
+            there is no validation.
+        standardize: Subtract each channel's mean and divide by its standard deviation; False leaves pixels in [0, 1].
+        options: Options of the data set, for example path="digits.npz" of npz.
+
+    Raises:
+        UsageError: For a value that cannot be.
+        DataError: For files that are missing, damaged or foreign.
     """
 
     def __init__(
@@ -139,35 +63,84 @@ class MNISTDataModule(pl.LightningDataModule):
         train_samples: int | None = None,
         dir: str | None = None,  # noqa: A002  (the configuration's name for it)
         allow_embedded: bool = True,
-        seed: int = 0,
+        seed: int | None = None,
+        *,
+        validation: int | None = None,
+        standardize: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self.config = DataConfig(name, batch_size, train_samples, dir, allow_embedded)
-        self.dataset = get_dataset(name)
+        self.save_hyperparameters(logger=False)  # a module's own `seed` and `name` would clash in a logger
+        given = {
+            "name": name,
+            "batch_size": batch_size,
+            "train_samples": train_samples,
+            "validation": validation,
+            "standardize": standardize,
+            "dir": None if dir is None else str(dir),
+            "allow_embedded": allow_embedded,
+        }
+        known = hints("data")
+        self.config = DataConfig(
+            **{key: checked(value, known[key], f"data.{key}") for key, value in given.items()}, options=options
+        )
         self.batch_size = batch_size
-        self.seed = seed
-        self.num_classes = CLASSES
-        self._device: torch.device | None = None
+        self.seed = _seed(seed)
+        self.hparams.update(seed=self.seed, dir=self.config.dir)
+        self._dataset: DatasetFacts | None = None
+        self._used = self.config
+        self._splits: Splits = {}
+
+    @classmethod
+    def from_config(cls, config: DataConfig, seed: int) -> MNISTDataModule:
+        """The data module of a run's `data` section."""
+        own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        options = own.pop("options")
+        return cls(**own, seed=seed, **options)
+
+    @property
+    def dataset(self) -> DatasetFacts:
+        """Facts of the data set: after `setup`, of the one that is really used."""
+        if self._dataset is None:
+            self._dataset = dataset_facts(self.config)
+        return self._dataset
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.dataset.classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.dataset.image
 
     def prepare_data(self) -> None:
         """Downloads what is missing; one process a node does it, under a lock."""
-        ensure(self._files)
+        ensure(self.config)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits the files, once a process; on a GPU the tensors live there."""
-        self.dataset = get_dataset(ensure(self._files))
-        self._files_used = dataclasses.replace(self._files, name=self.dataset.name)
-        self._splits, self.md5 = _splits(self._files_used)
-        check_batch(self.batch_size, self.dataset.name, len(self._splits["train"]))
-        if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-            if device.type != "cpu":
-                self._splits = _splits_on(self._files_used, device)
+        name = self._name()
+        fell_back = name != self.config.name
+        self._used = dataclasses.replace(self.config, name=name, options={} if fell_back else self.config.options)
+        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        self._splits = splits(self._used, device)
+        self._dataset = dataset_facts(self._used)
+        train = len(self._splits["train"])
+        if self.batch_size > train:
+            raise UsageError(
+                f"data.batch_size={self.batch_size} is larger than the {train:,} training images of {name}: "
+                "choose a smaller batch or more data.train_samples"
+            )
 
-    @property
-    def _files(self) -> DataConfig:
-        """The part of the configuration that decides the splits; equal parts share one set of tensors."""
-        return dataclasses.replace(self.config, batch_size=1)
+    def _name(self) -> str:
+        """The data set to use. Under a Trainer `prepare_data` has tried the network, and rank 0 decides for all."""
+        trainer: Any = self.trainer
+        if trainer is None:
+            return ensure(self.config)
+        name = on_disk(self.config, announce=trainer.global_rank == 0)
+        return str(trainer.strategy.broadcast(name)) if trainer.world_size > 1 else name
 
     @property
     def accumulate(self) -> int:
@@ -180,12 +153,22 @@ class MNISTDataModule(pl.LightningDataModule):
         trainer: Any = self.trainer
         return int(trainer.current_epoch) if trainer is not None and not trainer.overfit_batches else 0
 
-    def batch(self, split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The standardised images and the labels of `split` at `indices`."""
-        indices = indices.to(split.images.device)
-        pixels = split.images[indices].to(torch.float32)
+    @property
+    def batch_limit(self) -> float:
+        """Batches of an epoch at most, as the Trainer limits them."""
+        return float(self.trainer.num_training_batches) if self.trainer is not None else float("inf")
+
+    def batch(self, split: Split, indices: Tensor) -> Batch:
+        """The images, standardised or between 0 and 1, and the labels of `split` at `indices`."""
+        pixels, labels = split.at(indices)
+        pixels = pixels.to(torch.float32)
+        if not self.config.standardize:
+            return pixels.div_(255), labels
         facts = self.dataset
-        return pixels.sub_(255 * facts.mean).div_(255 * facts.std), split.labels[indices]
+        if len(facts.mean) == 1:  # plain numbers: a GPU divides by them otherwise than by a tensor
+            return pixels.sub_(255 * facts.mean[0]).div_(255 * facts.std[0]), labels
+        mean, std = (pixels.new_tensor(values).mul_(255).view(-1, 1, 1) for values in (facts.mean, facts.std))
+        return pixels.sub_(mean).div_(std), labels
 
     def train_dataloader(self) -> TrainLoader:
         """This device's part of every global batch."""
@@ -199,34 +182,78 @@ class MNISTDataModule(pl.LightningDataModule):
             )
         return TrainLoader(self, self._splits["train"], world, rank)
 
-    def val_dataloader(self) -> EvalLoader:
-        """The validation images."""
-        return EvalLoader(self, self._splits["validation"], *self._place())
+    def val_dataloader(self) -> EvalLoader | list[Any]:
+        """The validation images; an empty list, for which a Trainer does not validate, where there are none."""
+        split = self._splits["validation"]
+        return EvalLoader(self, split, *self._place()) if len(split) else []
 
     def test_dataloader(self) -> EvalLoader:
         """The test images."""
         return EvalLoader(self, self._splits["test"], *self._place())
 
+    def predict_dataloader(self) -> EvalLoader:
+        """The test images, in their order."""
+        return self.test_dataloader()
+
     def _place(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer is not None else (1, 0)
 
     def facts(self) -> dict[str, Any]:
-        """What a result records of its data: the data set it really is, image counts, MD5 of the files."""
+        """What a result records of its data: the data set it really is, image counts and sizes, MD5 of the files."""
+        facts = self.dataset
         return {
-            "name": self.dataset.name,
-            "train": len(self._splits["train"]),
-            "validation": len(self._splits["validation"]),
-            "test": len(self._splits["test"]),
-            "md5": self.md5,
+            "name": facts.name,
+            **{name: len(split) for name, split in self._splits.items()},
+            "classes": facts.classes,
+            "image": list(facts.image),
+            **({"digest": facts.digest} if facts.digest else {}),
+            "md5": dict(read(self._used).md5),
         }
 
 
-def check_batch(batch_size: int, name: str, train: int) -> None:
-    """Raises UsageError for a batch that is not positive or larger than the training set of data set `name`."""
-    if batch_size < 1:
-        raise UsageError(f"data.batch_size={batch_size} is not positive: choose 1 or more")
-    if batch_size > train:
-        raise UsageError(
-            f"data.batch_size={batch_size} is larger than the {train:,} training images of {name}: "
-            "choose a smaller batch or more data.train_samples"
+def splits(config: DataConfig, device: torch.device) -> Splits:
+    """The splits train, validation and test of a data set whose files are there, on `device`. Once a process."""
+    key = (key_of(config), config.validation, config.train_samples, device)
+    if key not in _in_memory:
+        _in_memory[key] = (
+            _splits_in_memory(config)
+            if device.type == "cpu"
+            else {name: split.to(device) for name, split in splits(config, torch.device("cpu")).items()}
         )
+        while len(_in_memory) > KEPT:
+            _in_memory.popitem(last=False)
+    _in_memory.move_to_end(key)
+    return _in_memory[key]
+
+
+def _splits_in_memory(config: DataConfig) -> Splits:
+    images = read(config)
+    (pixels, labels), (test_pixels, test_labels) = images.train, images.test
+    samples, validation = split_counts(
+        config.name, len(labels), images.validation or 0, config.validation, config.train_samples
+    )
+    shape = images.image
+    base, labels_of = torch.from_numpy(_writable(pixels)).view(-1, *shape), torch.from_numpy(labels.astype("int64"))
+    train, held_out = (torch.from_numpy(rows) for rows in split_rows(labels, validation, samples))
+    test = torch.from_numpy(_writable(test_pixels)).view(-1, *shape)
+    return {
+        "train": Split(base, train, labels_of[train]),
+        "validation": Split(base, held_out, labels_of[held_out]),
+        "test": Split(test, torch.arange(len(test)), torch.from_numpy(test_labels.astype("int64"))),
+    }
+
+
+def _writable(pixels: Any) -> Any:
+    """The array itself where torch takes it as it is, else a copy (it warns of arrays that cannot be written)."""
+    return pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy(order="C")
+
+
+def _seed(seed: int | None) -> int:
+    """`seed`, or what `seed_everything` left for the processes of this run, or 0."""
+    given = os.environ.get("PL_GLOBAL_SEED") if seed is None else None
+    if given is None:
+        return int(checked(0 if seed is None else seed, Seed, "seed"))
+    try:
+        return int(given)
+    except ValueError:
+        raise UsageError(f"PL_GLOBAL_SEED={given} is not a whole number: give a seed") from None

@@ -1,6 +1,11 @@
-"""Normalization layers behind one call: `build_norm(name, num_channels, spatial=True, **options)`."""
+"""Normalization layers behind one call: `build_norm(name, num_channels, **options)`. No torch before it is called."""
 
-from normbench.norms import batch, group  # noqa: F401  (importing them registers their norms)
-from normbench.norms.registry import NORMS, Norm, build_norm, get_norm, norm_options, register_norm
+from normbench.norms.facts import Extent, Facts
+from normbench.norms.known import register_builtin
+from normbench.norms.placement import Norms
+from normbench.norms.registry import build_norm, facts, register_norm
+from normbench.spec.registry import NORMS
 
-__all__ = ["NORMS", "Norm", "build_norm", "get_norm", "norm_options", "register_norm"]
+register_builtin()
+
+__all__ = ["NORMS", "Extent", "Facts", "Norms", "build_norm", "facts", "register_norm"]

@@ -1,91 +1,239 @@
-"""Norms whose statistics are shared by several images, and no norm at all."""
+"""Norms whose statistics are shared by several images: one formula, over the images of a device, of a part, of all.
+
+None of them is one of torch's `_BatchNorm`: `torch.nn.SyncBatchNorm.convert_sync_batchnorm` leaves them as they are
+(it would replace a ghost or virtual norm by another one), and so does Lightning's `sync_batchnorm=True`. For
+statistics over all devices there is `sync_batch`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from normbench.errors import UsageError
 from normbench.norms.registry import register_norm
+from normbench.spec.values import Count, Momentum, NonNegative
 
-if TYPE_CHECKING:
-    from torch import nn
-
-
-@register_norm("none", axes="nothing", scope="none", same_in_eval=True)
-def none(num_channels: int, spatial: bool = True) -> nn.Module:
-    """The identity: y = x. No parameters. The baseline of a study."""
-    from torch import nn
-
-    return nn.Identity()
+CLAIMS = {"same_in_eval": False, "cancels_bias": True}
 
 
-@register_norm("batch", axes="(N, H, W)", scope="device", same_in_eval=False, cancels_bias=True)
-def batch(
-    num_channels: int,
-    spatial: bool = True,
-    eps: float = 1e-5,
-    momentum: float = 0.1,
-    virtual_devices: int = 1,
-) -> nn.Module:
-    """Batch normalization over (N, H, W), for each channel: y = gamma (x - mean) / sqrt(var + eps) + beta.
+class _RunningNorm(nn.Module):
+    """Parameters, running averages and evaluation of batch norm; state and half precision as in torch's."""
 
-    Training takes mean and biased variance from the images that one device holds; evaluation takes running
-    averages, r <- (1 - momentum) r + momentum s, in which s of the variance is the unbiased one.
-    gamma, beta: (C,). Running mean and variance: (C,).
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_channels: int, eps: float, momentum: float | None) -> None:
+        super().__init__()
+        self.num_channels, self.eps, self.momentum = num_channels, eps, momentum
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
+
+    def reset_parameters(self) -> None:
+        """Gamma one, beta zero, running averages of nothing."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
+
+    def extra_repr(self) -> str:
+        return f"{self.num_channels}, eps={self.eps}, momentum={self.momentum}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not 2 <= x.dim() <= 4:
+            raise ValueError(f"expected an input (N, C), (N, C, L) or (N, C, H, W), got {tuple(x.shape)}")
+        return self._train(x) if self.training else self._evaluate(x)
+
+    def _train(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _evaluate(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def _newest(self) -> float:
+        """Counts one more batch; its weight in the running averages (momentum null: the plain mean of all batches)."""
+        self.num_batches_tracked.add_(1)
+        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+    def _moving(self, x: Tensor) -> Tensor:
+        """`x` with its own statistics, which move the running averages."""
+        running = self.running_mean, self.running_var
+        return F.batch_norm(x, *running, self.weight, self.bias, True, self._newest(), self.eps)
+
+    def _standing(self, x: Tensor) -> Tensor:
+        """`x` with its own statistics, leaving the running averages alone."""
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+@register_norm("batch", axes="(N, H, W)", scope="device", **CLAIMS)
+class BatchNorm(_RunningNorm):
+    """Batch normalization over (N, H, W), for each channel.
+
+    y[n, c] = gamma[c] (x[n, c] - mean[c]) / sqrt(var[c] + eps) + beta[c]. Training takes mean and biased variance from
+    the images that one device holds; evaluation takes running averages, r <- (1 - momentum) r + momentum s, in which
+    s of the variance is the unbiased one. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, running mean and
+    variance: (C,).
+
+    With `virtual_devices` a batch is divided into so many consecutive parts, those that the devices would get, each
+    with its own statistics. The running averages follow the first part alone: data parallelism keeps those of rank 0.
+
     Source: Ioffe & Szegedy 2015 (arXiv 1502.03167), Algorithms 1 and 2.
 
     Args:
         num_channels: C.
-        spatial: Input (N, C, H, W), or else (N, C).
         eps: Added to the variance.
-        momentum: Weight of the newest batch in the running averages.
-        virtual_devices: Compute as so many data-parallel devices would: see `layers.VirtualBatchNorm`.
+        momentum: Weight of the newest batch in the running averages; null weighs all batches alike.
+        virtual_devices: Compute as so many data-parallel devices would; in training they divide N.
+
+    Example:
+        >>> import torch
+        >>> BatchNorm(2, eps=0)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
+        tensor([[-1.,  1.],
+                [ 1., -1.]])
     """
-    from torch import nn
 
-    if virtual_devices > 1:
-        from normbench.norms.layers import VirtualBatchNorm
+    def __init__(
+        self,
+        num_channels: int,
+        eps: NonNegative = 1e-5,
+        momentum: Momentum | None = 0.1,
+        virtual_devices: Count = 1,
+    ) -> None:
+        super().__init__(num_channels, eps, momentum)
+        self.virtual_devices = virtual_devices
 
-        return VirtualBatchNorm(num_channels, virtual_devices, eps=eps, momentum=momentum)
-    return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(num_channels, eps=eps, momentum=momentum)
+    def extra_repr(self) -> str:
+        virtual = f", virtual_devices={self.virtual_devices}" if self.virtual_devices > 1 else ""
+        return super().extra_repr() + virtual
 
-
-@register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", same_in_eval=False, cancels_bias=True)
-def sync_batch(num_channels: int, spatial: bool = True, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
-    """Batch normalization with statistics over the batches of all devices together.
-
-    Formula, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
-    processes the same sums go through a differentiable all-reduce. Where nothing is distributed it is `batch`.
-    Source: Peng et al. 2018, MegDet (arXiv 1711.07240), section 3.3; torch.nn.SyncBatchNorm.
-    """
-    from normbench.norms.layers import SyncBatchNorm
-
-    return SyncBatchNorm(num_channels, eps=eps, momentum=momentum)
-
-
-def _check_ghost(num_channels: int, spatial: bool, options: Mapping[str, Any]) -> None:
-    if not isinstance(options["size"], int) or options["size"] < 1:
-        raise UsageError(f"model.norm_options.size: a ghost batch has at least one image, not {options['size']!r}")
+    def _train(self, x: Tensor) -> Tensor:
+        if self.virtual_devices == 1:
+            return self._moving(x)
+        if len(x) % self.virtual_devices:
+            raise ValueError(f"a batch of {len(x)} images cannot be divided among {self.virtual_devices} devices")
+        first, *others = x.chunk(self.virtual_devices)
+        return torch.cat([self._moving(first), *map(self._standing, others)])
 
 
-@register_norm(
-    "ghost",
-    axes="(N of a part, H, W)",
-    scope="device",
-    same_in_eval=False,
-    cancels_bias=True,
-    check=_check_ghost,
-)
-def ghost(
-    num_channels: int, spatial: bool = True, size: int = 16, eps: float = 1e-5, momentum: float = 0.1
-) -> nn.Module:
+@register_norm("ghost", axes="(N of a part, H, W)", scope="device", **CLAIMS)
+class GhostBatchNorm(_RunningNorm):
     """Ghost batch normalization: batch norm on consecutive parts of `size` images, each with its own statistics.
 
-    Formula and parameters as `batch`; every part moves the running averages, one after the other.
+    Formula, shapes and parameters as `batch`; every part moves the running averages, one after the other.
     The batch of a device must be a multiple of `size`, or smaller than it.
-    Source: Hoffer et al. 2017 (arXiv 1705.08741), Algorithm 1.
-    """
-    from normbench.norms.layers import GhostBatchNorm
 
-    return GhostBatchNorm(num_channels, size, eps=eps, momentum=momentum)
+    Source: Hoffer et al. 2017 (arXiv 1705.08741), Algorithm 1.
+
+    Args:
+        num_channels: C.
+        size: Images of a part.
+        eps: Added to the variance.
+        momentum: Weight of the newest part in the running averages; null weighs all parts alike.
+
+    Example:
+        >>> import torch
+        >>> GhostBatchNorm(1, size=2, eps=0)(torch.tensor([[1.0], [3.0], [50.0], [10.0]])).detach().flatten()
+        tensor([-1.,  1.,  1., -1.])
+    """
+
+    def __init__(
+        self, num_channels: int, size: Count = 16, eps: NonNegative = 1e-5, momentum: Momentum | None = 0.1
+    ) -> None:
+        super().__init__(num_channels, eps, momentum)
+        self.size = size
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, size={self.size}"
+
+    def _train(self, x: Tensor) -> Tensor:
+        if len(x) <= self.size:
+            return self._moving(x)
+        if len(x) % self.size:
+            raise ValueError(f"a batch of {len(x)} images is not a multiple of the ghost size {self.size}")
+        return torch.cat([self._moving(part) for part in x.split(self.size)])
+
+
+@register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", **CLAIMS)
+class SyncBatchNorm(_RunningNorm):
+    """Batch normalization with statistics over the batches of all devices together.
+
+    Formula, shapes, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
+    processes, which that one refuses, the sums of x and of its squared deviations go through an all-reduce, and the
+    gradient through both. Where nothing is distributed, and in evaluation, it is `batch`. Every device must hold
+    equally many images.
+
+    Source: Peng et al. 2018, MegDet (arXiv 1711.07240), section 3.3; torch.nn.SyncBatchNorm.
+
+    Args:
+        num_channels: C.
+        eps: Added to the variance.
+        momentum: Weight of the newest batch in the running averages; null weighs all batches alike.
+
+    Example:
+        >>> import torch
+        >>> SyncBatchNorm(2, eps=0)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
+        tensor([[-1.,  1.],
+                [ 1., -1.]])
+    """
+
+    def __init__(self, num_channels: int, eps: NonNegative = 1e-5, momentum: Momentum | None = 0.1) -> None:
+        super().__init__(num_channels, eps, momentum)
+
+    def _train(self, x: Tensor) -> Tensor:
+        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+            return self._moving(x)
+        return self._on_gpu(x) if x.is_cuda else self._on_cpu(x)
+
+    def _on_cpu(self, x: Tensor) -> Tensor:
+        # Half precision is summed in single, as torch's own kernels do.
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        count = x.numel() / x.shape[1] * dist.get_world_size()
+        if count < 2:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
+        mean = _all_reduce(wide.sum(axes)) / count
+        centred = wide - mean.view(shape)
+        # Two passes: E[x^2] - E[x]^2 loses the small variances that small batches have.
+        var = _all_reduce(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            newest = self._newest()
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), newest)
+            self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), newest)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+    def _on_gpu(self, x: Tensor) -> Tensor:
+        from torch.nn.modules._functions import SyncBatchNorm as Function
+
+        running = self.running_mean, self.running_var
+        world = dist.group.WORLD, dist.get_world_size()
+        y: Tensor = Function.apply(x, self.weight, self.bias, *running, self.eps, self._newest(), *world)
+        return y
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over processes whose gradient is summed over processes too: each output depends on each input."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _all_reduce(x: Tensor) -> Tensor:
+    result: Tensor = _AllReduce.apply(x)
+    return result

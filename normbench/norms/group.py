@@ -1,57 +1,82 @@
-"""Norms that look at one image at a time; they compute the same in training and evaluation."""
+"""Norms that look at one image at a time; they compute the same in training and evaluation.
+
+Memory layout: on a CPU torch's group norm keeps channels_last. On CUDA it does not: `native_group_norm` calls
+`contiguous()`, so a channels_last network pays for a copy to NCHW before such a norm and one back after it, which
+batch norm does not. (torch's instance norm makes the copies on either; so `InstanceNorm` here is a group norm.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from torch import Tensor, nn
 
 from normbench.errors import UsageError
 from normbench.norms.registry import register_norm
-
-if TYPE_CHECKING:
-    from torch import nn
+from normbench.spec.values import Count, NonNegative
 
 
-@register_norm("layer", axes="(C, H, W)", scope="sample", same_in_eval=True)
-def layer(num_channels: int, spatial: bool = True, eps: float = 1e-5) -> nn.Module:
+class _ImageNorm(nn.GroupNorm):
+    """torch's group norm, which refuses an input that has one value for each statistic: nothing of it is left."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
+        if input.shape[1:].numel() <= self.num_groups:
+            raise ValueError(
+                f"{type(self).__name__} needs more than one value for each mean, got an input of {tuple(input.shape)} "
+                f"in {self.num_groups} groups of channels"
+            )
+        return super().forward(input)
+
+
+@register_norm("layer", axes="(C, H, W)", scope="sample", same_in_eval=True, cancels_bias=False)
+class LayerNorm(_ImageNorm):
     """Layer normalization over (C, H, W) of each image, with one gamma and beta for each channel.
 
-    y[n, c] = gamma[c] (x[n, c] - mean[n]) / sqrt(var[n] + eps) + beta[c]. gamma, beta: (C,).
+    y[n, c] = gamma[c] (x[n, c] - mean[n]) / sqrt(var[n] + eps) + beta[c]; the variance is the biased one.
+    Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,).
+
     This is the LN that the Group Normalization paper compares with, equal to `group` with one group; it is
     neither torch.nn.LayerNorm([C, H, W]), which has C*H*W weights, nor a norm over C at each pixel (ConvNeXt).
+
     Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Wu & He 2018 (arXiv 1803.08494), section 3.1.
+
+    Args:
+        num_channels: C.
+        eps: Added to the variance.
+
+    Example:
+        >>> import torch
+        >>> LayerNorm(2, eps=0)(torch.tensor([[1.0, 3.0], [10.0, 50.0]])).detach()
+        tensor([[-1.,  1.],
+                [-1.,  1.]])
     """
-    from torch import nn
 
-    return nn.GroupNorm(1, num_channels, eps=eps)
+    def __init__(self, num_channels: int, eps: NonNegative = 1e-5) -> None:
+        super().__init__(1, num_channels, eps=eps)
 
 
-@register_norm("instance", axes="(H, W)", scope="sample", same_in_eval=True, cancels_bias=True, linear=False)
-def instance(num_channels: int, spatial: bool = True, eps: float = 1e-5) -> nn.Module:
+@register_norm("instance", axes="(H, W)", scope="sample", same_in_eval=True, cancels_bias=True)
+class InstanceNorm(_ImageNorm):
     """Instance normalization over (H, W) of each channel of each image, with gamma and beta.
 
-    y[n, c] = gamma[c] (x[n, c] - mean[n, c]) / sqrt(var[n, c] + eps) + beta[c]. gamma, beta: (C,).
+    y[n, c] = gamma[c] (x[n, c] - mean[n, c]) / sqrt(var[n, c] + eps) + beta[c]; the variance is the biased one.
+    Input (N, C, L) or (N, C, H, W) with at least two positions. gamma, beta: (C,).
+
     Affine (torch's default is not) and without running statistics, so that training and evaluation agree.
+
     Source: Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022), equation 4.
+
+    Args:
+        num_channels: C.
+        eps: Added to the variance.
+
+    Example:
+        >>> import torch
+        >>> InstanceNorm(2, eps=0)(torch.tensor([[[1.0, 3.0], [50.0, 10.0]]])).detach()
+        tensor([[[-1.,  1.],
+                 [ 1., -1.]]])
     """
-    from normbench.norms.layers import InstanceNorm
 
-    return InstanceNorm(num_channels, eps=eps)
-
-
-def _check_groups(num_channels: int, spatial: bool, options: Mapping[str, Any]) -> None:
-    groups = options["groups"]
-    if not isinstance(groups, int) or groups < 1 or num_channels % groups:
-        divisors = [str(d) for d in range(1, num_channels + 1) if num_channels % d == 0]
-        raise UsageError(
-            f"model.norm_options.groups={groups!r} does not divide {num_channels} channels: "
-            f"choose one of {', '.join(divisors)}"
-        )
-    if not spatial and groups == num_channels:
-        raise UsageError(
-            f"model.norm_options.groups={groups} leaves one value in each group on a linear layer of "
-            f"{num_channels} units: choose fewer groups"
-        )
+    def __init__(self, num_channels: int, eps: NonNegative = 1e-5) -> None:
+        super().__init__(num_channels, num_channels, eps=eps)
 
 
 @register_norm(
@@ -59,23 +84,34 @@ def _check_groups(num_channels: int, spatial: bool, options: Mapping[str, Any]) 
     axes="(C of a group, H, W)",
     scope="sample",
     same_in_eval=True,
-    check=_check_groups,
     # With more than one channel in a group only the part of the bias that the group has in common goes away.
     cancels_bias=lambda num_channels, options: options["groups"] == num_channels,
 )
-def group(num_channels: int, spatial: bool = True, groups: int = 8, eps: float = 1e-5) -> nn.Module:
+class GroupNorm(_ImageNorm):
     """Group normalization over (H, W) and the C / groups channels of a group, for each image.
 
-    y[n, c] = gamma[c] (x[n, c] - mean[n, g(c)]) / sqrt(var[n, g(c)] + eps) + beta[c]. gamma, beta: (C,).
+    y[n, c] = gamma[c] (x[n, c] - mean[n, g(c)]) / sqrt(var[n, g(c)] + eps) + beta[c], where g(c) is the group of
+    channel c; the variance is the biased one. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,).
+
     One group is `layer`; as many groups as channels is `instance`.
+
     Source: Wu & He 2018 (arXiv 1803.08494), equations 2 to 7.
 
     Args:
         num_channels: C, a multiple of `groups`.
-        spatial: Input (N, C, H, W), or else (N, C).
         groups: Number of groups.
         eps: Added to the variance.
-    """
-    from torch import nn
 
-    return nn.GroupNorm(groups, num_channels, eps=eps)
+    Example:
+        >>> import torch
+        >>> GroupNorm(4, groups=2, eps=0)(torch.tensor([[1.0, 3.0, 50.0, 10.0]])).detach()
+        tensor([[-1.,  1.,  1., -1.]])
+    """
+
+    def __init__(self, num_channels: int, groups: Count = 8, eps: NonNegative = 1e-5) -> None:
+        if num_channels % groups:
+            divisors = ", ".join(str(d) for d in range(1, num_channels + 1) if num_channels % d == 0)
+            raise UsageError(
+                f"model.norm_options.groups={groups} does not divide {num_channels} channels: choose one of {divisors}"
+            )
+        super().__init__(groups, num_channels, eps=eps)

@@ -1,132 +1,101 @@
-"""The one registry of norms. A builder imports torch inside, so that studies are planned without it."""
+"""Registering and building norms. No torch: a norm's own file imports it."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from normbench.errors import UsageError, unknown
+from normbench.norms.claims import CLAIMS
+from normbench.norms.facts import Facts
+from normbench.norms.known import Measured
+from normbench.spec.registry import NORMS, Entry, entry_of, source_file
 
 if TYPE_CHECKING:
     from torch import nn
 
-Scope = Literal["none", "sample", "device", "global"]
+Build = TypeVar("Build", bound=Callable[..., Any])
+HANDED = ("num_channels", "spatial", "virtual_devices")  # filled in by the framework, so no options of a user
 
 
-@dataclass(frozen=True)
-class Norm:
-    """What the framework knows about a norm besides how to build it.
+def register_norm(name: str, **claims: Any) -> Callable[[Build], Build]:
+    """Decorator that adds a norm: a class, or a function that returns a module.
+
+    Its first parameter is `num_channels`; the others are its options, typed and with defaults. The module takes
+    inputs (N, C), (N, C, L) or (N, C, H, W). A parameter `virtual_devices` is filled in by the trainer, and `spatial`
+    (True for maps, False behind a linear layer) by the model. What it does is measured: see `Facts`.
 
     Args:
-        name: The name in a configuration.
-        build: `build(num_channels, spatial=True, **options) -> nn.Module` for inputs (N, C, H, W) if spatial,
-            else (N, C).
-        axes: The axes that share one mean and variance, for a spatial input, as a reader would say it.
-        scope: Over which images a statistic is taken while training: none, a single sample, the batch part of
-            one device, or the global batch.
-        same_in_eval: Whether evaluation computes the same function as training.
-        cancels_bias: Whether a bias added per channel just before the norm has exactly no effect, or a function
-            of (num_channels, options) that says so.
-        linear: Whether the norm is defined for inputs (N, C).
-        check: Raises UsageError for (num_channels, spatial, options) that the norm cannot take.
+        name: Its name in a configuration. A name that another file has taken raises UsageError.
+        claims: Optional: axes, scope, same_in_eval, cancels_bias, linear. Each is held against the measurement when
+            the norm is first planned or trained; a false one raises UsageError.
+
+    Example:
+        >>> from torch import nn
+        >>> @register_norm("squash", same_in_eval=True)
+        ... class Squash(nn.Tanh):
+        ...     def __init__(self, num_channels: int) -> None:
+        ...         super().__init__()
+        >>> facts("squash").has_statistics
+        False
+        >>> NORMS.remove("squash")
     """
+    for claim in claims:
+        if claim not in CLAIMS:
+            raise UsageError(f"norm '{name}': {unknown('claim', claim, CLAIMS)}")
 
-    name: str
-    build: Callable[..., nn.Module]
-    axes: str
-    scope: Scope
-    same_in_eval: bool
-    cancels_bias: bool | Callable[[int, Mapping[str, Any]], bool] = False
-    linear: bool = True
-    check: Callable[[int, bool, Mapping[str, Any]], None] | None = None
-
-    def cancels(self, num_channels: int, options: Mapping[str, Any]) -> bool:
-        """Whether a bias just before this norm, on `num_channels` channels, has exactly no effect."""
-        if callable(self.cancels_bias):
-            return self.cancels_bias(num_channels, {**norm_options(self.name), **options})
-        return self.cancels_bias
-
-    def images_per_statistic(
-        self, batch_size: int, devices: int = 1, accumulate: int = 1, options: Mapping[str, Any] | None = None
-    ) -> int:
-        """Images whose activations share one mean and variance while training (none: 0).
-
-        Args:
-            batch_size: Global batch of an optimizer step.
-            devices: Real or virtual devices among which each batch is divided.
-            accumulate: Parts into which gradient accumulation splits the global batch.
-            options: The norm's options; `size` of a ghost norm is its number of images.
-        """
-        part = batch_size // accumulate
-        if self.scope == "device":
-            size = (options or {}).get("size")
-            return min(size, part // devices) if size else part // devices
-        return {"none": 0, "sample": 1, "global": part}[self.scope]
-
-
-NORMS: dict[str, Norm] = {}
-
-
-def register_norm(
-    name: str, *, axes: str, scope: Scope, same_in_eval: bool, **facts: Any
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Decorator that adds a builder `f(num_channels, spatial=True, **options) -> nn.Module` to the registry.
-
-    The keyword arguments are the fields of `Norm`. A name that is taken raises UsageError, unless the
-    builder is the same one imported again.
-    """
-
-    def add(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        old = NORMS.get(name)
-        if old and (old.build.__module__, old.build.__qualname__) != (build.__module__, build.__qualname__):
-            raise UsageError(f"norm '{name}' is registered already by {old.build.__module__}: choose another name")
-        NORMS[name] = Norm(name, build, axes, scope, same_in_eval, **facts)
+    def add(build: Build) -> Build:
+        NORMS.add(norm_entry(name, build, claims))
         return build
 
     return add
 
 
-def get_norm(name: str) -> Norm:
-    """The registered norm; an unknown name raises UsageError with the nearest and all known ones."""
-    try:
-        return NORMS[name]
-    except KeyError:
-        raise UsageError(unknown("norm", name, NORMS)) from None
+def norm_entry(name: str, build: Callable[..., Any], claims: Mapping[str, Any]) -> Entry:
+    """The entry of a norm that is defined in Python."""
+    parameters = inspect.signature(build).parameters
+    first = next(iter(parameters), None)
+    if first != "num_channels":
+        raise UsageError(f"norm '{name}': its first parameter is num_channels, not {first or 'none'}")
+    handed = [key for key in HANDED if key in parameters]
+    known = {"claims": dict(claims), "handed": handed, "virtual": "virtual_devices" in handed}
+    return entry_of(name, build, handed=HANDED, facts={**known, "measured": Measured(name, source_file(build))})
 
 
-def norm_options(name: str) -> dict[str, Any]:
-    """The options that the builder of a norm takes, with their defaults."""
-    parameters = list(inspect.signature(get_norm(name).build).parameters.values())[2:]
-    return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+def built(
+    entry: Entry, num_channels: int, options: Mapping[str, Any], spatial: bool = True, virtual_devices: int = 1
+) -> nn.Module:
+    """The module of an entry, for options that are checked already."""
+    all_handed = {"spatial": spatial, "virtual_devices": virtual_devices}
+    handed = {key: value for key, value in all_handed.items() if key in entry.facts["handed"]}
+    module: nn.Module = entry.build(num_channels, **handed, **options)
+    return module
 
 
-def check_norm(name: str, num_channels: int, spatial: bool, options: Mapping[str, Any]) -> None:
-    """Raises UsageError where `build_norm` with the same arguments could not build."""
-    norm = get_norm(name)
-    known = norm_options(name)
-    for option in options:
-        if option not in known:
-            text = unknown(f"option of norm '{name}'", option, known) if known else f"norm '{name}' takes no options"
-            raise UsageError(f"model.norm_options: {text}")
-    if not spatial and not norm.linear:
-        raise UsageError(
-            f"norm '{name}' has nothing to average on the output of a linear layer (no spatial positions): "
-            "choose another norm there, or leave linear layers without one (model.norm_linear=false)"
-        )
-    if norm.check:
-        norm.check(num_channels, spatial, {**known, **options})
-
-
-def build_norm(name: str, num_channels: int, spatial: bool = True, **options: Any) -> nn.Module:
-    """The norm layer `name` for `num_channels` channels.
+def build_norm(name: str, num_channels: int, virtual_devices: int = 1, **options: Any) -> nn.Module:
+    """The norm `name` on `num_channels` channels.
 
     Args:
         name: A registered norm.
-        num_channels: C of the input.
-        spatial: Whether the input is (N, C, H, W), or else (N, C).
-        options: The builder's own; an unknown one raises UsageError.
+        num_channels: C of the inputs (N, C), (N, C, L) or (N, C, H, W).
+        virtual_devices: Handed to a norm that can compute as so many devices would.
+        options: The norm's own; one that is unknown or out of its range raises UsageError.
+
+    Example:
+        >>> build_norm("group", 8, groups=2)
+        GroupNorm(2, 8, eps=1e-05, affine=True)
     """
-    check_norm(name, num_channels, spatial, options)
-    return get_norm(name).build(num_channels, spatial, **options)
+    entry = NORMS.get(name)
+    return built(entry, num_channels, entry.chosen(options, "model.norm_options"), virtual_devices=virtual_devices)
+
+
+def facts(name: str, options: Mapping[str, Any] | None = None) -> Facts:
+    """What is measured of a norm with these options; what is left out takes its default.
+
+    Example:
+        >>> facts("group", {"groups": 4}).values_per_statistic(images=32, channels=16, positions=49)
+        196
+    """
+    found: Facts = NORMS.get(name).facts["measured"](options or {})
+    return found

@@ -1,125 +1,270 @@
-"""Run folders: what is in one, whether it is done, and who works on it."""
+"""A run folder: what is in it, whether it is done, and who works on it."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
 from normbench.errors import RunFolderError
+from normbench.spec.document import read_yaml, yaml_text
+from normbench.store.files import make_folder, remove_leftovers, unwritable, write_atomically
+from normbench.store.result import LAYOUT, Result, RunIdOf, json_text, parsed, problem
 
-LAYOUT = 1  # of a run folder; a result of another layout is not read as if it were of this one
-CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, LOCK = (
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, WEIGHTS, ARRAYS, LOCK = (
     "config.yaml",
     "metrics.csv",
     "result.json",
     "error.txt",
     "checkpoint.ckpt",
+    "weights.ckpt",
+    "arrays",
     ".lock",
 )
-
 CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
 
 LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that comes just then waits for it
 
 Progress = Callable[[int], None]  # told the optimizer steps done
-State = Literal["done", "running", "failed", "interrupted", "waiting"]
+State = Literal["done", "running", "failed", "interrupted", "waiting", "broken"]
+STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` so that `path` is either as it was or whole. Raises RunFolderError where it cannot."""
-    fresh: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            fresh = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.chmod(0o644)
-        fresh.replace(path)
-    except OSError as error:
-        if fresh is not None:
-            fresh.unlink(missing_ok=True)
-        raise unwritable(path, error) from None
+class RunFolder:
+    """One run's folder. Nothing is read or created before it is asked for.
 
+    Args:
+        path: The folder; its name is the run's id.
+        run_id_of: See `normbench.store.result.problem`.
+        run_id: The run's id, for a folder that a user named and that lies in no store.
 
-def unwritable(path: Path, error: OSError) -> RunFolderError:
-    """The one line for a folder that cannot be written to."""
-    return RunFolderError(
-        f"cannot write {path}: {error.strerror}; free some space or name another folder (--runs, --reports)"
-    )
+    Example:
+        >>> folder = RunFolder("runs/0123456789abcdef")
+        >>> folder.id, folder.state(), folder.result()
+        ('0123456789abcdef', 'waiting', None)
+    """
 
+    def __init__(self, path: str | Path, run_id_of: RunIdOf | None = None, run_id: str | None = None) -> None:
+        self.path, self._run_id_of, self._run_id = Path(path), run_id_of, run_id
 
-def make_folder(path: Path) -> None:
-    """Creates a folder, or raises RunFolderError."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise unwritable(path, error) from None
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and self.path == other.path
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a finished run, or None. A broken file or one of another layout raises RunFolderError."""
-    path = folder / RESULT
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        result = json.loads(text)
-    except ValueError:
-        result = None
-    if not isinstance(result, dict):
-        raise RunFolderError(f"{path} is not a whole JSON object: delete this file to have the run repeated")
-    if result.get("layout") != LAYOUT:
-        raise RunFolderError(
-            f"{path} has layout {result.get('layout', 'unknown')}, this version reads {LAYOUT}: "
-            "move the folder away to have the run repeated, or use the version that wrote it"
-        )
-    return result
+    def __hash__(self) -> int:
+        return hash(self.path)
 
+    @property
+    def id(self) -> str:
+        """The run's id: the folder's name, where no other was given."""
+        return self._run_id or self.path.name or self.path.resolve().name
 
-def finished_ids(study_folder: Path) -> set[str]:
-    """Ids of the runs of a study that have a result."""
-    if not study_folder.is_dir():
-        return set()
-    return {entry.name for entry in os.scandir(study_folder) if Path(entry.path, RESULT).exists()}
+    @property
+    def metrics_path(self) -> Path:
+        """The curves: CURVE_COLUMNS as CSV."""
+        return self.path / METRICS
 
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where an unfinished run goes on; not there once the run is done."""
+        return self.path / CHECKPOINT
 
-def state(folder: Path) -> State:
-    """What a run is doing, told from its folder alone."""
-    if (folder / RESULT).exists():
-        return "done"
-    if not (folder / LOCK).exists():
-        return "waiting"
-    try:
-        with FileLock(folder / LOCK, timeout=0):
-            pass
-    except Timeout:
-        return "running"
-    return "failed" if (folder / ERROR).exists() else "interrupted"
+    @property
+    def weights_path(self) -> Path:
+        """The trained weights, where the run keeps them."""
+        return self.path / WEIGHTS
 
+    @property
+    def result_path(self) -> Path:
+        """What makes the run done."""
+        return self.path / RESULT
 
-@contextmanager
-def claimed(folder: Path) -> Iterator[bool]:
-    """Holds the run's lock; yields False where another process holds it. A killed process lets go of it."""
-    make_folder(folder)
-    lock = FileLock(folder / LOCK, timeout=LOOK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    @property
+    def error_path(self) -> Path:
+        """Traceback of the last failure."""
+        return self.path / ERROR
+
+    # Configuration, result, error.
+
+    def config(self) -> dict[str, Any]:
+        """The configuration as a nested mapping. Raises UsageError where config.yaml is missing or unreadable."""
+        return read_yaml(self.path / CONFIG, "configuration")
+
+    def write_config(self, tree: Mapping[str, Any]) -> None:
+        """Writes config.yaml. Raises RunFolderError where it cannot."""
+        write_atomically(self.path / CONFIG, yaml_text(dict(tree)))
+
+    def problem(self) -> str | None:
+        """Why result.json cannot count, in words that follow its name; None if it can or is not there."""
+        return self._read()[1]
+
+    def result(self) -> Result | None:
+        """The result of a finished run, or None without result.json. A broken one raises RunFolderError."""
+        result, why = self._read()
+        if why is not None:
+            raise RunFolderError(f"{self.result_path} {why}: `normbench run` sets it aside and repeats the run")
+        return result
+
+    def write_result(self, result: Mapping[str, Any]) -> Result:
+        """Writes result.json, the last file of a run, and returns what it holds: see `normbench.store.result.plain`.
+
+        `layout` is filled in, and `run_id` where it is missing. Raises RunFolderError for a result that would not
+        count here, or where it cannot write.
+        """
+        full = {"layout": LAYOUT, "run_id": self.id, **result, **{"layout": LAYOUT}}
+        text = json_text(full)
+        why = problem(parsed(text), self.id)
+        if why is not None:
+            raise RunFolderError(f"{self.result_path} is not written: what was to be its content {why}")
+        write_atomically(self.result_path, text)
+        written = parsed(text)
+        assert written is not None
+        return written
+
+    def _read(self) -> tuple[Result | None, str | None]:
+        try:
+            text = self.result_path.read_bytes().decode("utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None, None
+        except OSError as error:
+            return None, f"cannot be read: {error.strerror}"
+        result = parsed(text)
+        return result, problem(result, self.id, self._run_id_of)
+
+    def set_aside(self, name: str = RESULT, why: str | None = None) -> str:
+        """Renames an unusable file to `NAME.broken-1` (-2, ...) and returns the one line that says so.
+
+        Call it while the run is claimed. Raises RunFolderError where the file cannot be renamed.
+
+        Args:
+            name: The file.
+            why: What is wrong with it; for result.json it is found out.
+        """
+        path = self.path / name
+        why = why or (self.problem() if name == RESULT else None) or "cannot be used"
+        number = 1
+        while (kept := path.with_name(f"{name}.broken-{number}")).exists():
+            number += 1
+        try:
+            path.rename(kept)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        return f"{path} {why}: kept as {kept.name}"
+
+    def error(self) -> str | None:
+        """The last line of the last failure; None without one."""
+        try:
+            lines = self.error_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return lines[-1] if lines else "no reason was recorded"
+
+    def write_error(self, text: str) -> None:
+        """Writes error.txt, the line for a user last; an empty text removes it."""
+        if text:
+            write_atomically(self.error_path, text)
+        else:
+            self.error_path.unlink(missing_ok=True)
+
+    # Who works on it.
+
+    def state(self) -> State:
+        """What the run is doing, told from its folder alone; running is told by the lock and nothing else."""
+        result, why = self._read()
+        return "done" if result is not None and why is None else self.unfinished_state(broken=why is not None)
+
+    def unfinished_state(self, broken: bool = False) -> State:
+        """The state of a run whose result is known to be missing, or `broken`."""
+        if self._is_locked():
+            return "running"
+        if broken:
+            return "broken"
+        if self.error_path.exists():
+            return "failed"
+        # The lock's file alone may be removed by whoever tidies up: a configuration or curves say the same.
+        begun = any((self.path / name).exists() for name in (LOCK, CONFIG, METRICS, CHECKPOINT))
+        return "interrupted" if begun else "waiting"
+
+    def _is_locked(self) -> bool:
+        if not (self.path / LOCK).exists():
+            return False
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a folder that can only be read: nobody can train in it
+            return False
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Holds the run's lock; yields False where another process holds it. A killed process lets go of it.
+
+        Whoever gets it finds no leftovers of an interrupted write. Raises RunFolderError where the folder cannot
+        be written to.
+        """
+        make_folder(self.path)
+        lock = FileLock(self.path / LOCK, timeout=LOOK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise unwritable(self.path / LOCK, error) from None
+        try:
+            remove_leftovers(self.path, owned=True)
+            yield True
+        finally:
+            lock.release()
+
+    # What was measured.
+
+    def curves(self) -> pd.DataFrame:
+        """The logged points: CURVE_COLUMNS, empty without a file. A last line that is being written is left out."""
+        from normbench.store.points import read_points
+
+        return read_points([self.metrics_path])[0].to_pandas()
+
+    def arrays(self) -> dict[str, Path]:
+        """The files of arrays/ by name without suffix, sorted."""
+        found = sorted((self.path / ARRAYS).glob("*.np[yz]")) if (self.path / ARRAYS).is_dir() else []
+        return {path.stem: path for path in found}
+
+    def array(self, name: str) -> np.ndarray[Any, Any]:
+        """One array of arrays/, mapped from the disk. Raises RunFolderError where it is missing or broken."""
+        import numpy as np
+
+        path = self.arrays().get(name, self.path / ARRAYS / f"{name}.npy")
+        try:
+            return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise RunFolderError(f"cannot read {path}: {error}") from None
+
+    def write_array(self, name: str, values: np.ndarray[Any, Any]) -> Path:
+        """Writes arrays/NAME.npy, whole or not at all. Raises RunFolderError where it cannot."""
+        import numpy as np
+
+        from normbench.store.files import replace_file
+
+        path = self.path / ARRAYS / f"{name}.npy"
+
+        def write(fresh: Path) -> None:
+            with fresh.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, write)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        return path

@@ -1,18 +1,20 @@
-"""runs/ to one tidy table, a row a run, with an index so that a second reading opens only what is new."""
+"""Results to one tidy table, a row a run, with an index so that a second reading opens only what is new."""
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+from normbench.store.axes import axis_columns
+from normbench.store.files import remove_leftovers, replace_file
+from normbench.store.folder import RESULT
+from normbench.store.result import LAYOUT, Result
 
-from normbench.errors import RunFolderError
-from normbench.store.folder import CURVE_COLUMNS, LAYOUT, METRICS, RESULT, read_result
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The columns that every study has, in this order; the axes of a study that are not among them follow.
 COLUMNS = (
@@ -27,6 +29,7 @@ COLUMNS = (
     "virtual_devices",
     "device_batch",
     "images_per_statistic",
+    "values_per_statistic",
     "lr",
     "seed",
     "steps",
@@ -42,141 +45,179 @@ COLUMNS = (
     "samples_per_second",
     "wall_seconds",
     "diverged_at_step",
-    "git_commit",
+    "code_digest",
+    "commit",
     "device",
 )
 INDEX = "index.parquet"
 
-# Dotted keys of a configuration under the name that a table's reader expects.
-SHORT = {
-    "model.name": "model",
-    "model.norm": "norm",
-    "data.batch_size": "batch_size",
-    "data.name": "dataset",
-    "optimizer.lr": "base_lr",  # `lr` is the rate that trained, scaled with the batch size
-}
+TEXT = frozenset({"study", "run_id", "dataset", "model", "norm", "code_digest", "commit", "device"})
+WHOLE = frozenset(
+    {"parameters", "batch_size", "seed", "steps", "samples", "images_per_statistic", "devices", "virtual_devices"}
+    | {"device_batch", "mtime_ns", "bytes", "layout"}
+)
+PERHAPS_WHOLE = frozenset({"diverged_at_step", "values_per_statistic"})  # whole numbers, or missing
+_KEPT = (*COLUMNS[1:], "mtime_ns", "bytes", "layout", "checked")  # of the index: a run has no one study
+
+Stamp = tuple[int, int]  # of result.json: time of its last change in ns, bytes
+ReadResult = Callable[[str], Result | None]  # the result of a run, None if it is missing or broken
 
 
-def column(axis: str) -> str:
-    """The results table's column of an axis of a study."""
-    return SHORT.get(axis, axis.rpartition(".")[2])
-
-
-def row(study: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as a row of the results table."""
-    config = result["config"]
+def row(result: Result) -> dict[str, Any]:
+    """A result as a row of the results table; the study is the asker's."""
+    config, environment = result["config"], result["environment"]
     facts: dict[str, Any] = {
         **{key: result.get(key) for key in COLUMNS if key in result},
-        **result["metrics"],
-        "study": study,
+        **{key: value for key, value in result["metrics"].items() if key in COLUMNS},
         "dataset": result["dataset"]["name"],
         "model": config["model"]["name"],
         "norm": config["model"]["norm"],
         "batch_size": config["data"]["batch_size"],
         "seed": config["seed"],
-        "git_commit": result["environment"]["git_commit"],
-        "device": result["environment"]["device"],
+        "code_digest": result.get("code_digest") or environment.get("code_digest"),
+        "commit": result.get("commit") or environment.get("commit") or environment.get("git_commit"),
+        "device": environment.get("device"),
     }
-    return {key: facts.get(key) for key in COLUMNS}
+    return {key: facts.get(key) for key in COLUMNS[1:]}
 
 
-def results_table(study: str, folder: Path, cells: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The finished runs of a study: COLUMNS, then the axes that are not among them.
+def results_table(
+    study: str, rows: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]], axes: Collection[str] | None = None
+) -> pd.DataFrame:
+    """COLUMNS of a study's finished runs, then the axes that are not among them, sorted by axes and seed.
 
     Args:
-        study: Its name.
-        folder: Folder of its runs.
-        cells: Cell (axis to label) of every planned run's id; other folders are not read.
+        study: What the column `study` says.
+        rows: Rows of finished runs, from `ResultIndex.rows`.
+        cells: Cell (axis to label) of every planned run's id.
+        axes: Names of the axes; None: those of the first cell.
     """
-    facts = _indexed(study, folder, cells.keys())
-    axes = list(next(iter(cells.values()), {}))
+    import pandas as pd
+
+    columns = axis_columns(list(next(iter(cells.values()), {}) if axes is None else axes))
     # A grouped axis has labels that no single configuration key has, so labels come from the plan.
-    labels = {column(axis): _sortable([cells[run_id][axis] for run_id in facts["run_id"]]) for axis in axes}
-    table = facts.assign(**labels)
-    extra = [name for name in labels if name not in COLUMNS]
-    order = [*labels, "seed"]
-    return table[[*COLUMNS, *extra]].sort_values(order, kind="stable", ignore_index=True)
+    ids = rows["run_id"].tolist()
+    labels = {name: _sortable([cells[run_id][axis] for run_id in ids]) for axis, name in columns.items()}
+    series = {name: pd.Series(values, index=rows.index) for name, values in labels.items()}
+    given = {"study": pd.Series(study, index=rows.index, dtype="str")} | series
+    table = pd.DataFrame({name: given[name] if name in given else rows[name] for name in (*COLUMNS, *series)})
+    return table.sort_values([*labels, "seed"], kind="stable", ignore_index=True)
 
 
 def _sortable(labels: list[Any]) -> list[Any] | pd.Categorical:
     """Labels as they are; numbers among names (`[same, 1]`), which do not compare, get an order: numbers first."""
     if len({isinstance(label, str) for label in labels}) < 2:
         return labels
+    import pandas as pd
+
     order = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     return pd.Categorical(labels, categories=order, ordered=True)
 
 
-def _indexed(study: str, folder: Path, wanted: Collection[str]) -> pd.DataFrame:
-    """COLUMNS of every finished run of `wanted` in `folder`, from the index where result.json is as it was."""
-    stamps = {}
-    for entry in os.scandir(folder) if folder.is_dir() else []:
-        if entry.name in wanted:
-            try:
-                stamps[entry.name] = os.stat(f"{entry.path}/{RESULT}").st_mtime_ns  # noqa: PTH116  (100,000 times)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-    index = _read_index(folder / INDEX)
-    if len(index):
-        # Rows of runs that are not asked for now, such as those of a cell taken out of the study, stay.
-        index = index[(index["mtime_ns"] == index["folder"].map(stamps)) | ~index["folder"].isin(wanted)]
-    new = sorted(stamps.keys() - set(index["folder"]))
-    if new:
-        rows = []
-        for name in new:
-            result = read_result(folder / name)
-            if result is not None:
-                rows.append({**row(study, result), "folder": name, "mtime_ns": stamps[name], "layout": LAYOUT})
-        fresh = _typed(pd.DataFrame(rows, columns=[*COLUMNS, "folder", "mtime_ns", "layout"]))
-        index = pd.concat([index, fresh], ignore_index=True) if len(index) else fresh
+class ResultIndex:
+    """Rows of all results of a store, kept in index.parquet in its root. It is a cache: an unusable one is made anew.
+
+    Args:
+        root: Folder of the run folders.
+        checked: Whether `read` compares configurations with ids; rows that were not compared are then read again.
+    """
+
+    def __init__(self, root: Path, checked: bool) -> None:
+        self.root, self.path, self.checked = root, root / INDEX, checked
+
+    def rows(
+        self, stamps: Mapping[str, Stamp], read: ReadResult, present: Collection[str] | None = None
+    ) -> pd.DataFrame:
+        """COLUMNS without `study` of the runs whose result counts.
+
+        Args:
+            stamps: Stamp of each wanted run's result.json.
+            read: Reads a result that the index does not have as it is now.
+            present: Ids of all run folders; None: unknown. Rows of others are dropped, those of other studies stay.
+        """
+        import pandas as pd
+
+        index, known = self._known(stamps)
+        new = sorted(stamps.keys() - known)
+        if new:
+            if len(index):
+                stale = index["run_id"].isin(new)
+                gone = ~index["run_id"].isin(present) if present is not None else False
+                index = index[~(stale | gone)]
+            rows = []
+            for run_id in new:
+                result = read(run_id)
+                if result is not None:
+                    changed, size = stamps[run_id]
+                    facts = {"mtime_ns": changed, "bytes": size, "layout": LAYOUT, "checked": self.checked}
+                    rows.append(row(result) | facts)
+            fresh = _typed(pd.DataFrame(rows, columns=list(_KEPT)))
+            index = pd.concat([index, fresh], ignore_index=True) if len(index) else fresh
+            if rows:
+                self._write(index)
+            known |= {facts["run_id"] for facts in rows}
+        wanted = index[index["run_id"].isin(known)] if len(known) < len(index) else index
+        return wanted[list(COLUMNS[1:])].reset_index(drop=True)
+
+    def known(self, stamps: Mapping[str, Stamp]) -> set[str]:
+        """The runs of `stamps` that the index knows to have a usable result as it is now."""
+        return self._known(stamps, ["run_id", "mtime_ns", "bytes", "layout", "checked"])[1]
+
+    def _known(self, stamps: Mapping[str, Stamp], columns: list[str] | None = None) -> tuple[pd.DataFrame, set[str]]:
+        index = self._read(columns)
+        stamped = zip(index["run_id"], index["mtime_ns"], index["bytes"], index["checked"], strict=True)
+        need = self.checked
+        return index, {
+            run_id
+            for run_id, changed, size, checked in stamped
+            if (checked or not need) and stamps.get(run_id) == (changed, size)
+        }
+
+    def _read(self, columns: list[str] | None) -> pd.DataFrame:
+        import pandas as pd
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        empty = _typed(pd.DataFrame(columns=columns or list(_KEPT)))
         try:
-            fresh_path = folder / f"{INDEX}.{os.getpid()}"
-            index.to_parquet(fresh_path)
-            fresh_path.replace(folder / INDEX)
-        except OSError:
-            pass  # a folder that only can be read is read in full each time
-    return index[index["folder"].isin(stamps)].assign(study=study)
+            if list(parquet.read_schema(self.path).names) != list(_KEPT):
+                return empty
+            index = pd.read_parquet(self.path, columns=columns)
+            usable = bool((index["layout"] == LAYOUT).all()) and index["run_id"].is_unique
+        except (OSError, ValueError, KeyError, pa.ArrowException):  # not there, or not Parquet
+            return empty
+        return index if usable else empty
+
+    def _write(self, index: pd.DataFrame) -> None:
+        # Of several processes the last one wins; what the others found is read once more.
+        with suppress(OSError):  # a folder that can only be read is read in full each time
+            replace_file(self.path, lambda file: index.to_parquet(file, index=False))
+            remove_leftovers(self.root)
 
 
-def _read_index(path: Path) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=[*COLUMNS, "folder", "mtime_ns", "layout"])
+def stamp(path: str) -> Stamp | None:
+    """Stamp of a result.json; None where there is none."""
     try:
-        index = pd.read_parquet(path)
-    except (OSError, ValueError):  # not there, or not Parquet: it is only a cache
-        return empty
-    return index if list(index.columns) == list(empty.columns) and (index["layout"] == LAYOUT).all() else empty
+        status = os.stat(path)  # noqa: PTH116  (100,000 times)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def result_stamps(root: Path, ids: Collection[str]) -> dict[str, Stamp]:
+    """Stamp of result.json of each of `ids` that has one."""
+    found = {run_id: stamp(f"{root}/{run_id}/{RESULT}") for run_id in ids}
+    return {run_id: each for run_id, each in found.items() if each is not None}
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """One type a column, whatever the first rows hold: a study without a diverged run still has numbers there."""
-    text = {"study", "run_id", "dataset", "model", "norm", "git_commit", "device", "folder"}
-    whole = {"parameters", "batch_size", "seed", "steps", "samples", "mtime_ns", "layout", "images_per_statistic"}
-    whole |= {"devices", "virtual_devices", "device_batch"}
     kinds: dict[str, str] = {}
     for name in frame.columns:
-        if name not in text:
-            kinds[name] = "int64" if name in whole else "Int64" if name == "diverged_at_step" else "float64"
+        if name in TEXT:
+            kinds[name] = "str"
+        elif name == "checked":
+            kinds[name] = "bool"
+        else:
+            kinds[name] = "int64" if name in WHOLE else "Int64" if name in PERHAPS_WHOLE else "float64"
     return frame.astype(kinds)
-
-
-def curves(folder: Path, run_ids: Iterable[str]) -> pd.DataFrame:
-    """The logged points of runs: run_id, then the columns of metrics.csv."""
-    ids, counts, texts = [], [], []
-    for run_id in run_ids:
-        try:
-            _, _, body = (folder / run_id / METRICS).read_text(encoding="utf-8").partition("\n")
-        except FileNotFoundError:
-            continue
-        ids.append(run_id)
-        counts.append(body.count("\n"))
-        texts.append(body)
-    # One parse of all files: opening a parser for each takes most of the time of a large study.
-    try:
-        frame = pd.read_csv(io.StringIO("".join(texts)), header=None, names=list(CURVE_COLUMNS), engine="pyarrow")
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame(columns=list(CURVE_COLUMNS))
-    if len(frame) != sum(counts):
-        raise RunFolderError(f"a {METRICS} in {folder} has a broken line: remove its run folder to repeat the run")
-    frame.insert(
-        0, "run_id", pd.Series(pd.Categorical.from_codes(np.repeat(np.arange(len(ids)), counts), pd.Index(ids)))
-    )
-    return frame

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -15,63 +17,93 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from normbench.errors import UsageError
-from normbench.models import build_model, resolve_model
+from normbench.models import build_model
 from normbench.models.dropout import Rows, SeededDropout
-from normbench.models.registry import CLASSES
-from normbench.seeds import init_weights
+from normbench.models.registry import CLASSES, IMAGE, completed
+from normbench.spec.registry import OPTIMIZERS
 from normbench.spec.schema import ModelConfig, OptimizerConfig
+from normbench.train.initialisation import Rule, initialise
+from normbench.train.optimizers import build_optimizer
 
 CALIBRATION_BINS = 15
+Batch = tuple[Tensor, Tensor]
+Section = TypeVar("Section", ModelConfig, OptimizerConfig)
 
 
 class NormClassifier(pl.LightningModule):
-    """Softmax classifier of (N, 1, 28, 28) images, trained with cross-entropy.
+    """Softmax classifier of (N, C, H, W) images, trained with cross-entropy.
 
     Logs train_loss, and for validation and test: accuracy (a fraction), nll (nats an image) and calibration_error
-    (expected calibration error, 15 bins, a fraction), each over every image exactly once.
+    (expected calibration error, 15 bins, a fraction), each over every image exactly once; all three are NaN where a
+    logit is not finite. `Trainer.predict` gives logits. `NormClassifier.load_from_checkpoint` gives back an equal
+    module. A layer that has a method `set_step(step, total)` is told the step before each.
 
     Args:
-        model: Architecture and norm.
-        optimizer: Optimizer, schedule and learning-rate rule.
-        seed: Decides initial weights and dropout.
+        model: Architecture and norm: a ModelConfig, or a mapping of its fields.
+        optimizer: Optimizer, schedule and learning-rate rule, likewise.
+        seed: Decides initial weights and dropout; None takes that of `seed_everything`, or else 0.
         channels_last: Memory layout of the convolutions.
         virtual_devices: See `TrainerConfig`.
+        image: Shape (C, H, W) of an image: `MNISTDataModule.image_shape`.
+        classes: Number of classes: `MNISTDataModule.num_classes`.
+
+    Raises:
+        UsageError: A name, an option or a combination that there is not.
+
+    Example:
+        >>> from normbench.config import ModelConfig
+        >>> module = NormClassifier(ModelConfig("mlp", norm="group", norm_options={"groups": 4}), seed=1)
+        >>> module(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
         self,
-        model: ModelConfig | None = None,
-        optimizer: OptimizerConfig | None = None,
-        seed: int = 0,
+        model: ModelConfig | dict[str, Any] | None = None,
+        optimizer: OptimizerConfig | dict[str, Any] | None = None,
+        seed: int | None = None,
         channels_last: bool = True,
         virtual_devices: int = 1,
+        image: tuple[int, int, int] = IMAGE,
+        classes: int = CLASSES,
     ) -> None:
         super().__init__()
-        self.model_config = resolve_model(model or ModelConfig())
-        self.optimizer_config = optimizer or OptimizerConfig()
-        self.seed = seed
+        self.model_config = completed(_section(ModelConfig, model))
+        given = _section(OptimizerConfig, optimizer)
+        options = OPTIMIZERS.get(given.name).chosen(given.options, "optimizer")
+        self.optimizer_config = dataclasses.replace(given, options=options)
+        self.seed = global_seed() if seed is None else seed
+        shape = (int(image[0]), int(image[1]), int(image[2]))
         self.save_hyperparameters(
             {
+                # Plain values: what a checkpoint holds is read without this package, and by torch's weights_only.
                 "model": dataclasses.asdict(self.model_config),
                 "optimizer": dataclasses.asdict(self.optimizer_config),
-                "seed": seed,
+                "seed": self.seed,
                 "channels_last": channels_last,
                 "virtual_devices": virtual_devices,
+                "image": list(shape),
+                "classes": classes,
             }
         )
-        self.net = build_model(self.model_config, virtual_devices=virtual_devices)
-        init_weights(self.net, seed)
+        config = self.model_config
+        self.net = initialise(
+            lambda: build_model(config, shape, classes, virtual_devices),
+            self.seed,
+            Rule(config.init, config.init_std, config.init_bias),
+        )
         self._dropouts = []
         for name, module in self.net.named_modules():
             if isinstance(module, SeededDropout):
                 module.name = name
                 self._dropouts.append(module)
+        self._stepped: list[Any] = [m for m in self.net.modules() if callable(getattr(m, "set_step", None))]
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         metrics = MetricCollection(
             {
-                "accuracy": MulticlassAccuracy(CLASSES, average="micro"),
-                "calibration_error": MulticlassCalibrationError(CLASSES, n_bins=CALIBRATION_BINS),
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "calibration_error": MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS),
             },
             compute_groups=False,
         )
@@ -79,22 +111,27 @@ class NormClassifier(pl.LightningModule):
         self.nll = torch.nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 10) of images (N, 1, 28, 28)."""
+        """Logits (N, K) of images (N, C, H, W)."""
         logits: Tensor = self.net(images)
         return logits
 
-    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Tells the dropout layers where the images of this batch stand in the global batch."""
-        if not self._dropouts:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Tells dropout where the images of this batch stand in the global batch, and layers that ask for it the step."""
+        if not self._dropouts and not self._stepped:
             return
         trainer = self.trainer
         local, world, parts = len(batch[1]), trainer.world_size, trainer.accumulate_grad_batches
         start = (batch_idx % parts) * local * world + trainer.global_rank * local
-        rows = Rows(self.seed, self.global_step, start, local * world * parts)
+        step = self.global_step
+        rows = Rows(self.seed, step, start, local * world * parts)
         for dropout in self._dropouts:
             dropout.rows = rows
+        if self._stepped and batch_idx % parts == 0:
+            total = int(trainer.estimated_stepping_batches)
+            for layer in self._stepped:
+                layer.set_step(step, total)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of a batch, in nats."""
         images, labels = batch
         loss = F.cross_entropy(self(images), labels)
@@ -103,15 +140,19 @@ class NormClassifier(pl.LightningModule):
             self.log("train_loss", loss, sync_dist=False, batch_size=len(labels))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the validation metrics."""
         self._evaluate("val", batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the test metrics."""
         self._evaluate("test", batch)
 
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Logits (N, K) of a batch of images, or of (images, labels)."""
+        return self(batch[0] if isinstance(batch, tuple | list) else batch)
+
+    def _evaluate(self, stage: str, batch: Batch) -> None:
         images, labels = batch
         logits = self(images).float()
         metrics, nll = self.metrics[stage], self.nll[stage]
@@ -160,20 +201,32 @@ class NormClassifier(pl.LightningModule):
         config = self.optimizer_config
         datamodule = getattr(self.trainer, "datamodule", None)
         lr = learning_rate(config, getattr(datamodule, "batch_size", None))
-        # foreach: one call for all parameters; a loop over them costs more than the arithmetic on small models.
-        kinds: dict[str, Any] = {
-            "sgd": lambda p: torch.optim.SGD(
-                p, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
-            ),
-            "adam": lambda p: torch.optim.Adam(p, lr=lr, weight_decay=config.weight_decay, foreach=True),
-            "adamw": lambda p: torch.optim.AdamW(p, lr=lr, weight_decay=config.weight_decay, foreach=True),
-        }
-        optimizer = kinds[config.name](self.net.parameters())
+        optimizer = build_optimizer(config.name, self.net.parameters(), lr, config.options)
         if config.schedule == "constant" and config.warmup_steps == 0:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(config, step, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def global_seed() -> int:
+    """The seed of `seed_everything`, or 0."""
+    text = os.environ.get("PL_GLOBAL_SEED", "0")
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"PL_GLOBAL_SEED={text} is not a whole number: give a seed") from None
+
+
+def _section(kind: type[Section], given: Section | Mapping[str, Any] | None) -> Section:
+    """A section of a configuration, from itself, its fields, or nothing."""
+    if isinstance(given, kind):
+        return given
+    fields = dict(given or {})  # type: ignore[call-overload]
+    known = {field.name for field in dataclasses.fields(kind)}
+    if strange := sorted(fields.keys() - known):
+        raise UsageError(f"{kind.__name__} has no field {strange[0]}: known: {', '.join(sorted(known))}")
+    return kind(**fields)
 
 
 def learning_rate(config: OptimizerConfig, batch_size: int | None) -> float:

@@ -1,221 +1,229 @@
-"""The Lightning callback that writes a run's curves, times it, notices divergence and keeps a checkpoint."""
+"""The one callback of a run: it knows at which optimizer step which part has to act, and does nothing at the others.
+
+One callback and not one a part, because Lightning calls every hook of every callback in every step, also those that
+are empty: on a small network that costs as much as the arithmetic.
+"""
 
 from __future__ import annotations
 
-import csv
-import time
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
-from torch import Tensor
 
-from normbench.errors import RunFolderError
-from normbench.store.folder import CHECKPOINT, CURVE_COLUMNS, METRICS, Progress, unwritable
+from normbench.probes import Probe
+from normbench.spec.resolve import evenly_spread
+from normbench.store.folder import Progress, RunFolder
+from normbench.train.callbacks.checkpoint import Best, save
+from normbench.train.callbacks.clock import Clock
+from normbench.train.callbacks.curves import Curves
+from normbench.train.callbacks.divergence import Losses, first_bad_step
+from normbench.train.callbacks.probe import Probes
+from normbench.train.callbacks.progress import Position, Schedule
+from normbench.train.randomness import State, gathered_states, restore_generators
 
-WARMUP_STEPS = 10
+
+@dataclass(frozen=True)
+class Plan:
+    """When things happen in a run.
+
+    Args:
+        steps: Optimizer steps of the whole budget.
+        batch_size: Global batch size.
+        epoch_samples: Images trained on in an epoch.
+        loss_points: Points of the training-loss curve; at most one a step.
+        validations: Evaluations on the validation images; 0 for none, at most one a step.
+        checkpoints: Checkpoints over the budget.
+        parts: Accumulated parts of a global batch.
+        keep: Trained weights that stay: none, last or best.
+        probes: Probes by name.
+    """
+
+    steps: int
+    batch_size: int
+    epoch_samples: int
+    loss_points: int = 50
+    validations: int = 5
+    checkpoints: int = 10
+    parts: int = 1
+    keep: str = "none"
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
 class Recorder(pl.Callback):
-    """Writes metrics.csv and checkpoint.ckpt into a run folder.
+    """Writes a run's curves and checkpoints, times it, validates it at the planned steps and notices divergence.
 
     Args:
         folder: The run folder.
-        steps: Optimizer steps of the whole budget.
-        batch_size: Global batch size.
-        loss_points: Points of the training-loss curve.
-        checkpoints: Checkpoints over the budget.
-        validate_every: Optimizer steps between two validations.
-        epoch_samples: Images trained on in an epoch.
-        progress: Called now and then with the number of steps done.
+        run_id: The run, so that its checkpoint is known for its own.
+        plan: When things happen.
+        progress: Called with the number of optimizer steps done, after each.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        steps: int,
-        batch_size: int,
-        loss_points: int,
-        checkpoints: int,
-        validate_every: int,
-        epoch_samples: int,
-        progress: Progress | None = None,
-    ) -> None:
-        self.folder, self.steps, self.batch_size = folder, steps, batch_size
-        self.loss_points = min(loss_points, steps)
-        self.checkpoint_every = max(1, steps // checkpoints) if checkpoints else 0
-        self.validate_every, self.epoch_samples = validate_every, epoch_samples
-        self.progress = progress
-        self.warmup = min(WARMUP_STEPS, steps // 10)
-        self.losses: list[Tensor] = []
+    def __init__(self, folder: RunFolder, run_id: str, plan: Plan, progress: Progress | None = None) -> None:
+        self.folder, self.run_id, self.plan, self.progress = folder, run_id, plan, progress
+        self.position = Position(plan.steps, plan.batch_size, plan.epoch_samples)
+        self.clock = Clock(plan.steps)
+        self.curves = Curves(folder.path, self.position, self.clock)
+        self.losses = Losses(plan.parts)
+        self.probes = Probes(plan.probes, folder.path, self.position, self.curves)
+        self.best = Best(folder.weights_path) if plan.keep == "best" else None
+        # A point stands at the end of its interval: one over a single last batch would be mostly noise.
+        self.loss_points = Schedule(evenly_spread(plan.steps, plan.loss_points))
+        self.validations = Schedule(evenly_spread(plan.steps, plan.validations) if plan.validations else [])
+        self.checkpoints = Schedule(evenly_spread(plan.steps, plan.checkpoints) if plan.checkpoints else [])
         self.train_loss: float | None = None
         self.diverged_at_step: int | None = None
-        self.seconds = 0.0
-        self.warmup_seconds = 0.0
-        self.last_step = 0
+        self.validation: dict[str, float] = {}
+        self.validated_at = 0
         self._checkpoint_due = False
-        self._since: float | None = None
-        self._device = torch.device("cpu")
+        self._next = 0
+        self._generators: list[State] | None = None
+        self._world_size = 1
 
     # What a resumed run needs to go on as if nothing had happened.
 
     def state_dict(self) -> dict[str, Any]:
-        """Clock, losses since the last point, and where the run stands."""
+        """Everything, as plain values. Every process has to call it."""
         return {
-            "losses": [loss.item() for loss in self.losses],
+            "run": self.run_id,
+            "step": self.position.step,
+            "clock": self.clock.state(),
+            "losses": self.losses.state(self.clock.device, self._world_size),
             "train_loss": self.train_loss,
-            "seconds": self.elapsed(),
-            "warmup_seconds": self.warmup_seconds,
-            "last_step": self.last_step,
+            "diverged_at_step": self.diverged_at_step,
+            "validation": self.validation,
+            "validated_at": self.validated_at,
+            "best": self.best.score if self.best else None,
+            "generators": gathered_states(self._world_size),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave, and forgets the rows that were written after it."""
-        self.losses = [torch.tensor(loss, dtype=torch.float64) for loss in state_dict["losses"]]
+        """Takes up what `state_dict` gave."""
+        self.position.step = state_dict["step"]
+        self.clock.restore(state_dict["clock"])
+        self.losses.restore(state_dict["losses"])
         self.train_loss = state_dict["train_loss"]
-        self.seconds = state_dict["seconds"]
-        self.warmup_seconds = state_dict["warmup_seconds"]
-        self.last_step = state_dict["last_step"]
-
-    # The clock: training alone, without evaluation, checkpoints and set-up.
-
-    def _start(self) -> None:
-        self._synchronize()
-        self._since = time.perf_counter()
-
-    def _stop(self) -> None:
-        self._synchronize()
-        self.seconds, self._since = self.elapsed(), None
-
-    def elapsed(self) -> float:
-        """Seconds of training so far."""
-        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
-
-    def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-    def samples_per_second(self) -> float | None:
-        """Throughput after the warm-up steps."""
-        seconds = self.seconds - self.warmup_seconds
-        samples = (self.last_step - self.warmup) * self.batch_size
-        return samples / seconds if samples > 0 and seconds > 0 else None
+        self.diverged_at_step = state_dict["diverged_at_step"]
+        self.validation = state_dict["validation"]
+        self.validated_at = state_dict["validated_at"]
+        if self.best:
+            self.best.score = state_dict["best"]
+        self._generators = state_dict["generators"]
 
     # Lightning's hooks.
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._device = pl_module.device
+        self.clock.device, self._world_size = pl_module.device, trainer.world_size
         if trainer.is_global_zero:
-            self._open()
-        self._start()
+            self.curves.open()
+            self.probes.open()
+        self._plan_validation(trainer)
+        self._next = self._next_event(self.position.step)
+        if self._generators:
+            restore_generators(self._generators[trainer.global_rank])
+        if self.diverged_at_step is not None:
+            trainer.should_stop = True
+        self.clock.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Lightning hands out the loss divided by the number of accumulated parts.
-        self.losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
+        self.losses.pending.append(outputs["loss"].detach())
         step = trainer.global_step
-        if step == self.last_step:
+        if step == self.position.step:
             return  # a part of an accumulated batch
-        self.last_step = step
-        if step == self.warmup:
-            self._synchronize()
-            self.warmup_seconds = self.elapsed()
-        # Even intervals that end with the last step: a point over a single last batch would be mostly noise.
-        if step * self.loss_points // self.steps > (step - 1) * self.loss_points // self.steps:
-            self._record_loss(trainer)
-        if self.progress and trainer.is_global_zero:
+        self.position.step = step
+        if self.progress is not None and trainer.is_global_zero:
             self.progress(step)
-        if self.checkpoint_every and step % self.checkpoint_every == 0:
-            self._checkpoint_due = True
+        if step >= self._next:
+            self._act(trainer, pl_module, batch, step)
+            self._next = self._next_event(step)
+
+    def _next_event(self, step: int) -> int:
+        """The next step after `step` at which something happens."""
+        if self._checkpoint_due:
+            return step + 1
+        schedules = (self.loss_points, self.checkpoints, self.probes.schedule)
+        steps = [self.clock.warmup, *(schedule.after(step) for schedule in schedules)]
+        return min((one for one in steps if one is not None and one > step), default=self.plan.steps)
+
+    def _act(self, trainer: pl.Trainer, pl_module: Any, batch: Any, step: int) -> None:
+        if step == self.clock.warmup:
+            self.clock.end_warmup()
+        if step in self.loss_points:
+            self._record_loss(trainer)
+        if step in self.probes.schedule:
+            with self.clock.stopped():
+                self.probes.measure(trainer, pl_module.net, batch)
+        self._checkpoint_due |= step in self.checkpoints
         # Not just before a validation: a run resumed there would leave it out.
-        if self._checkpoint_due and step % self.validate_every and step < self.steps:
+        apart = step not in self.validations and step < self.plan.steps and self.diverged_at_step is None
+        if self._checkpoint_due and apart:
             self._checkpoint_due = False
-            self._stop()
-            self._save(trainer)
-            self._start()
+            with self.clock.stopped():
+                save(trainer, self.folder.checkpoint_path)
 
     def _record_loss(self, trainer: pl.Trainer) -> None:
-        losses = self._shared_losses(trainer)  # so that all processes see a divergence, and stop, at the same step
-        parts = trainer.accumulate_grad_batches
-        bad = (~losses.isfinite()).nonzero()
-        if len(bad):
-            first = self.last_step - (len(losses) - 1 - int(bad[0])) // parts
-            self.diverged_at_step = first
+        losses = self.losses.shared(self.clock.device, trainer.world_size)
+        self.losses.clear()
+        if self.diverged_at_step is None:
+            self.diverged_at_step = first_bad_step(losses, self.position.step, self.plan.parts)
+        if self.diverged_at_step is not None:
             trainer.should_stop = True
         self.train_loss = losses.mean().item()
-        self.losses = []
-        self._write(trainer, "train", {"loss": self.train_loss})
+        if trainer.is_global_zero:
+            self.curves.add("train", {"loss": self.train_loss})
 
-    def _shared_losses(self, trainer: pl.Trainer) -> Tensor:
-        """The losses since the last point, averaged over all processes."""
-        losses = torch.stack([loss.double() for loss in self.losses]).to(self._device)
-        if trainer.world_size > 1:
-            dist.all_reduce(losses)
-            losses /= trainer.world_size
-        return losses
+    # Validation: Lightning's loop compares its count of batches with `val_check_batch`, so the next planned one is put
+    # there. `val_check_interval` would repeat one interval, which hits the end only where it divides the budget.
+
+    def _plan_validation(self, trainer: pl.Trainer) -> None:
+        step = self.validations.after(self.position.step)
+        trainer.val_check_batch = (step if step is not None else 2 * self.plan.steps + 2) * self.plan.parts
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()
+        self.clock.stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {k.removeprefix("val_"): v for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
-        self._write(trainer, "validation", metrics)
+        if trainer.sanity_checking:
+            return
+        self.validation = stage_metrics(trainer, "val_")
+        self.validated_at = self.position.step
+        self._write_stage(trainer, "validation", self.validation, "val_")
+        if self.best:
+            self.best.offer(trainer, self.validation["val_accuracy"], self.validation["val_nll"])
         if trainer.state.fn == "fit":
-            self._start()
+            self._plan_validation(trainer)
+            self.clock.start()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {k.removeprefix("test_"): v for k, v in trainer.callback_metrics.items() if k.startswith("test_")}
-        self._write(trainer, "test", metrics)
+        self._write_stage(trainer, "test", stage_metrics(trainer, "test_"), "test_")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._since is not None:
-            self._stop()
+        self.clock.stop()
+        if self.plan.keep == "last" or (self.best and not self.plan.validations):
+            save(trainer, self.folder.weights_path, weights_only=True)
 
-    # Files.
+    def _write_stage(self, trainer: pl.Trainer, split: str, metrics: Mapping[str, float], prefix: str) -> None:
+        if trainer.is_global_zero:
+            self.curves.add(split, {name.removeprefix(prefix): value for name, value in metrics.items()})
 
-    def _open(self) -> None:
-        """Starts metrics.csv, or cuts a resumed run's back to the step of its checkpoint."""
-        path = self.folder / METRICS
-        rows: list[list[str]] = []
-        if self.last_step and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == len(CURVE_COLUMNS) and row[0].isdigit()]
-            rows = [row for row in rows if int(row[0]) <= self.last_step]
-        self._append([list(CURVE_COLUMNS), *rows], mode="w")
+    # What a result says.
 
-    def _write(self, trainer: pl.Trainer, split: str, metrics: dict[str, Any]) -> None:
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            samples = self.last_step * self.batch_size
-            at = [
-                self.last_step,
-                samples,
-                f"{samples / self.epoch_samples:.4f}",
-                f"{self.elapsed():.3f}",
-                split,
-            ]
-            self._append([[*at, name, f"{float(value):.7g}"] for name, value in metrics.items()], mode="a")
+    def samples_per_second(self) -> float | None:
+        """Throughput after the warm-up steps, in images a second."""
+        seconds = self.clock.seconds
+        samples = (self.position.step - self.clock.warmup) * self.position.batch_size
+        return samples / seconds if samples > 0 and seconds > 0 else None
 
-    def _append(self, rows: list[list[Any]], mode: str) -> None:
-        path = self.folder / METRICS
-        try:
-            with path.open(mode, newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows(rows)
-        except OSError as error:
-            raise unwritable(path, error) from None
 
-    def _save(self, trainer: pl.Trainer) -> None:
-        """Replaces the checkpoint by one of now; a kill in between leaves the old one."""
-        path, fresh = self.folder / CHECKPOINT, self.folder / (CHECKPOINT + ".new")
-        if self.losses:  # a checkpoint is read by all processes, and holds what rank 0 knows
-            self.losses = list(self._shared_losses(trainer))
-        try:
-            trainer.save_checkpoint(fresh)
-            if trainer.is_global_zero:
-                fresh.replace(path)
-        except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-            if isinstance(error, OSError):
-                raise unwritable(path, error) from None
-            raise RunFolderError(f"cannot write {path}: {error}; free some space or name another folder") from None
+def stage_metrics(trainer: pl.Trainer, prefix: str) -> dict[str, float]:
+    """The metrics of the last evaluation whose names start with `prefix`."""
+    return {
+        name: float(value) if isinstance(value, torch.Tensor) else value
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,104 @@
+"""The data sets that normbench knows: mnist, fashion_mnist, mnist_5k, and a file given by its path."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+
+from normbench.data.embedded import EMBEDDED, TEST, VALIDATION, embedded_images
+from normbench.data.idx import FileSet, read_files
+from normbench.data.images import Images
+from normbench.data.places import expanded, place_of
+from normbench.data.registry import Builder, DatasetFacts, raw_folder, register_dataset
+from normbench.errors import DataError
+from normbench.spec.schema import NOT_IDENTITY, DataConfig
+
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody rounds them
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def _idx_set(name: str, summary: str, files: FileSet, mean: float, std: float, validation: int) -> Builder:
+    """Registers a data set of four IDX files."""
+
+    def build(config: DataConfig) -> Images:
+        raw = raw_folder(config)
+        if raw is None:
+            place = place_of(config)
+            raise DataError(f"{name} is not in {place.folder if place else 'any folder'}: set data.dir")
+        train, test, md5 = read_files(raw, files, name)
+        return Images(train, test, validation=validation, mean=(mean,), std=(std,), classes=files.classes, md5=md5)
+
+    build.__doc__ = summary
+    image = (1, *files.size)
+    facts = DatasetFacts(name, files.counts[0], validation, files.counts[1], image, files.classes, (mean,), (std,))
+    register: Callable[[Builder], Builder] = register_dataset(name, known=facts, files=files)
+    return register(build)
+
+
+mnist = _idx_set(
+    "mnist",
+    "60,000 handwritten digits, 28 x 28, and 10,000 to test on (LeCun et al. 1998).",
+    FileSet(
+        "MNIST",
+        (
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+    ),
+    MEAN,
+    STD,
+    5_000,
+)
+fashion_mnist = _idx_set(
+    "fashion_mnist",
+    "60,000 pieces of clothing, 28 x 28, and 10,000 to test on (Xiao et al. 2017).",
+    # torchvision knows the MD5 of the archives; these are those of the files in them, as several projects list them.
+    FileSet(
+        "FashionMNIST",
+        (
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
+    ),
+    0.2860,
+    0.3530,
+    5_000,
+)
+
+
+@register_dataset(EMBEDDED, known=DatasetFacts(EMBEDDED, 4_000, VALIDATION, TEST, (1, 28, 28), 10, (MEAN,), (STD,)))
+def mnist_5k() -> Images:
+    """5,000 of MNIST's training digits, 1,000 of them to test on; they need neither files nor network."""
+    return embedded_images(MEAN, STD)
+
+
+@register_dataset("npz")
+def npz(*, path: Annotated[str, NOT_IDENTITY]) -> Images:
+    """A NumPy file with the arrays x_train, y_train, x_test and y_test.
+
+    Args:
+        path: The .npz file. What it holds, not its path, enters a run's identity.
+    """
+    file = expanded(path, "data.path")
+    try:
+        content = file.read_bytes()
+        with np.load(file, allow_pickle=False) as archive:
+            missing = [name for name in ARRAYS if name not in archive.files]
+            if missing:
+                raise DataError(f"data.path={path} has no array {missing[0]}, but {', '.join(sorted(archive.files))}")
+            x_train, y_train, x_test, y_test = (archive[name] for name in ARRAYS)
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"data.path={path} cannot be read ({reason}): give an .npz file with {', '.join(ARRAYS)}"
+        ) from None
+    md5 = {file.name: hashlib.md5(content, usedforsecurity=False).hexdigest()}
+    return Images((x_train, y_train), (x_test, y_test), md5=md5)

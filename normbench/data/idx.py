@@ -1,0 +1,115 @@
+"""Sets of four IDX files, as MNIST has them: read in place, compressed or not, and checked. No torch here."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from normbench.data.images import Pair, check_labels
+from normbench.errors import DataError
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """What is known of the four files of a data set.
+
+    Args:
+        folder: Its folder in torchvision's layout, which is also the name of torchvision's class.
+        md5: MD5 of the four uncompressed files in the order of FILES; empty where there is none.
+        counts: Images of the training and of the test files.
+        size: Height and width.
+        classes: Labels are 0 to this less one.
+    """
+
+    folder: str
+    md5: tuple[str, ...] = ()
+    counts: tuple[int, int] = (60_000, 10_000)
+    size: tuple[int, int] = (28, 28)
+    classes: int = 10
+
+
+def lying_file(raw: Path, name: str) -> Path | None:
+    """The file `name` of FILES in `raw`, as it is or as downloaded (.gz); None where neither is."""
+    for path in (raw / name, raw / f"{name}.gz"):
+        with suppress(OSError):  # a folder that may not be entered has no files for us
+            if path.is_file():
+                return path
+    return None
+
+
+def missing_files(raw: Path) -> list[str]:
+    """Those of FILES that are not in `raw`."""
+    return [name for name in FILES if lying_file(raw, name) is None]
+
+
+def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[str, str]]:
+    """Training and test images of data set `name` with their labels, and the MD5 of each uncompressed file.
+
+    Images are uint8 (N, H, W), labels uint8 (N,). Uncompressed files are mapped rather than copied, so that
+    processes of one machine share them. A file that is truncated, foreign, or not the original one raises DataError.
+    """
+    sums: dict[str, str] = {}
+    arrays = []
+    for index, file in enumerate(FILES):
+        path = lying_file(raw, file)
+        if path is None:
+            raise DataError(f"{raw / file} is missing")
+        content = _content(path)
+        count = files.counts[index // 2]
+        array = _array(path, content, (count, *files.size) if "images" in file else (count,))
+        if "labels" in file:
+            check_labels(array, files.classes, str(path))
+        sums[file] = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
+        if files.md5 and sums[file] != files.md5[index]:
+            raise DataError(
+                f"{path} is not the original file of {name}: its MD5{' (uncompressed)' * (path.suffix == '.gz')} is "
+                f"{sums[file]}, expected {files.md5[index]}; move it away and run again, or name another folder in "
+                "data.dir"
+            )
+        arrays.append(array)
+    return (arrays[0], arrays[1]), (arrays[2], arrays[3]), sums
+
+
+def _content(path: Path) -> np.ndarray:
+    """The bytes of a file, uncompressed."""
+    try:
+        if path.suffix == ".gz":
+            return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), np.uint8)
+        if path.stat().st_size == 0:  # nothing to map
+            return np.empty(0, np.uint8)
+        return np.memmap(path, np.uint8, mode="c")  # copy on write: torch warns of arrays that cannot be written
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): copy it again, or move it away to have it downloaded"
+        ) from None
+
+
+def _array(path: Path, content: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of an IDX file, whose header says type, dimensions and length; all are checked."""
+    header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+    expected = len(header) + int(np.prod(shape))
+    remedy = "copy it again, or move it away to have it downloaded"
+    if len(content) != expected:
+        raise DataError(
+            f"{path} has {len(content):,} bytes, expected {expected:,}: it is truncated or another file; {remedy}"
+        )
+    if content[: len(header)].tobytes() != header:
+        raise DataError(
+            f"{path} does not begin as an IDX file of {' x '.join(map(str, shape))} bytes does: it is another "
+            f"file; {remedy}"
+        )
+    return content[len(header) :].reshape(shape)

@@ -1,0 +1,86 @@
+"""What an author says of a norm, held against what is measured of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from normbench.errors import UsageError
+from normbench.norms.facts import Facts
+
+SCOPES = ("none", "sample", "device", "global")
+CLAIMS = ("axes", "scope", "same_in_eval", "cancels_bias", "linear")
+
+
+def scope(facts: Facts) -> str:
+    """Over which images a statistic is taken: none, sample, device (those of one device) or global."""
+    if not facts.has_statistics:
+        return "none"
+    if facts.devices:
+        return "global"
+    return "sample" if facts.images.rule == "one" else "device"
+
+
+def axes(facts: Facts) -> str:
+    """The axes of an image that share a statistic: "(C, H, W)"; "nothing" without statistics."""
+    reach = {"N": facts.images, "C": facts.channels, "H, W": facts.positions}
+    shared = [axis for axis, extent in reach.items() if extent.rule != "one"]
+    return f"({', '.join(shared)})" if shared else "nothing"
+
+
+def check_claims(
+    name: str,
+    claims: Mapping[str, Any],
+    facts: Facts,
+    options: Mapping[str, Any],
+    channels: Sequence[int],
+    defaults: bool = True,
+) -> None:
+    """Raises UsageError that names the first claim that the measurement does not bear out.
+
+    Args:
+        name: The norm.
+        claims: As `register_norm` took them.
+        facts: What was measured.
+        options: The options it was measured with.
+        channels: Numbers of channels it was measured on.
+        defaults: Whether these are the default options. Others may narrow the axes and the scope (a ghost batch of one
+            image), but not widen them.
+    """
+    for claim, claimed in claims.items():
+        measured = _contradiction(claim, claimed, facts, options, channels, defaults)
+        if measured is not None:
+            said = "a function" if callable(claimed) else repr(claimed)
+            raise UsageError(f"norm '{name}' claims {claim}={said}, but {measured}: correct the claim or leave it out")
+
+
+def _contradiction(
+    claim: str, claimed: Any, facts: Facts, options: Mapping[str, Any], channels: Sequence[int], defaults: bool
+) -> str | None:
+    if claim == "axes":
+        letters = set(re.findall(r"\b[NCHWL]\b", claimed))
+        if not letters and claimed != "nothing":
+            return None  # in words of the author's own: nothing to hold it against
+        said = {"P" if letter in "HWL" else letter for letter in letters}
+        found = {"P" if letter in "HW" else letter for letter in re.findall(r"\b[NCHW]\b", axes(facts))}
+        right = said == found if defaults else said >= found
+        return None if right else f"values share a statistic over {axes(facts)}"
+    if claim == "scope":
+        if claimed not in SCOPES:
+            return f"a scope is one of {', '.join(SCOPES)}"
+        narrower = not defaults and SCOPES.index(scope(facts)) < SCOPES.index(claimed)
+        return None if narrower or claimed == scope(facts) else f"its scope is measured as {scope(facts)!r}"
+    if claim == "same_in_eval":
+        same = "the same" if facts.same_in_eval else "another function"
+        return None if claimed == facts.same_in_eval else f"evaluation computes {same}"
+    if claim == "linear":
+        return "it refuses inputs (N, C)" if claimed and "vector" not in facts.layouts else None
+    # One channel is a special case of many norms: a plain True or False speaks of more.
+    for count in channels if callable(claimed) else [count for count in channels if count > 1]:
+        said = claimed(count, options) if callable(claimed) else claimed
+        if said and not facts.cancels_bias(count):
+            return f"a bias on {count} channels before it changes its output"
+        if not said and facts.cancels_bias(count) and (callable(claimed) or count == max(channels)):
+            return f"a bias on {count} channels before it has no effect"
+    return None

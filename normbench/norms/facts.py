@@ -1,0 +1,167 @@
+"""What is known of a norm, as plain data without torch: measured by `measure`, kept by `catalogue`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from normbench.errors import UsageError
+
+Rule = Literal["one", "all", "fixed", "parts"]
+BiasRule = Literal["always", "never", "one channel"]
+Constant = Literal["beta", "kept", "other", "not finite"]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a statistic reaches along one axis.
+
+    Args:
+        rule: "one" element, "all" of them, a "fixed" number of them, or one of so many equal "parts".
+        number: The fixed number, or the number of parts.
+
+    Example:
+        >>> Extent("parts", 8).of(32), Extent("fixed", 16).of(64), Extent("fixed", 16).of(4)
+        (4, 16, 4)
+    """
+
+    rule: Rule
+    number: int = 0
+
+    def of(self, total: int) -> int:
+        """How many of `total` share a statistic. Parts that do not divide it raise UsageError."""
+        if self.rule == "parts" and total % self.number:
+            divisors = ", ".join(str(d) for d in range(1, total + 1) if total % d == 0)
+            raise UsageError(f"{self.number} does not divide {total}: choose one of {divisors}")
+        if self.rule == "parts":
+            return total // self.number
+        return {"one": 1, "all": total, "fixed": min(self.number, total)}[self.rule]
+
+    @property
+    def fixed(self) -> int:
+        """The fixed number; 0 where there is none."""
+        return self.number if self.rule == "fixed" else 0
+
+    @property
+    def parts(self) -> int:
+        """The number of equal parts; 0 where there is none."""
+        return self.number if self.rule == "parts" else 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is measured of a norm with given options, while it trains.
+
+    Args:
+        norm: Name of the norm, and its options that are integers: "group (groups=8)".
+        images: Images of one device (of all of them where `devices`) that share a statistic.
+        channels: Channels that share a statistic.
+        positions: Positions (H x W, or L) that share a statistic.
+        devices: Whether statistics are taken over all devices together.
+        same_in_eval: Whether evaluation computes the same function as training.
+        bias: On which inputs a bias for each channel, added just before the norm, has no effect.
+        gamma: Parameters for each channel.
+        other_parameters: Parameters besides.
+        constant: What a constant input becomes: "beta" (zero but for beta), "kept", "other" or "not finite".
+        layouts: Inputs that it takes: vector (N, C), tokens (N, C, L), image (N, C, H, W).
+    """
+
+    norm: str
+    images: Extent
+    channels: Extent
+    positions: Extent
+    devices: bool
+    same_in_eval: bool
+    bias: BiasRule
+    gamma: int
+    other_parameters: int
+    constant: Constant
+    layouts: tuple[str, ...]
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether any output depends on another value than its own input."""
+        return any(extent.rule != "one" for extent in (self.images, self.channels, self.positions))
+
+    def cancels_bias(self, num_channels: int) -> bool:
+        """Whether a bias for each channel, added just before the norm, has exactly no effect."""
+        if self.bias == "one channel":
+            # Asked before the plan refuses channels that the parts do not divide, so this must not raise.
+            divides = num_channels % (self.channels.parts or 1) == 0
+            return divides and self.channels.of(num_channels) == 1
+        return self.bias == "always"
+
+    def parameters(self, num_channels: int) -> int:
+        """Trained parameters of the norm on so many channels."""
+        return self.gamma * num_channels + self.other_parameters
+
+    def values_per_statistic(self, images: int, channels: int, positions: int) -> int:
+        """Values that share one statistic; 0 without statistics.
+
+        Args:
+            images: Images of a device at a time; of all devices together where `devices`.
+            channels: Channels of the norm's input.
+            positions: Positions of one channel of one image.
+        """
+        if not self.has_statistics:
+            return 0
+        try:
+            extents = (self.images.of(images), self.channels.of(channels), self.positions.of(positions))
+        except UsageError as error:
+            raise UsageError(
+                f"norm '{self.norm}' cannot divide {images} images, {channels} channels and {positions} positions: "
+                f"{error}"
+            ) from None
+        return math.prod(extents)
+
+    def degenerate(self, images: int, channels: int, positions: int) -> Literal["one", "two"] | None:
+        """ "one" or "two" where a statistic has so few values that (almost) nothing of the input is left."""
+        names: dict[int, Literal["one", "two"]] = {1: "one", 2: "two"}
+        return names.get(self.values_per_statistic(images, channels, positions))
+
+    def advice(self, images: int, channels: int, positions: int) -> str:
+        """What would give a statistic more values: only what this norm averages over is named.
+
+        Example:
+            >>> one, all_ = Extent("one"), Extent("all")
+            >>> group = Facts("group (groups=8)", one, Extent("parts", 8), all_, False, True, "one channel", 2, 0,
+            ...     "beta", ("image",))
+            >>> group.advice(32, 8, 1)
+            'choose fewer groups, more channels, a larger map or another norm'
+        """
+        ways = []
+        if self.images.of(2 * images) > self.images.of(images):
+            ways.append("a larger batch a device")
+        elif self.images.fixed:
+            ways.append("more images a part")
+        if self.channels.parts > 1:
+            ways.append("fewer groups")
+        if self.channels.of(2 * channels) > self.channels.of(channels):
+            ways.append("more channels")
+        if self.positions.rule != "one":
+            ways.append("a larger map")
+        return f"choose {', '.join(ways)} or another norm" if ways else "choose another norm"
+
+    def sentence(self, images: int, channels: int, positions: int) -> str | None:
+        """The line for a degenerate statistic, or None: refused where there is one value, warned of where two are."""
+        few = self.degenerate(images, channels, positions)
+        if few is None:
+            return None
+        values = "one value" if few == "one" else "two values"
+        left = "nothing of the input is left" if few == "one" else "only which of the two is larger is left"
+        return (
+            f"norm '{self.norm}' has {values} for each statistic ({images} images, {channels} channels, {positions} "
+            f"positions), so {left}: {self.advice(images, channels, positions)}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"layouts": list(self.layouts)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Facts:
+        """The facts that `to_dict` wrote."""
+        extents = {name: Extent(**values[name]) for name in ("images", "channels", "positions")}
+        return cls(**{**values, **extents, "layouts": tuple(values["layouts"])})

@@ -1,0 +1,114 @@
+"""The registry of optimizers. A builder takes the parameters and the learning rate; the rest are its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from normbench.errors import UsageError
+from normbench.spec.registry import OPTIMIZERS, entry_of
+from normbench.spec.values import NonNegative, Positive, Probability
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+Build = TypeVar("Build", bound=Callable[..., Any])
+
+
+def register_optimizer(name: str) -> Callable[[Build], Build]:
+    """Decorator that registers an optimizer: a class or function of (parameters, lr, its typed options).
+
+    Example:
+        >>> @register_optimizer("sign_sgd")
+        ... def sign_sgd(parameters, lr, *, weight_decay: float = 0.0):
+        ...     from my_package import SignSGD
+        ...
+        ...     return SignSGD(parameters, lr, weight_decay)
+        >>> OPTIMIZERS.remove("sign_sgd")
+    """
+
+    def add(build: Build) -> Build:
+        OPTIMIZERS.add(entry_of(name, build, handed=("parameters", "lr")))
+        return build
+
+    return add
+
+
+def build_optimizer(name: str, parameters: Iterable[Parameter], lr: float, options: dict[str, Any]) -> Optimizer:
+    """The optimizer `name` over `parameters` at learning rate `lr`. Raises UsageError for options it does not have."""
+    entry = OPTIMIZERS.get(name)
+    optimizer: Optimizer = entry.build(parameters, lr, **entry.chosen(options, "optimizer"))
+    return optimizer
+
+
+# foreach: one call for all parameters; a loop over them costs more than the arithmetic on small models.
+
+
+@register_optimizer("sgd")
+def sgd(
+    parameters: Iterable[Parameter],
+    lr: float,
+    *,
+    momentum: Probability = 0.9,
+    nesterov: bool = False,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent: v <- momentum v + g, w <- w - lr v. Source: torch.optim.SGD.
+
+    Args:
+        momentum: Weight of the earlier steps.
+        nesterov: Take the gradient's own step on top of v (Sutskever et al. 2013); needs momentum above 0.
+        weight_decay: Added to the gradient, times the weight.
+    """
+    from torch.optim import SGD
+
+    if nesterov and momentum == 0:
+        raise UsageError("optimizer.nesterov=true needs optimizer.momentum above 0")
+    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, foreach=True)
+
+
+@register_optimizer("adam")
+def adam(
+    parameters: Iterable[Parameter],
+    lr: float,
+    *,
+    beta1: Probability = 0.9,
+    beta2: Probability = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """Adam, Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1. Weight decay is added to the gradient.
+
+    Args:
+        beta1: Weight of the earlier steps in the mean of the gradient.
+        beta2: Weight of the earlier steps in the mean of its square.
+        eps: Added to the root of the latter.
+        weight_decay: Added to the gradient, times the weight.
+    """
+    from torch.optim import Adam
+
+    return Adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, foreach=True)
+
+
+@register_optimizer("adamw")
+def adamw(
+    parameters: Iterable[Parameter],
+    lr: float,
+    *,
+    beta1: Probability = 0.9,
+    beta2: Probability = 0.999,
+    eps: Positive = 1e-8,
+    weight_decay: NonNegative = 0.0,
+) -> Optimizer:
+    """AdamW, Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2: each step takes lr times the decay off a weight.
+
+    Args:
+        beta1: Weight of the earlier steps in the mean of the gradient.
+        beta2: Weight of the earlier steps in the mean of its square.
+        eps: Added to the root of the latter.
+        weight_decay: Taken off the weight, times lr.
+    """
+    from torch.optim import AdamW
+
+    return AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay, foreach=True)

@@ -1,0 +1,84 @@
+"""The random numbers that nothing of normbench's own draws: torch's, numpy's and Python's global generators.
+
+Built-in parts draw from generators of their own (`seeds.generator`) and never touch these. A plug-in that does, say
+with `nn.Dropout`, still gets the same numbers in every process and after a resume: the generators are seeded per run
+from (seed, rank), saved in every checkpoint and restored from it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from normbench.seeds import generator
+
+State = dict[str, Any]  # of plain values and tensors, so that torch.load reads it with weights_only
+
+
+def seed_generators(seed: int, *names: object) -> None:
+    """Seeds torch (CPU and every accelerator), numpy and Python from (`seed`, `names`)."""
+    number = generator(seed, *names).initial_seed()
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002  (the global generator is what a plug-in draws from)
+    random.seed(number)
+
+
+def state_of_generators() -> State:
+    """The states of all global generators of this process."""
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    state: State = {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "python": _as_lists(random.getstate()),
+    }
+    # Asking about CUDA would start it in a process that has no use for it.
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = list(torch.cuda.get_rng_state_all())
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def restore_generators(state: State) -> None:
+    """Takes up what `state_of_generators` gave. CUDA and MPS are covered, but were not run in the tests."""
+    torch.set_rng_state(state["torch"].cpu())
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        for device, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(one.cpu(), device)
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"].cpu())
+
+
+def _as_lists(state: tuple[Any, ...]) -> list[Any]:
+    version, numbers, gauss = state
+    return [version, list(numbers), gauss]
+
+
+@contextmanager
+def preserved_generators() -> Iterator[None]:
+    """Leaves all global generators as they were."""
+    state = state_of_generators()
+    try:
+        yield
+    finally:
+        restore_generators(state)
+
+
+def gathered_states(world_size: int) -> list[State]:
+    """The states of all processes, by rank. Every process has to call it."""
+    own = state_of_generators()
+    if world_size == 1 or not dist.is_initialized():
+        return [own]
+    states: list[Any] = [None] * world_size
+    dist.all_gather_object(states, own)
+    return states

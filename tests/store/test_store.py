@@ -1,0 +1,142 @@
+"""The shared store: what is done, running or broken among many runs, and which study uses which run."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from normbench.errors import RunFolderError
+from normbench.store import RunFolder, Store, store
+from normbench.store.folder import LOCK
+
+from .conftest import Lab, run_name, run_result, write_curve
+
+
+def test_finished_runs_are_those_with_a_result_that_counts(tmp_path: Path) -> None:
+    runs = Store(tmp_path)
+    assert Store(tmp_path / "nowhere").finished(["a"]) == set()
+    for number in range(4):
+        runs.folder(run_name(number)).write_config({"seed": number})
+    runs.folder(run_name(1)).write_result(run_result(run_name(1)))
+    runs.folder(run_name(2)).result_path.touch()
+    runs.folder(run_name(3)).result_path.write_text('{"layout": 2}')
+    (tmp_path / "notes.txt").touch()
+    for ids in (None, [run_name(number) for number in range(9)]):
+        assert runs.finished(ids) == {run_name(1)}
+        assert runs.broken(ids) == {run_name(2): "is not a whole JSON object", run_name(3): "lacks run_id"}
+    assert runs.finished([run_name(0), run_name(2)]) == set()
+
+
+def test_states_of_many_runs(lab: Lab) -> None:
+    runs = Store(lab.store.root)
+    waiting, failed, interrupted, broken = (run_name(number) for number in range(50, 54))
+    runs.folder(failed).write_error("x\nno space left\n")
+    runs.folder(interrupted).write_config({})
+    runs.folder(broken).path.mkdir()
+    runs.folder(broken).result_path.touch()
+    with runs.folder(run_name(60)).claim(), runs.folder(lab.ids[0]).claim():
+        found = runs.states([waiting, *lab.ids, failed, interrupted, broken, run_name(60), waiting])
+    assert list(found) == [waiting, *lab.ids, failed, interrupted, broken, run_name(60)]
+    assert {run_id: state for run_id, state in found.items() if state != "done"} == {
+        waiting: "waiting",
+        failed: "failed",
+        interrupted: "interrupted",
+        broken: "broken",
+        run_name(60): "running",
+    }
+    assert all(runs.folder(run_id).state() == state for run_id, state in found.items() if state != "running")
+
+
+def test_states_and_finished_leave_no_trace(lab: Lab) -> None:
+    before = sorted(lab.store.root.rglob("*"))
+    lab.store.states([*lab.ids, run_name(70)])
+    lab.store.finished()
+    assert sorted(lab.store.root.rglob("*")) == before
+
+
+def test_only_the_lock_tells_running_from_interrupted(tmp_path: Path) -> None:
+    folder = Store(tmp_path).folder(run_name(1))
+    folder.write_config({})
+    write_curve(folder)
+    folder.checkpoint_path.touch()
+    (folder.path / LOCK).touch()
+    for path in folder.path.iterdir():
+        os.utime(path)  # written just now, and by nobody who is alive
+    assert Store(tmp_path).states([folder.id]) == {folder.id: "interrupted"}
+
+
+def test_a_store_that_asks_twice_opens_results_once(lab: Lab, opened: list[str]) -> None:
+    assert lab.store.finished() == set(lab.ids)
+    opened.clear()
+    assert lab.store.finished() == set(lab.ids)
+    assert opened == []
+    lab.store.folder(lab.ids[0]).result_path.write_text("{")
+    assert lab.store.finished() == set(lab.ids[1:])
+    assert opened == [lab.ids[0]]
+
+
+def test_the_index_spares_a_large_study_its_results(
+    lab: Lab, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MANY", 5)
+    lab.store.table(lab.cells)
+    opened.clear()
+    os.utime(lab.store.folder(lab.ids[0]).result_path)
+    lab.store.folder(lab.ids[1]).result_path.write_text("{")
+    assert Store(lab.store.root).finished() == {*lab.ids} - {lab.ids[1]}
+    assert opened == lab.ids[:2] or opened == lab.ids[1::-1]
+
+
+def test_a_run_is_found_under_each_study_that_uses_it(tmp_path: Path) -> None:
+    runs = Store(tmp_path / "runs")
+    assert runs.studies_of("a") == ()
+    runs.record("width", ["b", "a", "a"])
+    runs.record("depth", ["b", "c"])
+    assert runs.studies_of("a") == ("width",)
+    assert runs.studies_of("b") == ("depth", "width")
+    assert runs.studies_of("z") == ()
+    assert runs.ids_of("width") == {"a", "b"}
+    assert runs.studies() == ["depth", "width"]
+    Store(runs.root).record("depth", ["c"])  # by another process; the plan is what counts now
+    assert runs.studies_of("b") == ("width",)
+    (runs.root / "studies" / "depth.json").write_text("{")
+    assert runs.studies_of("c") == ()
+    runs.record("depth", ["c"])
+    assert runs.studies_of("c") == ("depth",)
+
+
+def test_an_unchanged_record_is_not_written_again(tmp_path: Path) -> None:
+    runs = Store(tmp_path)
+    runs.record("width", ["a"])
+    path = tmp_path / "studies" / "width.json"
+    os.utime(path, ns=(1, 1))
+    runs.record("width", ["a"])
+    assert path.stat().st_mtime_ns == 1
+
+
+def test_a_record_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "studies").touch()
+    with pytest.raises(RunFolderError, match=r"cannot write .*width\.json"):
+        Store(tmp_path).record("width", ["a"])
+
+
+@pytest.mark.parametrize("place", [".", ".curves"])
+def test_temporary_files_of_dead_processes_leave_the_store(lab: Lab, place: str) -> None:
+    dead = 2**22 + 1  # above what Linux gives
+    folder = lab.store.root / place
+    folder.mkdir(exist_ok=True)
+    old, young = (folder / f".index.parquet.{dead}-{number}.tmp" for number in range(2))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (time.time() - 3600,) * 2)
+    lab.store.table(lab.cells)
+    lab.store.curves(lab.ids)
+    assert not old.exists()
+    assert young.exists(), "it may be another machine's, which looks dead from here"
+
+
+def test_folders_are_equal_where_their_paths_are(tmp_path: Path) -> None:
+    runs = Store(str(tmp_path))
+    assert runs.folder("a") == RunFolder(tmp_path / "a")
+    assert len({runs.folder("a"), runs.folder("a"), runs.folder("b")}) == 2
