@@ -1,4 +1,4 @@
-"""No training outlives the command that started it."""
+"""No training outlives the command that started it, and a rank ends when it is told to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 from multiprocessing import parent_process
+
+from normbench.launch.ends import SHELL
 
 
 def die_with_parent() -> None:
@@ -19,3 +21,18 @@ def _wait_and_exit() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def end_on_sigterm() -> None:
+    """Makes SIGTERM end this process at once with 143; to be called before there are other threads.
+
+    Lightning answers SIGTERM in a rank with a broadcast, which waits for ranks that were sent none.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_sigterm, daemon=True).start()
+
+
+def _wait_for_sigterm() -> None:
+    signal.sigwait({signal.SIGTERM})
+    os._exit(SHELL + signal.SIGTERM)

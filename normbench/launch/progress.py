@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from normbench.launch.pool import Event
+from normbench.launch.launcher import Event, Task
 from normbench.spec.resolve import steps
-from normbench.study.study import PlannedRun, describe, estimate
+from normbench.study import PlannedRun, describe, estimate
 
 
 def duration(seconds: float) -> str:
@@ -23,16 +24,17 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """A listener of the pool that shows how far a study is."""
+    """A listener that shows how far a study is."""
 
     def __init__(self, runs: Sequence[PlannedRun], console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
+        self.runs = {run.id: run for run in runs}
         self.weights = {run.id: estimate(run.config) for run in runs}
         self.total, self.count = sum(self.weights.values()), len(runs)
         self.finished = 0.0
         self.ended = 0
         self.failed: list[tuple[PlannedRun, str]] = []
-        self.busy: list[PlannedRun] = []
+        self.busy: dict[str, PlannedRun] = {}  # by id: those that another process trains
         self.partial: dict[str, float] = {}
         self.started = time.monotonic()
         self.bars = Progress(
@@ -53,15 +55,20 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    def __call__(self, event: Event, run: PlannedRun, value: object) -> None:
-        """See `pool.Listener`."""
+    def __call__(self, event: Event, task: Task, value: object) -> None:
+        """See `launcher.Listener`."""
+        run = self.runs[task.run_id]
         name = f"{describe(run.cell)}, seed {run.seed}"
         if event == "start":
-            self.tasks[run.id] = self.bars.add_task(name, total=steps(run.config), note="")
+            self.busy.pop(run.id, None)
+            self.tasks[run.id] = self.bars.add_task(escape(name), total=steps(run.config), note="")
         elif event == "progress":
             step = int(str(value))
             self.partial[run.id] = self.weights[run.id] * step / steps(run.config)
             self.bars.update(self.tasks[run.id], completed=step)
+        elif event == "busy":
+            self.busy[run.id] = run
+            self._print(f"waiting: {name}: another process trains it")
         else:
             self._ended(event, run, name, value)
         left = self.left()
@@ -73,26 +80,21 @@ class Display:
         if run.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(run.id))
         if event == "retry":
-            self.console.print(
-                f"again: {name}: {value}; continuing from its last checkpoint", highlight=False, soft_wrap=True
-            )
+            self._print(f"again: {name}: {value}; continuing from its last checkpoint")
             return
         self.ended += 1
         self.finished += self.weights[run.id]
         if event == "failed":
             self.failed.append((run, str(value)))
-        if event == "busy":
-            self.busy.append(run)
-        said = {
-            "done": "done",
-            "failed": f"FAILED ({value})",
-            "busy": "left to another process that trains it",
-        }[event]
+        said = "done" if event == "done" else f"FAILED ({value})"
+        if self.busy.pop(run.id, None) and event == "done":
+            said = "done by another process"
         left = self.left()
         rest = f", about {duration(left)} left" if left is not None and self.ended < self.count else ""
-        self.console.print(
-            f"[{self.ended}/{self.count}{rest}] {name}: {said}", highlight=False, markup=False, soft_wrap=True
-        )
+        self._print(f"[{self.ended}/{self.count}{rest}] {name}: {said}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def left(self) -> float | None:
         """Seconds to go, from the share of the estimated work that is done; None while too little is."""

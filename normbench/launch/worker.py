@@ -1,43 +1,62 @@
-"""A warm worker process: imports the libraries once, then trains the runs that it is sent."""
+"""A warm worker process: imports the libraries once, then trains the tasks that it is sent."""
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-from normbench.launch.gpus import claim
+from normbench import environ
+from normbench.errors import NormbenchError, RunFolderError, Stopped
+from normbench.launch.ends import SHELL, end_by, raise_terminated
+from normbench.launch.launcher import Task
 from normbench.launch.orphan import die_with_parent
+from normbench.spec.gpus import VARIABLE
+from normbench.store.folder import Progress, RunFolder
 
 PROGRESS_SECONDS = 0.5
 
+Work = Callable[[Task, Progress], bool]  # trains a task; False where another process does
 
-def serve(pipe: Connection, gpus: list[str], slot: int) -> None:
-    """Trains what comes down the pipe, until None does.
 
-    A request is (configuration as a dictionary, run folder). Answers are ("progress", steps done),
-    ("done", None), ("busy", None) or ("failed", last line of the error).
+def train_task(task: Task, progress: Progress) -> bool:
+    """What workers do: see `train_run`."""
+    from normbench.launch.single import train_run
+    from normbench.spec.keys import from_dict
+
+    return train_run(from_dict(task.config), task.folder, progress) is not None
+
+
+def serve(pipe: Connection, gpus: tuple[str, ...], work: Work) -> None:
+    """Does the tasks that come down the pipe, until None does.
+
+    Answers are ("start", None), ("progress", steps done) and in the end one of ("done", None), ("busy", None),
+    ("failed", last line of the error), ("spoiled", the same, and this process ends) or ("fatal", a line that ends
+    the study).
     """
     die_with_parent()
-    claim(gpus, slot)
-    pipe.send(("ready", None))
-    while True:
-        try:
-            request = pipe.recv()
-        except EOFError:
-            return
-        if request is None:
-            return
-        pipe.send(_run(pipe, *request))
+    raise_terminated()
+    environ.clean()
+    if gpus:  # before torch is imported
+        os.environ[VARIABLE] = ",".join(gpus)
+    try:
+        while (task := pipe.recv()) is not None:
+            pipe.send(("start", None))
+            answer = _do(pipe, task, work)
+            pipe.send(answer)
+            if answer[0] == "spoiled":
+                return
+    except (EOFError, BrokenPipeError):
+        return
+    except Stopped as stop:
+        end_by(stop.exit_status - SHELL)
 
 
-def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any]:
-    from normbench.errors import RunFolderError
-    from normbench.launch.ranks import execute
-    from normbench.spec.schema import from_dict
-    from normbench.store.folder import ERROR, claimed, read_result, write_atomically
-
+def _do(pipe: Connection, task: Task, work: Work) -> tuple[str, Any]:
     told = 0.0
 
     def progress(step: int) -> None:
@@ -45,22 +64,27 @@ def _run(pipe: Connection, tree: dict[str, Any], folder: Path) -> tuple[str, Any
         now = time.monotonic()
         if now - told >= PROGRESS_SECONDS:
             told = now
-            pipe.send(("progress", step))
+            with suppress(OSError):  # the pool has ended, and this process is about to
+                pipe.send(("progress", step))
 
     try:
-        with claimed(folder) as mine:
-            if not mine:
-                return "busy", None
-            if read_result(folder) is None:
-                execute(from_dict(tree), folder, progress)
-            return "done", None
+        return ("done" if work(task, progress) else "busy"), None
     except Exception as error:  # one failed run does not stop the others
-        from normbench.train.run import failure
-
-        text = failure(error)
+        text = error_text(error)
         try:
-            write_atomically(folder / ERROR, text)
+            RunFolder(task.folder).write_error(text)
         except RunFolderError as unwritable:
             return "fatal", str(unwritable)
-        line = text.strip().splitlines()[-1]
-        return ("fatal" if isinstance(error, RunFolderError) else "failed"), line
+        if isinstance(error, RunFolderError):
+            return "fatal", str(error)
+        # After an error that is not ours the process may be unfit for others: errors of CUDA stick, memory is gone.
+        return ("failed" if isinstance(error, NormbenchError) else "spoiled"), text.strip().splitlines()[-1]
+
+
+def error_text(error: Exception) -> str:
+    """What error.txt says: the whole traceback, and last the line that a user reads first."""
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, NormbenchError) or getattr(error, "__notes__", None):  # a note would be the last line
+        said = str(error) if isinstance(error, NormbenchError) else f"{type(error).__name__}: {error}"
+        return f"{text}\n{said}\n"
+    return text

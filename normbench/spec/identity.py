@@ -76,9 +76,8 @@ def section_identity(section: str, config: RunConfig) -> str:
         value: Any = plugins_in_identity(config)
     elif section in SECTIONS:
         value = counted_in_identity(section, getattr(config, section))
-        digest = DATASETS.get(config.data.name).facts.get("digest") if section == "data" else None
-        if digest is not None and (found := digest(config.data)):
-            value["digest"] = found
+        if section == "data" and (digest := DATASETS.get(config.data.name).facts["facts"](config.data).digest):
+            value["digest"] = digest  # of images that a user's file or function gives
     else:
         value = getattr(config, section)
     return json.dumps(value, sort_keys=True, default=str)

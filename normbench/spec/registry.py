@@ -164,10 +164,7 @@ def entry_of(
         facts: See `Entry`.
     """
     call = build.__init__ if inspect.isclass(build) else build  # type: ignore[misc]
-    try:
-        hints = typing.get_type_hints(call, include_extras=True)
-    except Exception:  # an annotation that does not evaluate: its options take any value
-        hints = {}
+    hints = option_hints(call)
     helps = argument_helps(inspect.getdoc(build) or "") | argument_helps(inspect.getdoc(call) or "")
     options: dict[str, Option] = {}
     for parameter in inspect.signature(build).parameters.values():
@@ -179,6 +176,21 @@ def entry_of(
         options[parameter.name] = Option(parameter.name, hint, default, helps.get(parameter.name, ""))
     summary = (inspect.getdoc(build) or "").partition("\n")[0]
     return Entry(name, build, options, summary, source_file(build), dict(facts or {}))
+
+
+def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a function's parameters; a type that does not evaluate (a name known to checkers only) is Any."""
+    try:
+        return typing.get_type_hints(call, include_extras=True)
+    except Exception:
+        hints = {}
+    known = {**vars(typing), **getattr(call, "__globals__", {})}
+    for name, annotation in getattr(call, "__annotations__", {}).items():
+        try:
+            hints[name] = eval(annotation, known) if isinstance(annotation, str) else annotation  # the builder's own code
+        except Exception:
+            hints[name] = Any
+    return hints
 
 
 def source_file(build: Any) -> str:

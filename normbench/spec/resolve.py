@@ -20,9 +20,6 @@ from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZE
 from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, hints
 from normbench.spec.values import checked
 
-FEW_VALUES = 2  # a statistic of so few values is warned about; of fewer, refused
-
-
 class DegenerateStatisticWarning(UserWarning):
     """A norm has two values for each of its statistics: what it gives is a sign, and little else."""
 
@@ -204,34 +201,17 @@ def check_statistics(config: RunConfig) -> None:
         site = layer.site
         if site is None:
             continue
-        values = facts.values_per_statistic(images, site.channels, site.positions)
-        if values > FEW_VALUES:
+        sentence = facts.sentence(images, site.channels, site.positions)
+        if sentence is None:
             continue
-        told = f"norm '{norm.name}' has {'one value' if values < FEW_VALUES else 'two values'} for each statistic"
-        told += f" on {site.name} ({site.channels} channels, {site.positions} positions, {images} images)"
-        if values < FEW_VALUES:
-            raise UsageError(f"{told}, so nothing of the input is left: {_advice(facts, images, site)}")
-        few.append(f"{told}: only which of the two is larger is left")
+        without = {"vector": ", or model.norm_linear=false"} if site.role != "logits" else {}
+        told = f"{site.name}: {sentence}{without.get(site.layout, '')}"
+        if facts.degenerate(images, site.channels, site.positions) == "one":
+            raise UsageError(told)
+        few.append(told)
     if few:
         more = f" (and on {len(few) - 1} more)" if len(few) > 1 else ""
         warnings.warn(few[0] + more, DegenerateStatisticWarning, stacklevel=2)
-
-
-def _advice(facts: Any, images: int, site: Any) -> str:
-    """What would give a statistic more values, of what this norm averages over."""
-    ways = []
-    if facts.images.of(2 * images) > facts.images.of(images):
-        ways.append("a larger batch a device (data.batch_size, or fewer devices)")
-    if facts.channels.of(site.channels) < site.channels:
-        ways.append("fewer groups" if facts.channels.parts else "a norm that averages over channels")
-    if facts.channels.of(2 * site.channels) > facts.channels.of(site.channels):
-        ways.append("more channels")
-    if site.layout == "image":
-        ways.append("a larger map there")
-    ways.append("no norm there" if site.role == "logits" else "another norm")
-    if site.layout == "vector":
-        ways.append("model.norm_linear=false" if site.role != "logits" else "model.norm_logits=false")
-    return f"choose {', '.join(ways[:-1])} or {ways[-1]}"
 
 
 def norm_facts(config: RunConfig) -> Any:

@@ -20,14 +20,14 @@ class NotIdentity:
     """Marks a key that cannot change a result, and so does not enter a run's identity."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeftOutAt:
     """Marks a key that was added later: at this value it is left out of the identity, so that old ids stay valid."""
 
     value: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class UsedWhen:
     """Marks a key that counts only where `test` holds for its section."""
 

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from normbench.data import available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.identity import HASHED, identity_hash, section_identity
-from normbench.spec.registry import DATASETS
 from normbench.spec.resolve import check_clashes, check_warmup, resolve_model, resolve_probes, resolve_section
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
@@ -193,12 +193,9 @@ class _Memo:
     def _dataset(self, config: RunConfig) -> str:
         """The data set that this machine uses where the configuration names one that may be replaced."""
         data = config.data
-        available = DATASETS.get(data.name).facts.get("available")
-        if available is None:
-            return data.name
         if self.fallback is None:
-            return str(available(data))
-        return "mnist_5k" if self.fallback and data.allow_embedded else data.name
+            return available(data)
+        return "mnist_5k" if self.fallback and data.name == "mnist" and data.allow_embedded else data.name
 
     def _identity(self, section: str, config: RunConfig) -> str:
         if section == "seed":

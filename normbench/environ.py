@@ -1,0 +1,120 @@
+"""Which variables of the environment count, and which are kept from everything that normbench computes.
+
+A leaf: it imports nothing of the package, so that a process is clean before it imports torch or Lightning, some of
+whose modules read these variables when they are imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, MutableMapping
+from contextlib import contextmanager
+
+# All variables that normbench or what it stands on is meant to hear, and what they do.
+DOCUMENTED = {
+    "NORMBENCH_DATA_DIR": "folder with MNIST/raw, where data.dir names none",
+    "NORMBENCH_WANDB": "auto, online, offline or off: stronger than logger.wandb",
+    "NORMBENCH_RENDEZVOUS_SECONDS": "how long the nodes of one run wait for each other (120)",
+    "NODE_RANK": "number of this node, from 0, where trainer.num_nodes is above 1",
+    "MASTER_ADDR": "address of node 0, where trainer.num_nodes is above 1",
+    "MASTER_PORT": "a free port of node 0, where trainer.num_nodes is above 1",
+    "GLOO_SOCKET_IFNAME": "network interface between the nodes, where trainer.num_nodes is above 1",
+    "WANDB_API_KEY": "key of W&B",
+    "WANDB_MODE": "online, offline or disabled, where NORMBENCH_WANDB says nothing",
+    "WANDB_PROJECT": "project of W&B, where logger.project names none",
+    "WANDB_ENTITY": "user or team of W&B, where logger.entity names none",
+    "WANDB_BASE_URL": "server of W&B",
+    "CUDA_VISIBLE_DEVICES": "GPUs that may be used",
+    "XDG_CACHE_HOME": "folder of the cache (~/.cache)",
+    "TMPDIR": "folder for temporary files",
+    "http_proxy, https_proxy, no_proxy": "how downloads and W&B reach the network",
+}
+# Read by the launcher of a run on several nodes, and by nothing else.
+NODE = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+# What a command keeps until its run is launched: the above, and how many processes torchrun or srun has started.
+LAUNCH = (*NODE, "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+# Which process of how many this is: torchrun, Lightning, MPI and schedulers set them for a program of theirs, and
+# whatever is started from there inherits them.
+_RANKS: tuple[str, ...] = (
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_WORLD_SIZE",
+)
+_RANKS += ("ROLE_WORLD_SIZE", "ROLE_NAME", "STANDALONE_PORT", "MPI_LOCALRANKID", "MPI_LOCALNRANKS")
+_SCHEDULERS: tuple[str, ...] = (
+    "SLURM_",
+    "SBATCH_",
+    "TORCHELASTIC_",
+    "OMPI_",
+    "PMI_",
+    "PMIX_",
+    "PRTE_",
+    "MV2_",
+    "JSM_",
+    "LSB_",
+    "FLUX_",
+)
+_SCHEDULERS += ("PALS_", "PBS_")
+# Settings of Lightning's Trainer and of its command line; defaults that a run's id does not know.
+_LIGHTNING = ("PL_", "LT_")
+# Settings that change how numbers are computed, or how a checkpoint is read.
+_NUMBERS: tuple[str, ...] = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE")
+_NUMBERS += ("DNNL_DEFAULT_FPMATH_MODE", "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+_NUMBERS += ("DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+_NUMBERS += ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+# What would make two runs one in W&B, or give them another name.
+_WANDB: tuple[str, ...] = (
+    "SWEEP_ID",
+    "RUN_ID",
+    "RUN_GROUP",
+    "RUN_NAME",
+    "NAME",
+    "RESUME",
+    "RESUME_FROM",
+    "FORK_FROM",
+    "TAGS",
+    "NOTES",
+)
+_WANDB += ("JOB_TYPE", "SWEEP_PARAM_PATH", "DISABLED", "DIR", "PROGRAM")
+# Another repository than the one that the code lies in (set while a git hook runs).
+_GIT = ("GIT_",)
+
+NAMES = frozenset((*_RANKS, *NODE, *_NUMBERS, *(f"WANDB_{name}" for name in _WANDB)))
+PREFIXES = (*_SCHEDULERS, *_LIGHTNING, *_GIT)
+
+
+def foreign(environment: Collection[str], keep: Collection[str] = ()) -> list[str]:
+    """Names in `environment` that must not reach a training, sorted, without those to `keep`.
+
+    Example:
+        >>> foreign({"HOME": "/", "RANK": "1", "PL_TRAINER_MAX_TIME": "1"})
+        ['PL_TRAINER_MAX_TIME', 'RANK']
+    """
+    return sorted(
+        name for name in environment if name not in keep and (name in NAMES or name.upper().startswith(PREFIXES))
+    )
+
+
+def clean(environment: MutableMapping[str, str] | None = None, keep: Collection[str] = ()) -> dict[str, str]:
+    """Removes what must not reach a training from an environment (this process's), and returns it."""
+    environment = os.environ if environment is None else environment
+    return {name: environment.pop(name) for name in foreign(environment, keep)}
+
+
+@contextmanager
+def cleaned(keep: Collection[str] = ()) -> Iterator[dict[str, str]]:
+    """This process's environment without what must not reach a training; put back afterwards. Yields what went.
+
+    What came to be set meanwhile under such a name (Lightning sets WORLD_SIZE) goes, too.
+    """
+    removed = clean(keep=keep)
+    try:
+        yield removed
+    finally:
+        clean(keep=keep)
+        os.environ.update(removed)

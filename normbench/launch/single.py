@@ -1,0 +1,64 @@
+"""One run from its claim to its result: what `normbench train`, a worker and any other launcher do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from normbench.launch.ranks import execute
+from normbench.launch.rendezvous import node_of, refuse_second_launcher
+from normbench.spec.schema import RunConfig
+from normbench.store.folder import Progress, RunFolder
+from normbench.store.result import Result
+
+Say = Callable[[str], None]
+
+
+def train_run(
+    config: RunConfig, folder: RunFolder | Path, progress: Progress | None = None, say: Say | None = None
+) -> Result | None:
+    """The result of a run: the one that its folder has, or else that of training it, or of continuing it.
+
+    The run's lock is held meanwhile. On several nodes node 0 holds it; the others join without it.
+
+    Args:
+        config: The resolved run.
+        folder: Its folder.
+        progress: Called with the number of optimizer steps done.
+        say: Told in one line what was unusable in the folder; None: stderr.
+
+    Returns:
+        The result; None where another process trains the run.
+
+    Raises:
+        UsageError: Before anything is claimed, where NODE_RANK, MASTER_ADDR or MASTER_PORT of a run on several nodes
+            is missing, or another program has started this one several times.
+    """
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    say = say or _to_stderr
+    refuse_second_launcher(config)
+    if node_of(config).rank > 0:
+        return _finished(config, folder, None) or execute(config, folder.path, progress)
+    with folder.claim() as claimed:
+        if not claimed:
+            return None
+        return _finished(config, folder, say) or execute(config, folder.path, progress)
+
+
+def _finished(config: RunConfig, folder: RunFolder, say: Say | None) -> Result | None:
+    """The result that counts. Only who has something to `say` may touch the folder."""
+    if folder.problem() is not None:
+        if say:
+            say(folder.set_aside())
+        return None
+    result = folder.result()
+    if result is not None and config.trainer.keep != "none" and not folder.weights_path.exists():
+        if say:
+            say(f"{folder.path} is done, but its weights were not kept: training it again")
+        return None
+    return result
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
