@@ -27,6 +27,9 @@ HEARD = frozenset(
     """.split()  # noqa: SIM905  (a list of one word a line is longer)
 )
 
+# Settings that such variables become.
+RENAMING = ("sweep_id", "launch", "run_id", "run_group", "run_name", "run_notes", "run_tags", "run_job_type", "resume")
+
 _said: set[str] = set()
 _lock = threading.RLock()
 
@@ -84,12 +87,11 @@ def open_run(wandb: Any, **given: Any) -> Any:
     """`wandb.init` of exactly what is given."""
     with own_environment():
         shared = wandb.setup(wandb.Settings(silent=True)).settings
-        # A program that is part of a sweep may have set wandb up before: its sweep is its own, not this run's.
-        sweep, shared.sweep_id = shared.sweep_id, None
-        try:
-            return wandb.init(reinit="finish_previous", **given)
-        finally:
-            shared.sweep_id = sweep
+        if any(getattr(shared, name, None) for name in RENAMING):
+            # Another program of this process has set wandb up, and it has heard of a run or a sweep of theirs.
+            wandb.teardown()
+            wandb.setup(wandb.Settings(silent=True))
+        return wandb.init(reinit="finish_previous", **given)
 
 
 def settings(wandb: Any, finish_seconds: float, strict: bool, system: bool = False) -> Any:
