@@ -15,9 +15,9 @@ from normbench.report.words import verdict_words
 
 MAX_ROWS = 60  # rows of all panels
 ROW = 17  # height of a row
-WIDE = 40.0  # largest over typical difference from which the axis is linear only near zero
+WIDE = 10.0  # largest over typical difference from which the axis is linear only near zero
 TOLD = ["better", "worse", "better by less than the margin", "worse by less than the margin"]
-SIDE = "side"
+SIDE, DOWN = "side", "down"
 
 
 def figure(evidence: Evidence) -> Figure | None:
@@ -166,16 +166,28 @@ def _paneled(evidence: Evidence, chart: Any, frame: pd.DataFrame, swept: str | N
     """The swept axis in rows, the combinations of the others in columns."""
     if swept is None:
         return chart
-    of = frames.fields(evidence)
-    order = list(dict.fromkeys(frame[of[swept]]))
-    title = shown_title(evidence, swept)
-    long = max(len(str(value)) for value in order) > 12
-    header = alt.Header(labelAngle=0, labelAlign="left", labelLimit=130 if long else 90, titleOrient="left")
-    row = alt.Row(f"{of[swept]}:N", sort=order, title=title, header=header)
-    others = evidence.across[:-1]
-    if not others:
+    order, frame = _ordered(evidence, frame, [swept], DOWN)
+    long = max(map(len, order)) > 12
+    header = alt.Header(
+        labelAngle=0, labelAlign="left", labelLimit=130 if long else 90, labelExpr=frames.texts_of_places(order)
+    )
+    row = alt.Row(f"{DOWN}:O", title=shown_title(evidence, swept), header=header)
+    if not evidence.across[:-1]:
+        chart.data = frame
         return chart.facet(row=row)
-    names = frame[[of[axis] for axis in others]].astype(str).agg(", ".join, axis=1)
-    chart.data = frame.assign(**{SIDE: names})
-    heading = " × ".join(shown_title(evidence, axis) for axis in others)
-    return chart.facet(row=row, column=alt.Column(f"{SIDE}:N", sort=list(dict.fromkeys(names)), title=heading))
+    order, frame = _ordered(evidence, frame, evidence.across[:-1], SIDE)
+    chart.data = frame
+    heading = " × ".join(shown_title(evidence, axis) for axis in evidence.across[:-1])
+    header = alt.Header(labelExpr=frames.texts_of_places(order), labelLimit=280)
+    return chart.facet(row=row, column=alt.Column(f"{SIDE}:O", title=heading, header=header))
+
+
+def _ordered(evidence: Evidence, frame: pd.DataFrame, axes: list[str], field: str) -> tuple[list[str], pd.DataFrame]:
+    """The combinations of axes as text in order, and the frame with the place of each row's among them."""
+    of = [frames.fields(evidence)[axis] for axis in axes]
+    places = pd.concat([frames.place(evidence, axis, frame[name]) for axis, name in zip(axes, of, strict=True)], axis=1)
+    texts = frame[of].astype(str).agg(", ".join, axis=1)
+    keys = list(map(tuple, places.to_numpy().tolist()))
+    first = dict(sorted(dict(zip(keys, texts, strict=True)).items()))
+    rank = {key: i for i, key in enumerate(first)}
+    return list(first.values()), frame.assign(**{field: [rank[key] for key in keys]})

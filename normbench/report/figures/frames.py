@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.report.figures.style import FACTOR, PANEL, shown_title
+from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, shown_title
 from normbench.stats.cell import counted_runs
 from normbench.study.metrics import Metric
 
@@ -143,18 +144,44 @@ def panels(evidence: Evidence, frame: pd.DataFrame, by: Sequence[str]) -> tuple[
         return frame, [], "", ""
     of = fields(evidence)
     keys = [of[column] for column in by]
-    cells, note = evenly(frame[keys].drop_duplicates().sort_values(keys, kind="stable"), MAX_FACETS)
-    cells = cells.assign(**{PANEL: cells.astype(str).agg(", ".join, axis=1)})
+    places = [place(evidence, column, frame[of[column]]) for column in by]
+    first = frame[keys].assign(**dict(zip(_ranks(by), places, strict=True))).drop_duplicates(keys)
+    cells, note = evenly(first.sort_values(_ranks(by), kind="stable")[keys], MAX_FACETS)
+    texts = cells.astype(str).agg(", ".join, axis=1)
+    cells = cells.assign(**{PANEL: texts, PANEL_PLACE: range(len(cells))})
     heading = " × ".join(shown_title(evidence, column) for column in by)
     frame = frame.merge(cells, on=keys)
-    return frame, list(cells[PANEL]), heading, note and f"{note} of {heading}"
+    return frame, list(texts), heading, note and f"{note} of {heading}"
+
+
+def _ranks(by: Sequence[str]) -> list[str]:
+    return [f"rank {i}" for i in range(len(by))]
+
+
+def place(evidence: Evidence, column: str, values: pd.Series) -> pd.Series:
+    """What values of an axis are sorted by: quantities by size, names as the study has them."""
+    if pd.api.types.is_numeric_dtype(values):
+        return values
+    axis = next((axis for axis, found in evidence.columns.items() if found == column), None)
+    labels = [level.label for level in evidence.study.axes[axis]] if axis else sorted(values.unique())
+    return values.map({str(label): i for i, label in enumerate(labels)} | {label: i for i, label in enumerate(labels)})
+
+
+def texts_of_places(texts: Sequence[str]) -> str:
+    """A Vega expression that shows places 0, 1, ... as texts.
+
+    Facets are sorted by place: with an array to sort by, Vega-Lite puts cells under the headings of others where a
+    combination is missing.
+    """
+    return f"{json.dumps([str(text) for text in texts])}[datum.value]"
 
 
 def faceted(chart: Any, order: Sequence[str], heading: str) -> Any:
     """The chart in panels, or as it is without any."""
     if not order:
         return chart
-    return chart.facet(alt.Facet(f"{PANEL}:N", title=heading, sort=list(order)), columns=2)
+    header = alt.Header(labelExpr=texts_of_places(order))
+    return chart.facet(alt.Facet(f"{PANEL_PLACE}:O", title=heading, header=header), columns=2)
 
 
 def is_quantity(values: pd.Series) -> bool:

@@ -93,8 +93,8 @@ def _layers(
     run = alt.Y("value:Q", title=shown.title, scale=scale)
     layers = [
         base.transform_filter(seed)
-        .mark_point(filled=True, size=14)
-        .encode(y=run, opacity=marks.shade(0.35), tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("value:Q")]),
+        .mark_point(filled=True, size=16, xOffset=6)
+        .encode(y=run, opacity=marks.shade(0.5), tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("value:Q")]),
     ]
     if line:
         layers.append(base.transform_filter(cell).mark_line(strokeWidth=1.5).encode(y=y, opacity=marks.opacity))

@@ -16,7 +16,7 @@ FEWEST = 3  # distinct sizes below which there is nothing to see
 
 def values_figure(evidence: Evidence) -> Figure | None:
     """Against values per statistic, the smallest over the sites of the network."""
-    title = "values per statistic, the smallest of the network"
+    title = "smallest values per statistic"
     return _figure(evidence, "values_per_statistic", title, base=10)
 
 
@@ -46,10 +46,10 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
         axis=alt.Axis(
             values=values,
             labelOverlap=True,
-            labelExpr=f"datum.value <= {least} ? 'none' : format(datum.value, '~s')" if no_statistic else "",
+            labelExpr=f"datum.value <= {least} ? 'none' : format(datum.value, ',')" if no_statistic else "",
         )
         if no_statistic
-        else alt.Axis(values=values, labelOverlap=True, format="~s"),
+        else alt.Axis(values=values, labelOverlap=True, format=","),
     )
     y = alt.Y("mean:Q", title=shown.title, scale=scale)
     layers: list[Any] = [

@@ -30,7 +30,7 @@ OTHER_STYLES = (
     ("#4B6FA5", "cross"),
 )
 WIDTH, HEIGHT = 420, 260
-FACTOR, PANEL = "factor", "panel"  # fields of every frame that is drawn
+FACTOR, PANEL, PANEL_PLACE = "factor", "panel", "place_of_panel"  # fields of the frames that are drawn
 TITLE_LIMIT, LABEL_LIMIT = 560, 170
 
 
