@@ -62,6 +62,8 @@ def seeds_text(low: Any, high: Any, reasons: Iterable[str] = ()) -> str:
 
 def seeds_cell(row: Mapping[Any, Any], kind: str = "seeds") -> str:
     """Seeds needed of one row: a range, or words. `kind`: "seeds" for a difference, "seeds_equivalent"."""
+    if row["verdict"] == "identical":
+        return "identical"
     if row["plan_reason"] in PLAN_REASONS:
         return PLAN_REASONS[row["plan_reason"]]
     low, high = row[f"{kind}_low"], row[f"{kind}_high"]
@@ -75,7 +77,7 @@ def detectable_cell(row: Mapping[Any, Any], metric: Metric) -> str:
     """The smallest difference that the seeds at hand find, as a range; words where it is beyond the metric's range."""
     low, high = row["detectable_low"], row["detectable_high"]
     if pd.isna(low):
-        return PLAN_REASONS.get(row["plan_reason"], "unknown")
+        return "identical" if row["verdict"] == "identical" else PLAN_REASONS.get(row["plan_reason"], "unknown")
     whole = 1.0 if metric.unit == "%" else np.inf
     if low >= whole:
         return "no possible one"

@@ -41,7 +41,7 @@ def figure(evidence: Evidence) -> Figure | None:
     swept = evidence.across[-1] if evidence.across else None
     levels = [str(level) for level in evidence.levels if str(level) in set(whole[FACTOR])]
     marks = Marks(evidence, [level for level in evidence.levels if level != evidence.baseline])
-    x = _x(evidence, whole)
+    x, bent = _x(evidence, whole)
     y = alt.Y(f"{FACTOR}:N", sort=levels, title=None, scale=alt.Scale(domain=levels), axis=alt.Axis(ticks=False))
     chart = alt.layer(*_layers(evidence, marks, x, y), data=whole).properties(
         width=WIDTH if not evidence.across[:-1] else WIDTH * 0.7, height=ROW * len(levels) + 6
@@ -50,7 +50,7 @@ def figure(evidence: Evidence) -> Figure | None:
     notes = ["filled: told apart; faint: every seed"]
     if evidence.margin is not None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
-    if isinstance(x.scale, alt.Scale) and x.scale.to_dict().get("type") == "symlog":
+    if bent:
         notes.append("axis linear near 0, logarithmic beyond")
     notes += [left_away] if left_away else []
     text = f"Paired differences from {evidence.level_name(evidence.baseline)}: 95 % intervals, family of "
@@ -92,19 +92,20 @@ def _few(evidence: Evidence, frame: pd.DataFrame, of: dict[str, str]) -> tuple[p
     return frame, "; ".join(notes)
 
 
-def _x(evidence: Evidence, frame: pd.DataFrame) -> alt.X:
+def _x(evidence: Evidence, frame: pd.DataFrame) -> tuple[alt.X, bool]:
+    """The axis, and whether it is linear only near zero."""
     metric = evidence.metric
     better = "right is better" if metric.higher_is_better else "left is better"
     unit = f"{metric.difference_unit}; " if metric.difference_unit else ""
     title = f"difference in {metric.label} ({unit}{better})"
     ends = frame[["low", "high", "value"]].abs().max(axis=1)
     largest, typical = float(ends.max()), float(frame["diff"].abs()[frame["diff"].abs() > 0].median())
-    scale, axis = alt.Scale(nice=True), alt.Axis()
+    scale, axis, bent = alt.Scale(nice=True), alt.Axis(), False
     if np.isfinite(typical) and typical > 0 and largest / typical > WIDE:
-        scale = alt.Scale(type="symlog", constant=_near(typical), nice=False)
+        bent, scale = True, alt.Scale(type="symlog", constant=_near(typical), nice=False)
         values = sorted({0.0, *(sign * step for step in _steps(_near(typical), largest) for sign in (-1, 1))})
-        axis = alt.Axis(values=values, format="~g", labelOverlap=True)
-    return alt.X("diff:Q", title=title, scale=scale, axis=axis)
+        axis = alt.Axis(values=values, format=",~f", labelOverlap=True)
+    return alt.X("diff:Q", title=title, scale=scale, axis=axis), bent
 
 
 def _near(value: float) -> float:
@@ -115,7 +116,7 @@ def _near(value: float) -> float:
 def _steps(first: float, last: float) -> list[float]:
     found, step = [], first
     while step <= last:
-        found += [step]
+        found += [step, 3 * step]
         step *= 10
     return found
 

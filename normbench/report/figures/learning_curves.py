@@ -11,7 +11,7 @@ from scipy import special
 
 from normbench.report.evidence import VALIDATION, Evidence
 from normbench.report.figures import frames
-from normbench.report.figures.style import FACTOR, HEIGHT, PANEL, WIDTH, Figure, Marks, capital, titled
+from normbench.report.figures.style import FACTOR, HEIGHT, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, capital, titled
 from normbench.study.metrics import counted
 
 AXES = {"samples": "training images seen", "step": "optimizer steps", "seconds": "training time (s)"}
@@ -43,7 +43,7 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
         return None
     points = frames.drawn(evidence, points)
     points, order, heading, left_away = frames.panels(evidence, points, evidence.across)
-    keys = [FACTOR, *([PANEL] if order else [])]
+    keys = [FACTOR, *([PANEL, PANEL_PLACE] if order else [])]
     frame, band_name = _averaged(points, keys)
     scale = alt.Scale(type="log", domain=_domain(frame, keys), clamp=True, nice=False)
     marks = Marks(evidence)
