@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from normbench.report.evidence import Evidence
 
 NOT_COMPARED = "not compared: runs share a machine"
+MARKED = 100  # cells up to which every metric has its best marked; beyond, the one that the study asks about
 FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 
 
@@ -40,20 +41,26 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
     if cost:
         return evidence.in_order(cells.assign(verdict=NOT_COMPARED))
-    marks = mark_best(
-        runs,
-        metric.name,
-        evidence.factor,
-        across=evidence.across,
-        criterion=evidence.criterion(metric),
-        planned=evidence.planned[keys].drop_duplicates(),
-    )
-    cells = cells.merge(marks[[*keys, "mark"]], on=keys, how="left")
+    if metric == evidence.metric or len(cells) <= MARKED:
+        cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
     pairs = evidence.estimates[0] if metric == evidence.metric else contrast_tables(evidence, metric)[0]
     pairs = pairs.drop(columns=["contrast", "id", "along"]).rename(columns={"treatment": evidence.factor})
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")
     return evidence.in_order(cells)
+
+
+def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
+    """The mark of the best in each cell of the other axes, over the family of all planned pairs of levels."""
+    marks = mark_best(
+        evidence.chosen,
+        metric.name,
+        evidence.factor,
+        across=evidence.across,
+        criterion=evidence.criterion(metric),
+        planned=evidence.planned[evidence.keys].drop_duplicates(),
+    )
+    return marks[[*evidence.keys, "mark"]]
 
 
 def _like(cells: pd.DataFrame, pairs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from normbench.report.private import without_places
 from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.stats import Criterion, best_runs, error_term, family_size
+from normbench.stats import Criterion, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
@@ -133,11 +133,20 @@ class Evidence:
         return frame
 
     @cached_property
+    def choice(self) -> pd.DataFrame:
+        """The value of the tuned axis of each cell: see `normbench.stats.chosen_values`."""
+        assert self.tuned is not None
+        return chosen_values(self.runs, self.tuned, self.keys, SELECT, planned=self.planned)
+
+    @cached_property
     def chosen(self) -> pd.DataFrame:
         """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
         if self.tuned is None or self.runs.empty:
             return self.runs
-        return best_runs(self.runs, self.tuned, self.keys, SELECT, planned=self.planned)
+        keys = [*self.keys, self.tuned]
+        places = pd.MultiIndex.from_frame(self.runs[keys].astype(object))
+        kept = places.isin(pd.MultiIndex.from_frame(self.choice[keys].astype(object)))
+        return self.runs[kept].reset_index(drop=True)
 
     @cached_property
     def curves(self) -> pd.DataFrame:

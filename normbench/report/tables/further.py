@@ -8,7 +8,7 @@ import pandas as pd
 
 from normbench.report.evidence import SELECT, VALIDATION, Evidence
 from normbench.report.tables.grid import Cell, Grid
-from normbench.stats import chosen_values, cost_to_target, summarize_cost
+from normbench.stats import cost_to_target, summarize_cost
 from normbench.study.metrics import get_metric
 
 
@@ -17,9 +17,8 @@ def chosen_grid(evidence: Evidence) -> Grid | None:
     if evidence.tuned is None or evidence.runs.empty:
         return None
     select, tuned = get_metric(SELECT), evidence.tuned
-    found = chosen_values(evidence.runs, tuned, evidence.keys, SELECT, planned=evidence.planned)
     rows = []
-    for row in evidence.in_order(found).to_dict("records"):
+    for row in evidence.in_order(evidence.choice).to_dict("records"):
         notes = []
         if row["at_edge"] and row["candidates"] > 1:
             notes.append("at the edge: a better value may lie outside")
