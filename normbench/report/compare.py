@@ -76,7 +76,9 @@ def check_comparable(sides: Sequence[Side], allowed: Sequence[str]) -> list[str]
 
 def _one_data_set_a_cell(sides: Sequence[Side]) -> list[Side]:
     """The sides with the data set as an axis, where one of them has a cell on two: they are never averaged."""
-    mixed = any(side.runs.duplicated([*side.axes, "seed"]).any() for side in sides)
+    mixed = any(
+        side.runs["dataset"].nunique() > 1 and side.runs.duplicated([*side.axes, "seed"]).any() for side in sides
+    )
     if not mixed or any("dataset" in side.axes for side in sides):
         return list(sides)
     return [Side(**{**side.__dict__, "axes": ["dataset", *side.axes]}) for side in sides]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from normbench.stats import Missing, estimates, mark_best, summarize
-
 from normbench.study.metrics import COST, Metric
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from normbench.stats import Along, Missing, change_differences, level_differences, within_differences
 
-
 if TYPE_CHECKING:
     from normbench.report.evidence import Evidence
 

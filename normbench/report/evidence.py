@@ -67,7 +67,11 @@ class Evidence:
     @cached_property
     def titles(self) -> dict[str, str]:
         """What a reader calls the column of an axis: its short name, or the axis as written."""
-        return {column: axis if column == f"axis {axis}" else column for axis, column in self.columns.items()}
+        key = {axis: all(axis in level.changes for level in levels) for axis, levels in self.study.axes.items()}
+        return {
+            column: column if key[axis] and not column.startswith("axis ") else axis
+            for axis, column in self.columns.items()
+        }
 
     def title(self, column: str) -> str:
         """What a reader calls a column."""

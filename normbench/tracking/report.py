@@ -9,8 +9,8 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.study.metrics import COST, Metric, get_metric
 from normbench.report.provenance import environments
+from normbench.study.metrics import COST, Metric, get_metric
 from normbench.study.study import describe
 from normbench.tracking.client import require, wandb_module
 from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag

@@ -32,6 +32,8 @@ CASES = {
     "diverged": (3, lambda c, s: "diverged" if c["model.norm"] == "none" else 0.95 + jitter(c, s, 1e-3)),
     "unfinished": (3, lambda c, s: 0.95 if s == 0 or c["model.norm"] == "batch" else None),
 }
+
+
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, make_lab: MakeLab) -> tuple[str, Lab]:
     seeds, outcome = CASES[request.param]

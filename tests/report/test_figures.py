@@ -16,7 +16,6 @@ from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS
 from normbench.report.figures.learning_curves import AXES
 from normbench.report.figures.style import NORM_STYLE, PANEL, styles
-
 from normbench.report.tables import read_csv
 
 from .conftest import NOISE, Lab, MakeLab
@@ -81,7 +80,12 @@ def test_no_figure_compiles_with_a_warning_or_an_empty_panel(
 def test_a_norm_has_one_colour_and_one_marker_everywhere(specs: dict[str, Spec]) -> None:
     seen: dict[str, set[str]] = {}
     for spec in specs.values():
-        for scale in (e["scale"] for channel in ("color", "shape") for e in encodings(spec, channel) if "range" in e.get("scale", {})):
+        for scale in (
+            e["scale"]
+            for channel in ("color", "shape")
+            for e in encodings(spec, channel)
+            if "range" in e.get("scale", {})
+        ):
             for level, value in zip(scale["domain"], scale["range"], strict=True):
                 seen.setdefault(level, set()).add(value)
     ends = {"difference found", "equivalence shown"}

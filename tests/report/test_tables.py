@@ -15,12 +15,10 @@ from normbench.report.tables import (
     Cell,
     Grid,
     comparison_grid,
-    csv_text,
     html_table,
     latex,
     markdown,
     pairs_grid,
-    read_csv,
 )
 from normbench.report.tables.comparison import cell_text
 from normbench.study.metrics import get_metric

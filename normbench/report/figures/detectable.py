@@ -43,8 +43,12 @@ def figure(evidence: Evidence) -> Figure | None:
     unit = f" ({metric.difference_unit}, log scale)" if metric.difference_unit else " (log scale)"
     domain = [float(frame["low"].min()) / 1.2, float(frame["high"].max()) * 1.2]
     color = alt.Color("what:N", title=None, scale=alt.Scale(domain=list(names.values()), range=["#0072B2", "#D55E00"]))
-    y = alt.Y("low:Q", title=f"difference in {metric.label}{unit}", scale=alt.Scale(type="log", domain=domain, nice=False))
-    base = alt.Chart().encode(x=alt.X("seeds:Q", title="seeds", scale=alt.Scale(domain=[2, SEEDS[-1]], nice=False)), color=color)
+    y = alt.Y(
+        "low:Q", title=f"difference in {metric.label}{unit}", scale=alt.Scale(type="log", domain=domain, nice=False)
+    )
+    base = alt.Chart().encode(
+        x=alt.X("seeds:Q", title="seeds", scale=alt.Scale(domain=[2, SEEDS[-1]], nice=False)), color=color
+    )
     tell = [alt.Tooltip("what:N"), alt.Tooltip("seeds:Q")]
     tell += [alt.Tooltip(f"{end}:Q", format=f".{metric.digits}f") for end in ("low", "high")]
     layers = [
