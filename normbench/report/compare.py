@@ -67,9 +67,9 @@ def check_comparable(sides: Sequence[Side], allowed: Sequence[str]) -> list[str]
             differs = (left[field].to_numpy() != right[field].to_numpy()) & whole
             if differs.any():
                 place = int(differs.argmax())
+                one, two = left[field].iloc[place], right[field].iloc[place]
                 raise UsageError(
-                    f"{pair}: {field} is {left[field].iloc[place]!r} and {right[field].iloc[place]!r} in the same cell; "
-                    f"--allow {field} compares all the same"
+                    f"{pair}: {field} is {one!r} and {two!r} in the same cell; --allow {field} compares all the same"
                 )
     return first.axes
 
