@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from normbench.errors import RunFolderError
 from normbench.store.files import write_atomically
-from normbench.store.folder import RunFolder, State
+from normbench.store.folder import RUN_ID, RunFolder, State
 from normbench.store.result import Result, RunIdOf
 from normbench.store.table import ResultIndex, result_stamps, results_table
 from normbench.store.usable import Stamp, Usable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from normbench.store.curves import Broken
 
 STUDIES = "studies"
-RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Store:

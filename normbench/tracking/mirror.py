@@ -16,7 +16,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 
 from normbench.spec import RunConfig
-from normbench.spec.resolve import evenly_spread
+from normbench.spec.counts import evenly_spread
 from normbench.store import Store
 from normbench.store.folder import METRICS
 from normbench.tracking.client import missing, say_once, wandb_module

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from normbench.launch.ranks import execute
-from normbench.spec.resolve import device_batch, images_per_statistic
+from normbench.spec.counts import device_batch, images_per_statistic
 from normbench.spec.schema import RunConfig, replace
 
 # float64 shows whether the computations are the same: in float32 the rounding of a different order of sums grows

@@ -10,7 +10,7 @@ import yaml
 
 from normbench.report.evidence import gather
 from normbench.store.folder import CONFIG, METRICS, RESULT
-from normbench.study.study import load_study, make_plan
+from normbench.study import load_study, make_plan
 from normbench.train.run import train
 from tests.conftest import RunCli
 from tests.tracking.conftest import KEY, SMALL

@@ -131,7 +131,7 @@ def test_kill_9_in_mid_run_then_push_then_resume(
     config = resolve(small(**changes))
     folder = tmp_path / "study" / run_id(config)
     path = tmp_path / "run.yaml"
-    from normbench.spec.schema import to_dict
+    from normbench.spec import to_dict
 
     path.write_text(yaml.safe_dump(to_dict(config)))
     process = start_cli("train", "--config", path, "--folder", folder)
