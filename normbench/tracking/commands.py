@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from normbench.store import Store
     from normbench.tracking.push import Pushed
+
+EXPERIMENTS = Path("experiments")
 
 
 def add_wandb_commands(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +27,13 @@ def add_wandb_commands(parser: argparse.ArgumentParser) -> None:
 
     text = "send the runs of a study, or what W&B lacks of them; sending twice changes nothing"
     push = commands.add_parser("push", help=text, description=text, parents=[where, common])
-    push.add_argument("study", help="a study, or the name of a folder of --runs")
+    push.add_argument("study", help="a study file, or the name of one in experiments/ or in --runs")
     push.set_defaults(command=_push)
 
     text = "write run folders for the finished runs of a study that were logged elsewhere"
     pull = commands.add_parser("pull", help=text, description=text, parents=[common])
     pull.add_argument("path", metavar="ENTITY/PROJECT", help="where the runs are at W&B")
-    pull.add_argument("--study", required=True, metavar="NAME", help="the study, which is the W&B group")
+    pull.add_argument("--study", required=True, metavar="NAME", help="the study: its file, or the name that its runs are tagged with")
     pull.set_defaults(command=_pull)
 
     text = "make the W&B report of a study, or update it; prints its link"
@@ -41,29 +44,41 @@ def add_wandb_commands(parser: argparse.ArgumentParser) -> None:
     report.set_defaults(command=_report)
 
 
-def _study_folder(options: argparse.Namespace) -> Path:
-    from normbench.study.study import load_study
-
-    runs: Path = options.runs
-    folder = runs / options.study
-    return folder if folder.is_dir() else runs / load_study(options.study).name
-
-
 def _push(options: argparse.Namespace) -> int:
+    from normbench.store import Store
     from normbench.tracking.push import push
 
+    store = Store(options.runs)
+    name, cells = _plan(options.study, store)
     said = {"finished": "sent", "unfinished": "sent, without a result", "running": "left alone"}
-    return _tell(push(_study_folder(options), options.project, options.entity), said)
+    return _tell(push(store, name, cells, options.project, options.entity), said)
+
+
+def _plan(study: str, store: Store) -> tuple[str, dict[str, Mapping[str, Any]] | None]:
+    """Name and cells of a study, or the name alone of one whose file is not here but whose runs are."""
+    from normbench.study import fullest, load_study, possible_plans
+
+    if store.ids_of(study) and not Path(study).is_file() and not (EXPERIMENTS / f"{study}.yaml").is_file():
+        return study, None
+    plans = possible_plans(load_study(study))
+    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    return plan.study.name, {run.id: run.cell for run in plan.runs}
 
 
 def _pull(options: argparse.Namespace) -> int:
     from normbench.errors import UsageError
+    from normbench.store import Store
+    from normbench.study import load_study
     from normbench.tracking.pull import pull
 
-    if not options.study.replace("-", "_").isidentifier():
-        raise UsageError(f"--study '{options.study}' is not the name of a study")
-    said = {"finished": "written", "present": "here already", "unfinished": "left out", "running": "left out"}
-    return _tell(pull(options.path, options.study, options.runs / options.study), said)
+    name, plugins = options.study, []
+    if Path(name).is_file() or (EXPERIMENTS / f"{name}.yaml").is_file():
+        study = load_study(name)
+        name, plugins = study.name, study.base.plugins
+    elif not name.replace("-", "_").isidentifier():
+        raise UsageError(f"--study '{name}' is neither a study nor the name of one")
+    said = {"finished": "written", "present": "here already", "left": "left out", "running": "left out"}
+    return _tell(pull(options.path, name, Store(options.runs), plugins), said)
 
 
 def _tell(pushed: Iterable[Pushed], said: dict[str, str]) -> int:
@@ -79,15 +94,13 @@ def _tell(pushed: Iterable[Pushed], said: dict[str, str]) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    import os
-
     from normbench.report.evidence import gather
-    from normbench.store.folder import write_atomically
+    from normbench.store import write_atomically
+    from normbench.tracking.identity import entity_of, project_of
 
     evidence = gather(options.study, options.runs)
     logger = evidence.plan.runs[0].config.logger
-    project = options.project or logger.project
-    entity = options.entity or logger.entity or os.environ.get("WANDB_ENTITY")
+    project, entity = project_of(logger, options.project), entity_of(logger, options.entity)
     folder = options.reports / evidence.study.name
     if options.dry_run:
         from normbench.report.figures.charts import figures

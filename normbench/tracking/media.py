@@ -1,7 +1,12 @@
-"""What W&B shows besides curves: histograms, the confusion matrix, filters, misclassified digits."""
+"""What W&B shows besides curves: histograms, the confusion matrix, filters, misclassified images.
+
+What is kept during a training step is copied at once and drawn later, while the training clock stands still; no random
+number is drawn and no mode, buffer or gradient is touched.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from normbench.data.module import Split
-from normbench.data.source import CLASSES
-from normbench.tracking.mode import wandb_module
+from normbench.tracking.client import wandb_module
 
 BINS = 64
 SAMPLE = 65_536  # values of a tensor that a histogram looks at: as many whole images as they fill
@@ -19,14 +22,8 @@ SILENT_LAYERS = (nn.Identity, nn.Flatten, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d
 
 
 def histogram(values: Tensor) -> Any | None:
-    """A W&B histogram of 64 bins over the first 65,536 values or so; None where no value is a number.
-
-    Args:
-        values: Activations (images first; their order is random already) or a parameter's gradient.
-    """
-    values = values.detach()
-    rows = max(1, SAMPLE * len(values) // values.numel()) if values.dim() else 1
-    flat = (values[:rows] if values.dim() else values).float().flatten()
+    """A W&B histogram of 64 bins over all finite values; None where there are none."""
+    flat = values.float().flatten()
     flat = flat[flat.isfinite()]
     if not len(flat):
         return None
@@ -34,47 +31,56 @@ def histogram(values: Tensor) -> Any | None:
     return wandb_module().Histogram(np_histogram=(counts, edges))
 
 
+def sample(values: Tensor) -> Tensor:
+    """A copy of the first 65,536 values or so, as whole rows.
+
+    Args:
+        values: Activations (images first; their order is random already) or a parameter's gradient.
+    """
+    rows = max(1, SAMPLE * len(values) // max(1, values.numel())) if values.dim() else 1
+    return (values[:rows] if values.dim() else values).detach().clone()
+
+
 class LayerHistograms:
     """Takes histograms of every layer's output and of every parameter's gradient in one training step."""
 
     def __init__(self) -> None:
-        self.taken: dict[str, Any] = {}
+        self.complete = False
+        self._kept: dict[str, Tensor] = {}
         self._handles: list[Any] = []
 
     def arm(self, net: nn.Module) -> None:
-        """From now on, keeps what the layers of `net` give out."""
-        self.disarm()
-        self.taken = {}
+        """From now on, keeps what the layers of `net` give out. Armed again, it goes on with a later part of a batch."""
+        if self._handles:
+            return
         for name, layer in net.named_modules():
             if next(layer.children(), None) is None and not isinstance(layer, SILENT_LAYERS):
                 self._handles.append(layer.register_forward_hook(self._hook(name or "net")))
 
     def _hook(self, name: str) -> Any:
         def keep(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and (found := histogram(output)) is not None:
-                self.taken[f"activations/{name}"] = found
+            if isinstance(output, Tensor):
+                self._kept[f"activations/{name}"] = sample(output)
 
         return keep
 
     def gradients(self, net: nn.Module) -> None:
-        """Keeps the gradients that a backward pass has left, and stops."""
+        """Keeps the gradients that a backward pass has left, and lets go of the network."""
         if not self._handles:
             return
-        self.disarm()
-        for name, parameter in net.named_parameters():
-            if parameter.grad is not None and (found := histogram(parameter.grad)) is not None:
-                self.taken[f"gradients/{name}"] = found
-
-    def disarm(self) -> None:
-        """Lets go of the network."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        for name, parameter in net.named_parameters():
+            if parameter.grad is not None:
+                self._kept[f"gradients/{name}"] = sample(parameter.grad)
+        self.complete = True
 
     def take(self) -> dict[str, Any]:
-        """What was kept, once."""
-        taken, self.taken = self.taken, {}
-        return taken
+        """The histograms of what was kept, once."""
+        kept, self._kept, self.complete = self._kept, {}, False
+        drawn = {name: histogram(values) for name, values in kept.items()}
+        return {name: found for name, found in drawn.items() if found is not None}
 
 
 class TestPredictions:
@@ -98,66 +104,86 @@ class TestPredictions:
         Each has seen consecutive images, the first process the first ones (EvalLoader).
         """
         self._handle.remove()
-        mine = torch.cat(self.chosen), torch.cat(self.confidence)
+        own = torch.cat(self.chosen), torch.cat(self.confidence)
         if not (dist.is_available() and dist.is_initialized()):
-            return mine
+            return own
         parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, mine)
+        dist.all_gather_object(parts, own)
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
-def test_media(split: Split, predicted: Tensor, sure: Tensor, matrix: bool, misclassified: int) -> dict[str, Any]:
-    """The confusion matrix of the test images, and a table of those that are most confidently wrong.
+def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> dict[str, Any]:
+    """The confusion matrix of the test images.
 
     Args:
-        split: The test images.
-        predicted: The class that each was given.
-        sure: The probability that this class was given.
-        matrix: Make the confusion matrix.
-        misclassified: Rows of the table, at most.
+        labels: Their labels (N,).
+        predicted: The class that each was given (N,).
+        classes: Number of classes.
+    """
+    drawn = wandb_module().plot.confusion_matrix(
+        y_true=labels.cpu().tolist(), preds=predicted.tolist(), class_names=[str(label) for label in range(classes)]
+    )
+    return {"media/confusion_matrix": drawn}
+
+
+def misclassified(split: Any, predicted: Tensor, sure: Tensor, count: int) -> dict[str, Any]:
+    """A table of the test images that are most confidently wrong.
+
+    Args:
+        split: The test images; `split.at(indices)` are pixels, uint8 (N, C, H, W), and labels (N,).
+        predicted: The class that each was given (N,).
+        sure: The probability that this class was given (N,).
+        count: Rows of the table, at most.
     """
     wandb = wandb_module()
     actual = split.labels.cpu()
-    media: dict[str, Any] = {}
-    if matrix:
-        media["media/confusion_matrix"] = wandb.plot.confusion_matrix(
-            y_true=actual.tolist(), preds=predicted.tolist(), class_names=[str(digit) for digit in range(CLASSES)]
-        )
-    if misclassified:
-        wrong = (actual != predicted).nonzero().flatten()
-        wrong = wrong[sure[wrong].argsort(descending=True, stable=True)][:misclassified]
-        table = wandb.Table(columns=["image", "digit", "predicted", "confidence", "index"])
-        for index in wrong.tolist():
-            picture = split.images[index, 0].cpu().numpy()
-            facts = (int(actual[index]), int(predicted[index]), float(sure[index]), index)
-            table.add_data(wandb.Image(picture), *facts)
-        media["media/misclassified"] = table
-    return media
+    wrong = (actual != predicted).nonzero().flatten()
+    wrong = wrong[sure[wrong].argsort(descending=True, stable=True)][:count]
+    pixels = split.at(wrong.to(split.labels.device))[0].cpu().numpy()
+    table = wandb.Table(columns=["image", "label", "predicted", "confidence", "index"])
+    for image, index in zip(pixels, wrong.tolist(), strict=True):
+        facts = (int(actual[index]), int(predicted[index]), float(sure[index]), index)
+        table.add_data(wandb.Image(picture(image)), *facts)
+    return {"media/misclassified": table}
 
 
-def filters(net: nn.Module) -> dict[str, Any]:
-    """The weights of the first layer as one picture, a tile for each filter or each unit that sees 28 x 28 pixels."""
+def picture(image: np.ndarray) -> np.ndarray:
+    """An image (C, H, W) as a picture: grey (H, W), or with three channels in colour (H, W, 3)."""
+    return image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+
+
+def filters(net: nn.Module, image: Sequence[int]) -> dict[str, Any]:
+    """The weights of the first layer as one picture; none where they are neither filters nor see whole images.
+
+    Args:
+        net: The trained network.
+        image: Channels, height and width of its images.
+    """
     for name, parameter in net.named_parameters():
         if parameter.dim() < 2:
             continue
         weights = parameter.detach().float().cpu()
-        if weights.dim() == 2 and weights.shape[1] == 28 * 28:
-            weights = weights.reshape(-1, 1, 28, 28)
+        if weights.dim() == 2 and weights.shape[1] == np.prod(image):
+            weights = weights.reshape(-1, *image)
         if weights.dim() != 4:
             return {}
-        picture = wandb_module().Image(tiles(weights[:, 0].numpy()), caption=name)
-        return {"media/first_layer": picture}
+        return {"media/first_layer": wandb_module().Image(tiles(weights.numpy()), caption=name)}
     return {}
 
 
 def tiles(weights: np.ndarray, columns: int = 8, scale: int = 4) -> np.ndarray:
-    """Filters (F, H, W) as one grey picture, uint8: the same grey means the same weight, and mid-grey is zero."""
-    count, height, width = weights.shape
+    """Filters (F, C, H, W) as one picture, uint8: the same shade means the same weight, and mid-grey is zero.
+
+    Three channels are drawn in colour; of any other number, the first.
+    """
+    shown = weights if weights.shape[1] == 3 else weights[:, :1]
+    count, channels, height, width = shown.shape
     rows = -(-count // columns)
-    largest = float(np.abs(weights).max()) or 1.0
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), 255, np.uint8)
-    for index, weight in enumerate(weights):
+    largest = float(np.nanmax(np.abs(shown), initial=0.0)) or 1.0
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), 255, np.uint8)
+    for index, weight in enumerate(shown):
         y, x = divmod(index, columns)
-        grey = np.round(127.5 + 127.5 * weight / largest).astype(np.uint8)
-        sheet[y * (height + 1) : y * (height + 1) + height, x * (width + 1) : x * (width + 1) + width] = grey
-    return sheet.repeat(scale, 0).repeat(scale, 1)
+        shade = np.round(127.5 + 127.5 * np.nan_to_num(weight) / largest).clip(0, 255).astype(np.uint8)
+        place = np.s_[y * (height + 1) : y * (height + 1) + height, x * (width + 1) : x * (width + 1) + width]
+        sheet[place] = shade.transpose(1, 2, 0)
+    return (sheet if channels == 3 else sheet[..., 0]).repeat(scale, 0).repeat(scale, 1)

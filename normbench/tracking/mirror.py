@@ -1,4 +1,4 @@
-"""The Lightning callback that mirrors a run folder to W&B while it is written, from a thread of its own.
+"""The Lightning callback that mirrors a run folder to W&B while it is written. It only reads.
 
 Training never waits for W&B: it hands over what was added to metrics.csv and goes on. Only the end of a run waits,
 and not for ever.
@@ -6,106 +6,78 @@ and not for ever.
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
 import lightning.pytorch as pl
 
-from normbench.errors import UsageError
-from normbench.spec.schema import RunConfig
+from normbench.spec import RunConfig
+from normbench.spec.resolve import evenly_spread
+from normbench.store import Store
 from normbench.store.folder import METRICS
-from normbench.tracking.mode import Decision, Mode, asked, decide, wandb_module
-from normbench.tracking.points import Follower, Point
-from normbench.tracking.session import INIT_SECONDS, Session, say_once
+from normbench.tracking.client import missing, say_once, wandb_module
+from normbench.tracking.identity import Labels, Places
+from normbench.tracking.mode import asked, say_not_made
+from normbench.tracking.points import Follower
+from normbench.tracking.writer import Writer
 
-# Opening a W&B run takes 0.06 s of computing. Runs of less than this open theirs during the first validation, while
-# the training clock stands still.
-OPEN_AFTER_SECONDS = 2.0
 LOOK_SECONDS = 1.0  # between two looks at metrics.csv while training
 
 
-class Writer(threading.Thread):
-    """Owns the W&B run: opens it, logs what it is given, closes it."""
+class Mirror(pl.Callback):
+    """Mirrors a run to W&B, from the process of rank 0 alone.
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
-        super().__init__(name="wandb", daemon=True)  # a process that ends does not wait for W&B
-        self.config, self.folder = config, folder
-        self.may_open = threading.Event()
-        self.jobs: queue.SimpleQueue[tuple[list[Point], Mapping[str, Any]] | None] = queue.SimpleQueue()
-        self.result: Mapping[str, Any] | None = None
-
-    def run(self) -> None:
-        """The thread."""
-        try:
-            self.may_open.wait(OPEN_AFTER_SECONDS)
-            session = Session(self.config, self.folder, self._mode())
-            try:
-                while (job := self.jobs.get()) is not None:
-                    session.log(*job)
-            finally:
-                session.close(self.result)
-        except Exception as error:  # whatever W&B does, the training goes on, and its own files are whole
-            say_once(f"wandb: gave up: {type(error).__name__}: {error}; `normbench wandb push` sends what is missing")
-
-    def _mode(self) -> Mode:
-        try:
-            decision = decide(self.config.logger)
-        except UsageError as error:  # a study asks before it starts; a run that has started goes on
-            decision = Decision("offline", str(error))
-        if decision.reason:
-            say_once(str(decision))
-        return decision.mode
-
-    def close(self, result: Mapping[str, Any] | None) -> None:
-        """Waits for the last rows to be taken, for as long as the configuration allows."""
-        self.result = result
-        self.may_open.set()
-        self.jobs.put(None)
-        self.join(2 * INIT_SECONDS + self.config.logger.finish_seconds)
-        if self.is_alive():
-            say_once("wandb: does not end: left behind; `normbench wandb push` sends what is missing")
-
-
-class WandbMirror(pl.Callback):
-    """Mirrors a run to W&B, on the process of rank 0 alone. Goes after the Recorder in the list of callbacks.
+    Example:
+        >>> with Mirror(config, folder, steps(config), "founding", {"model.norm": "batch"}) as mirror:  # doctest: +SKIP
+        ...     mirror.result = train(config, folder, progress, mirror.callbacks)
 
     Args:
         config: The resolved run.
-        folder: Its folder.
+        folder: Its folder, in the store that knows which studies use it.
         steps: Optimizer steps of the whole budget.
+        study: The study that trains the run; None: none does.
+        cell: The run's labels in that study, by axis.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, steps: int) -> None:
+    def __init__(
+        self, config: RunConfig, folder: Path, steps: int, study: str | None = None, cell: Labels | None = None
+    ) -> None:
         self.config, self.folder, self.steps = config, folder, steps
-        self.histograms = min(config.logger.histograms, steps)
+        self.places = places_of(folder, study, cell)
+        self.result: Mapping[str, Any] | None = None
+        self.wanted = asked(config.logger) != "off" and not missing("wandb")
+        points = min(config.logger.histograms, steps)
+        self.histograms = frozenset(evenly_spread(steps, points) if points and self.wanted else ())
         self.media: dict[str, Any] = {}
         self.follower = Follower(folder / METRICS)
         self.writer: Writer | None = None
         self.looked = 0.0
         self.layers: Any = None
         self.predictions: Any = None
+        if not self.wanted:
+            say_not_made(config.logger)
 
-    def _wanted(self, trainer: pl.Trainer) -> bool:
-        return trainer.is_global_zero and asked(self.config.logger) != "off"
+    @property
+    def callbacks(self) -> list[pl.Callback]:
+        """This callback where something is mirrored; else none, since each costs time in every step."""
+        return [self] if self.wanted else []
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.histograms and self._wanted(trainer):
-            from normbench.tracking.media import LayerHistograms
+    def __enter__(self) -> Mirror:
+        return self
 
-            self.layers = LayerHistograms()
-            wandb_module()  # imported here, before the training clock starts to count
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.finish(self.result)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._wanted(trainer) or self.writer is not None:
-            return
-        self.looked = time.monotonic()
-        self.writer = Writer(self.config, self.folder)
-        self.writer.start()
-        self._look()  # a resumed run has points already
+    def finish(self, result: Mapping[str, Any] | None) -> None:
+        """Closes the W&B run: with its result, or as failed. Doing it twice is doing it once."""
+        if self.writer is not None:
+            self._look()
+            writer, self.writer = self.writer, None
+            writer.close(result)
 
     def _look(self) -> None:
         """Hands over what is new in metrics.csv; media go with the last of it."""
@@ -114,14 +86,26 @@ class WandbMirror(pl.Callback):
             self.media = {}
         self.looked = time.monotonic()
 
-    def _due(self, step: int) -> bool:
-        """Even intervals that end with the last step, as those of the training-loss curve."""
-        return step * self.histograms // self.steps > (step - 1) * self.histograms // self.steps
+    # Lightning's hooks.
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.histograms and trainer.is_global_zero:
+            from normbench.tracking.media import LayerHistograms
+
+            self.layers = LayerHistograms()
+            wandb_module()  # imported here, before the training clock starts to count
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or self.writer is not None:
+            return
+        self.writer = Writer(self.config, self.folder, self.places)
+        self.writer.start()
+        self._look()  # a resumed run has points already
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.layers and self._due(trainer.global_step + 1):
+        if self.layers and trainer.global_step + 1 in self.histograms:
             self.layers.arm(pl_module.net)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
@@ -131,11 +115,10 @@ class WandbMirror(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.writer is None:
-            return
-        if self.layers and self.layers.taken:
-            self.media |= self.layers.take()
-            self._look()
+        if self.layers and self.layers.complete:
+            with _clock_stopped(trainer):
+                self.media |= self.layers.take()
+                self._look()
         elif time.monotonic() - self.looked >= LOOK_SECONDS:
             self._look()
 
@@ -148,35 +131,62 @@ class WandbMirror(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logger = self.config.logger
-        if (logger.confusion_matrix or logger.misclassified) and asked(logger) != "off":
+        if logger.confusion_matrix or logger.misclassified:
             from normbench.tracking.media import TestPredictions
 
             self.predictions = TestPredictions(cast(Any, pl_module).net)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        logger = self.config.logger
+        # All processes gather; a process that left early would keep the others waiting.
         answers = self.predictions.gather() if self.predictions else None
-        if self.writer is None:
-            return
-        net, data = cast(Any, pl_module).net, cast(Any, trainer).datamodule
+        if self.writer is not None:
+            with _reported("the pictures of the trained network"):
+                self._picture(trainer, cast(Any, pl_module).net, answers)
+            self._look()
+
+    def _picture(self, trainer: pl.Trainer, net: Any, answers: Any) -> None:
+        from normbench.tracking.media import confusion_matrix, filters, misclassified
+
+        logger, data = self.config.logger, cast(Any, trainer).datamodule
         if logger.filters:
-            from normbench.tracking.media import filters
-
-            self.media |= filters(net)
+            found = filters(net, data.image_shape)
+            self.media |= found
+            if not found:
+                say_once("wandb: logger.filters: the first layer of this model has no filters to draw")
         if answers:
-            from normbench.tracking.media import test_media
-
             (predicted, sure), split = answers, data.test_dataloader().split
-            if len(predicted) == len(split):  # not so in a fast_dev_run
-                self.media |= test_media(split, predicted, sure, logger.confusion_matrix, logger.misclassified)
-        self._look()
+            if len(predicted) != len(split):
+                say_once("wandb: not all test images were looked at (fast_dev_run): no confusion matrix of them")
+                return
+            if logger.confusion_matrix:
+                self.media |= confusion_matrix(split.labels, predicted, data.num_classes)
+            if logger.misclassified:
+                self.media |= misclassified(split, predicted, sure, logger.misclassified)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.finish(None)
 
-    def finish(self, result: Mapping[str, Any] | None) -> None:
-        """Closes the W&B run: with its result, or as failed."""
-        if self.writer is not None:
-            self._look()
-            self.writer.close(result)
-            self.writer = None
+
+def places_of(folder: Path, study: str | None, cell: Labels | None) -> Places:
+    """The studies that use a run, the one that trains it first, each with the labels that are known."""
+    places: dict[str, Labels] = {study: dict(cell or {})} if study else {}
+    for name in Store(folder.parent).studies_of(folder.name):
+        places.setdefault(name, {})
+    return places
+
+
+def _clock_stopped(trainer: pl.Trainer) -> AbstractContextManager[None]:
+    """The training clock of the run stands still, if this Trainer has one."""
+    for callback in cast(Any, trainer).callbacks:
+        if (clock := getattr(callback, "clock", None)) is not None:
+            return cast(AbstractContextManager[None], clock.stopped())
+    return nullcontext()
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """W&B is a mirror: what it cannot draw costs a line, and no run."""
+    try:
+        yield
+    except Exception as error:
+        say_once(f"wandb: without {what}: {type(error).__name__}: {error}")

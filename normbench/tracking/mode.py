@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from normbench.errors import UsageError
-from normbench.spec.schema import LoggerConfig
+from normbench.spec import LoggerConfig
+from normbench.tracking.client import bounded, missing, own_environment, say_once, silent_wandb
 
 VARIABLE = "NORMBENCH_WANDB"  # auto, online, offline or off; stronger than the configuration
+TOLD = "NORMBENCH_WANDB_TOLD"  # set for worker processes: what is not done was said by the process that started them
 ANSWER_SECONDS = 2.0
 VERIFY_SECONDS = 10.0
 
@@ -23,6 +24,8 @@ Mode = Literal["online", "offline", "off"]
 
 # What wandb's own variable means here. It has no "auto".
 WANDB_MODES = {"disabled": "off", "offline": "offline", "dryrun": "offline", "online": "online", "run": "online"}
+WISHES = ("auto", "online", "offline", "off")
+MEDIA = ("histograms", "confusion_matrix", "filters", "misclassified")  # keys of the logger that only W&B shows
 
 NO_KEY = "no API key is configured (`wandb login`)"
 SENT_LATER = "`normbench wandb push STUDY` sends the runs"
@@ -36,17 +39,16 @@ class Decision:
     reason: str = ""
 
     def __str__(self) -> str:
-        if self.mode == "offline":
-            return f"wandb: offline{': ' if self.reason else ''}{self.reason}; {SENT_LATER} later"
-        return f"wandb: {self.mode}"
+        why = f": {self.reason}" if self.reason else ""
+        return f"wandb: {self.mode}{why}" + (f"; {SENT_LATER} later" if self.mode == "offline" else "")
 
 
 def asked(logger: LoggerConfig) -> str:
     """The mode that was asked for: by NORMBENCH_WANDB, by WANDB_MODE, or else by the configuration."""
     wish = os.environ.get(VARIABLE, "").strip().lower()
     if wish:
-        if wish not in {"auto", "online", "offline", "off"}:
-            raise UsageError(f"{VARIABLE}={wish}: expected one of auto, online, offline, off")
+        if wish not in WISHES:
+            raise UsageError(f"{VARIABLE}={wish}: expected one of {', '.join(WISHES)}")
         return wish
     return WANDB_MODES.get(os.environ.get("WANDB_MODE", "").strip().lower(), logger.wandb)
 
@@ -59,11 +61,17 @@ def decide(logger: LoggerConfig, verify: bool = False) -> Decision:
         verify: Ask the server whether it takes the API key, too.
 
     Raises:
-        UsageError: For `online` without an API key.
+        UsageError: For `online` without an API key or without the package wandb.
     """
     wish = asked(logger)
-    if wish in {"off", "offline"}:
-        return Decision("off" if wish == "off" else "offline")
+    if wish == "off":
+        return Decision("off")
+    if problem := missing("wandb"):
+        if wish == "online":
+            raise UsageError(f"logger.wandb=online: {problem}")
+        return Decision("off", problem)
+    if wish == "offline":
+        return Decision("offline")
     problem = key_problem()
     if problem:
         if wish == "online":
@@ -81,17 +89,28 @@ def decide(logger: LoggerConfig, verify: bool = False) -> Decision:
 def settled(logger: LoggerConfig) -> Iterator[Decision]:
     """Decides once for all runs inside, worker processes included, and says on stderr what was decided."""
     decision = decide(logger, verify=True)
-    if decision.mode != "off":
+    if decision.mode != "off" or decision.reason:
         print(decision, file=sys.stderr, flush=True)
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = decision.mode
+    if decision.mode == "off":
+        say_not_made(logger)
+    before = {name: os.environ.get(name) for name in (VARIABLE, TOLD)}
+    os.environ[VARIABLE], os.environ[TOLD] = decision.mode, "1"
     try:
         yield decision
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def say_not_made(logger: LoggerConfig) -> None:
+    """Says, once, which media the configuration asks for that are not made since W&B is off."""
+    wanted = [f"logger.{name}={getattr(logger, name)}" for name in MEDIA if getattr(logger, name)]
+    if wanted and not os.environ.get(TOLD):
+        verb = "is" if len(wanted) == 1 else "are"
+        say_once(f"wandb: off: {', '.join(wanted)} {verb} not made, since only W&B shows that")
 
 
 def server() -> str:
@@ -106,7 +125,8 @@ def key_problem() -> str:
     from wandb.sdk.lib import wbauth
 
     try:
-        found = wbauth.authenticate_session(host=host, source="normbench", prompt=False, update_session=False)
+        with own_environment():
+            found = wbauth.authenticate_session(host=host, source="normbench", prompt=False, update_session=False)
     except AuthenticationError:  # its text may quote the key
         return "the API key is not in the form of one (`wandb login --relogin`)"
     return "" if found else NO_KEY
@@ -143,31 +163,3 @@ def answers(host: str) -> bool:
             return False
 
     return bounded(ask, ANSWER_SECONDS, False)  # looking up a name has no time-out of its own
-
-
-def bounded(function: Callable[[], Any], seconds: float, otherwise: Any) -> Any:
-    """What `function` returns, or `otherwise` where it takes longer. It must not raise."""
-    answer = [otherwise]
-
-    def call() -> None:
-        answer[0] = function()
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answer[0]
-
-
-def wandb_module() -> Any:
-    """The wandb package, without its reports to its makers."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    return wandb
-
-
-def silent_wandb() -> Any:
-    """The wandb package, which leaves the talking to normbench."""
-    wandb = wandb_module()
-    wandb.setup(wandb.Settings(silent=True))
-    return wandb

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
-AXES = ("step", "samples", "epoch", "seconds")
+from normbench.store.folder import CURVE_COLUMNS
+
+POSITION = CURVE_COLUMNS[:4]  # step, samples, epoch, seconds: where a run stands
+SPLITS = frozenset({"train", "validation", "test"})
 
 Point = dict[str, Any]
+_METRIC = re.compile(r"\w[\w.@/ -]*")
 
 
 def points(lines: Iterable[str]) -> list[Point]:
@@ -27,7 +31,7 @@ def points(lines: Iterable[str]) -> list[Point]:
     found: list[Point] = []
     place: tuple[str, str] | None = None
     for row in csv.reader(lines):
-        if len(row) != len(COLUMNS) or not row[0].isdigit():
+        if len(row) != len(CURVE_COLUMNS) or not row[0].isdecimal():
             continue
         step, samples, epoch, seconds, split, metric, value = row
         key = f"{split}/{metric}"
@@ -43,12 +47,12 @@ def metrics_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """The metrics.csv that `points` reads as `rows`; keys that no split explains are left out."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
+    writer.writerow(CURVE_COLUMNS)
     for row in rows:
-        at = [row["step"], row["samples"], f"{float(row['epoch']):.4f}", f"{float(row['seconds']):.3f}"]
+        at = [int(row["step"]), int(row["samples"]), f"{float(row['epoch']):.4f}", f"{float(row['seconds']):.3f}"]
         for key in sorted(row):
             split, _, metric = key.partition("/")
-            if metric and split in {"train", "validation", "test"}:
+            if split in SPLITS and _METRIC.fullmatch(metric):
                 writer.writerow([*at, split, metric, f"{float(row[key]):.7g}"])
     return out.getvalue()
 
@@ -69,4 +73,4 @@ class Follower:
             return []
         whole = fresh[: fresh.rfind(b"\n") + 1]
         self.at += len(whole)
-        return points(whole.decode("utf-8").splitlines())
+        return points(whole.decode("utf-8", errors="replace").splitlines())

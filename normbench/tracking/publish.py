@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 from normbench.errors import NormbenchError
 from normbench.report import write_figures
 from normbench.report.evidence import Evidence
-from normbench.store.folder import write_atomically
-from normbench.tracking.mode import silent_wandb
+from normbench.store import write_atomically
+from normbench.tracking.client import open_run, settings, silent_wandb, without_key
+from normbench.tracking.identity import LONGEST_GROUP, REPORT_JOB, study_tag
 from normbench.tracking.push import require_server
 from normbench.tracking.report import FIGURES, build, title
-from normbench.tracking.session import REPORT_JOB, settings, without_key
 
 MEMORY = "wandb_report.json"
 TIMEOUT_SECONDS = 30
@@ -71,22 +72,27 @@ def _log_figures(wandb: Any, evidence: Evidence, pictures: Mapping[str, Path], p
     """A report shows pictures that a run has logged: one run a study, which each report adds a step to."""
     if not pictures:
         return
-    run = wandb.init(
-        id=f"{evidence.study.name}-{REPORT_JOB}",
-        name=f"{evidence.study.name}: figures",
-        project=project,
-        entity=entity,
-        group=evidence.study.name,
-        job_type=REPORT_JOB,
-        dir=str(evidence.folder),
-        settings=settings(wandb, 2 * TIMEOUT_SECONDS, strict=True),
-        resume="allow",
-    )
-    try:
-        run.log({f"{FIGURES}/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
-    finally:
-        run.finish()
-        wandb.teardown()
+    study = evidence.study.name
+    with tempfile.TemporaryDirectory() as folder:  # all of it is at W&B once the run has ended
+        run = open_run(
+            wandb,
+            id=f"{study}-{REPORT_JOB}",
+            name=f"{study}: figures",
+            project=project,
+            entity=entity,
+            group=study[:LONGEST_GROUP],
+            job_type=REPORT_JOB,
+            tags=[study_tag(study)],
+            mode="online",
+            dir=folder,
+            settings=settings(wandb, 2 * TIMEOUT_SECONDS, strict=True),
+            resume="allow",
+        )
+        try:
+            run.log({f"{FIGURES}/{name}": wandb.Image(str(path)) for name, path in pictures.items()})
+        finally:
+            run.finish()
+            wandb.teardown()
 
 
 def _link(wandb: Any, report: Any) -> str:

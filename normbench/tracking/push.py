@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from normbench.errors import NormbenchError
-from normbench.spec.schema import RunConfig, from_dict, load_yaml, replace
-from normbench.store.folder import CONFIG, METRICS, read_result, state
-from normbench.tracking.mode import answers, key_problem, server, silent_wandb
+from normbench.spec import DegenerateStatisticWarning, RunConfig, from_dict, resolve, run_id
+from normbench.store import RunFolder, Store
+from normbench.store.folder import CONFIG
+from normbench.tracking.client import silent_wandb, without_key
+from normbench.tracking.identity import Labels, Places
+from normbench.tracking.mode import answers, key_problem, server
 from normbench.tracking.points import Follower
-from normbench.tracking.session import Session, without_key
+from normbench.tracking.session import Session
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,9 @@ class Pushed:
     note: str = ""
 
 
-def run_folders(study_folder: Path) -> list[Path]:
-    """The folders of a study that hold a run."""
-    if not study_folder.is_dir():
-        raise NormbenchError(f"{study_folder} does not exist: nothing of this study has run here")
-    return sorted(path.parent for path in study_folder.glob(f"*/{CONFIG}"))
-
-
 def require_server() -> str:
     """The address of a server that answers, with an API key at hand; else an error that says what is missing."""
+    silent_wandb()
     if problem := key_problem():
         raise NormbenchError(f"wandb: {problem}")
     host = server()
@@ -46,35 +44,70 @@ def require_server() -> str:
     return host
 
 
-def push(study_folder: Path, project: str | None = None, entity: str | None = None) -> Iterator[Pushed]:
+def push(
+    store: Store,
+    study: str,
+    cells: Mapping[str, Labels] | None = None,
+    project: str | None = None,
+    entity: str | None = None,
+) -> Iterator[Pushed]:
     """Sends the runs of a study one after the other. Sending one twice changes nothing.
 
     Args:
-        study_folder: Folder of the study's run folders.
+        store: The run folders.
+        study: The study's name, under which all of its runs are found at W&B.
+        cells: The labels (by axis) of every run of its plan; None: the runs that the store has written down for the
+            study, without labels.
         project: W&B project, where it is not that of the runs.
         entity: W&B user or team, likewise.
+
+    Raises:
+        NormbenchError: Nothing of the study has run here, or the server cannot be used.
     """
-    folders = run_folders(study_folder)
+    wanted: Mapping[str, Labels] = dict.fromkeys(sorted(store.ids_of(study)), {}) if cells is None else cells
+    folders = [store.folder(run_id) for run_id in wanted]
+    begun = [folder for folder in folders if (folder.path / CONFIG).is_file()]
+    if not begun:
+        raise NormbenchError(f"{store.root} has no run of {study}: nothing of this study has run here")
     require_server()
-    wanted = {"logger.project": project, "logger.entity": entity}
-    changes = {key: value for key, value in wanted.items() if value}
-    for folder in folders:
-        if state(folder) == "running":
-            yield Pushed(folder.name, "running", "it is being trained")
-            continue
-        config = replace(from_dict(load_yaml(folder / CONFIG, "configuration")), changes)
+    for folder in begun:
+        places = {name: dict(wanted[folder.id]) if name == study else {} for name in _studies(store, study, folder.id)}
         try:
-            yield _push_one(config, folder)
+            yield _push_one(folder, places, project, entity)
+        except NormbenchError as error:  # a configuration or a result that cannot be read
+            yield Pushed(folder.id, "failed", str(error))
         except (silent_wandb().Error, TimeoutError) as error:
-            yield Pushed(folder.name, "failed", without_key(f"{type(error).__name__}: {error}"))
+            yield Pushed(folder.id, "failed", without_key(f"{type(error).__name__}: {error}"))
 
 
-def _push_one(config: RunConfig, folder: Path) -> Pushed:
-    result = read_result(folder)
-    session = Session(config, folder, "online", strict=True)
+def _studies(store: Store, study: str, run_id: str) -> list[str]:
+    """The studies that use a run, in an order that does not hang on which of them is sent: the first is the group."""
+    return sorted({study, *store.studies_of(run_id)})
+
+
+def _push_one(folder: RunFolder, places: Places, project: str | None, entity: str | None) -> Pushed:
+    if folder.state() == "running":
+        return Pushed(folder.id, "running", "it is being trained")
+    config, result = _config(folder), folder.result()
+    session = Session(config, folder.path, "online", places, strict=True, project=project, entity=entity)
     try:
-        session.log(Follower(folder / METRICS).read())
+        session.log(Follower(folder.metrics_path).read())
         link = str(session.run.url)
     finally:
         session.close(result)
     return Pushed(session.run_id, "finished" if result is not None else "unfinished", link)
+
+
+def resolved(tree: Mapping[str, Any]) -> RunConfig:
+    """The resolved configuration of a run that was trained: what a plan would warn of was said then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateStatisticWarning)
+        return resolve(from_dict(tree))
+
+
+def _config(folder: RunFolder) -> RunConfig:
+    """The configuration of a run, of which the folder has to be the one."""
+    config = resolved(folder.config())
+    if (found := run_id(config)) != folder.id:
+        raise NormbenchError(f"{folder.path}: its config.yaml is that of run {found}: not sent")
+    return config

@@ -11,10 +11,10 @@ from normbench.report import tables
 from normbench.report.evidence import Evidence
 from normbench.study.metrics import COST, Metric, get_metric
 from normbench.report.page.html import environments
-from normbench.spec.schema import known_keys
 from normbench.study.study import describe
-from normbench.tracking.mode import wandb_module
-from normbench.tracking.session import REPORT_JOB
+from normbench.tracking.client import require, wandb_module
+from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag
+from normbench.tracking.privacy import without_paths, without_places
 
 FIGURES = "figures"  # what the figures are logged under
 MOST_RUNS = 100
@@ -42,6 +42,7 @@ def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]
         pictures: Names of the figures.
     """
     wandb_module()
+    require("wandb_workspaces")
     import wandb_workspaces.reports.v2 as wr
 
     sections = (_answer, _design, _tables, _figures, _cost, _runs, _environment, _reproduce)
@@ -92,7 +93,8 @@ class Sections:
     def grid(self, panels: list[Any], pictures: bool = False) -> Any:
         """Panels over the study's runs, or over the run that carries its pictures."""
         name, sign = self.evidence.study.name, "==" if pictures else "!="
-        chosen = f"Metric('Group') == '{name}' and Metric('JobType') {sign} '{REPORT_JOB}'"
+        # By tag: a run that several studies use is in one group only.
+        chosen = f"Tags() in ['{study_tag(name)}'] and Metric('JobType') {sign} '{REPORT_JOB}'"
         runs = self.wr.Runset(name=f"{name}, figures" if pictures else name, filters=chosen)
         return self.wr.PanelGrid(runsets=[runs], panels=panels)
 
@@ -123,10 +125,15 @@ class Sections:
 
 
 def config_key(evidence: Evidence, axis: str) -> str:
-    """The key of a run's configuration that stands for an axis; an axis with a name of its own sets several."""
-    if axis in known_keys():
+    """The key of a run's configuration that holds its label on an axis.
+
+    That of the axis itself where it is an ordinary key, which all runs at W&B have; else that of the study's labels: a
+    level of a grouped axis sets several keys, and none of them need tell it from the others.
+    """
+    levels = evidence.study.axes[axis]
+    if all(dict(level.changes) == {axis: level.label} for level in levels):
         return axis
-    return next((key for level in evidence.study.axes[axis] for key in level.changes), axis)
+    return f"{AXES}.{evidence.study.name}.{axis_names(list(evidence.study.axes))[axis]}"
 
 
 def _cell(value: object) -> str:
@@ -159,7 +166,8 @@ def _design(s: Sections) -> list[Any]:
         blocks.append(s.text(f"Skipped:\n\n{skipped}"))
     if left := len(plan.runs) - len(evidence.runs):
         blocks.append(s.text(f"{left} of {len(plan.runs)} runs are not finished."))
-    shared = _table((key, json.dumps(value)) for key, value in evidence.configuration.items())
+    configuration = {key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()}
+    shared = _table((key, json.dumps(value)) for key, value in configuration.items())
     return [*blocks, s.text(f"Configuration shared by all runs:\n\n{shared}")]
 
 
@@ -220,5 +228,5 @@ def _reproduce(s: Sections) -> list[Any]:
         f"From a clone at the commit above: `normbench run {name}` trains what is missing, `normbench report {name}` "
         f"writes tables and figures, `normbench wandb push {name}` and `normbench wandb report {name}` bring them here."
     )
-    study = Path(s.evidence.study.path).read_text(encoding="utf-8")
+    study = without_paths(Path(s.evidence.study.path).read_text(encoding="utf-8"))
     return [s.wr.H1("Reproduce"), s.text(text), s.wr.CodeBlock(study, language="yaml")]

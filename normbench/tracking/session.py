@@ -2,71 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normbench.spec.schema import RunConfig, run_id, to_dict
-from normbench.tracking.mode import Decision, Mode, server, wandb_module
-from normbench.tracking.points import AXES, Point
+from normbench.spec import RunConfig, run_id
+from normbench.tracking.client import open_run, say_once, settings, wandb_module
+from normbench.tracking.identity import AXES, Places, axis_config, identity, tags
+from normbench.tracking.mode import Decision, Mode, server
+from normbench.tracking.points import POSITION, Point
+from normbench.tracking.privacy import without_places
 
-INIT_SECONDS = 15.0
-REPORT_JOB = "report"  # job type of the W&B run that carries a report's figures
-_said: set[str] = set()
+GROUPS = ("train", "validation", "test", "activations", "gradients")  # what keys of logged values begin with
 _refused: set[str] = set()  # servers that refused this process: not asked again for every run
-
-
-def without_key(text: str) -> str:
-    """`text` as one line, with no API key in it."""
-    key = os.environ.get("WANDB_API_KEY")
-    return " ".join((text.replace(key, "***") if key else text).split())
-
-
-def say_once(line: str) -> None:
-    """A line on stderr, once a process."""
-    line = without_key(line)
-    if line not in _said:
-        _said.add(line)
-        print(line, file=sys.stderr, flush=True)
-
-
-def identity(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """What W&B files a run under: id, project, group (the study), job type (the norm), tags and configuration."""
-    data, model, logger = config.data, config.model, config.logger
-    study = folder.resolve().parent.name
-    tags = [study, model.name, model.norm or "none", data.name, *logger.tags]
-    return {
-        "id": run_id(config),
-        "name": f"{model.norm} {model.name} batch {data.batch_size} seed {config.seed}",
-        "project": logger.project,
-        "entity": logger.entity,
-        "group": study,
-        "job_type": model.norm,
-        "tags": sorted({tag[:64] for tag in tags if tag}),
-        "config": to_dict(config),
-    }
-
-
-def settings(wandb: Any, finish_seconds: float, strict: bool, system: bool = False) -> Any:
-    """Settings of a W&B run that neither talks nor waits for ever."""
-    return wandb.Settings(
-        init_timeout=INIT_SECONDS,
-        finish_timeout=finish_seconds,
-        finish_timeout_raises=strict,
-        silent=True,
-        console="off",
-        # A result's environment says what it depends on; user, host and command line concern nobody.
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_disable_stats=not system,
-        x_save_requirements=False,
-        disable_git=True,
-        disable_code=True,
-        disable_job_creation=True,
-    )
 
 
 class Session:
@@ -76,22 +25,37 @@ class Session:
         config: The resolved run.
         folder: Its folder; W&B's files go to `wandb` in there.
         mode: online or offline. A server that fails makes an online run an offline one, unless `strict`.
+        places: The studies that use the run, the first one its group, each with the run's labels in it.
         strict: Raise what goes wrong instead; a run whose last rows are not taken in time is wrong, too.
+        project: W&B project, where it is not the configuration's.
+        entity: W&B user or team, likewise.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, mode: Mode, strict: bool = False) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        mode: Mode,
+        places: Places | None = None,
+        strict: bool = False,
+        project: str | None = None,
+        entity: str | None = None,
+    ) -> None:
         self.wandb = wandb_module()
         self.config, self.folder, self.strict = config, folder, strict
         self.mode: Mode = mode
         self.run_id = run_id(config)
+        self.places: Places = places or {}
+        self.identity = identity(config, list(self.places), project, entity)
         self.next = 0
         self.run: Any = self._open()
+        self._add_studies()
         axis = config.logger.x_axis
-        for name in AXES:
+        for name in POSITION:
             self.run.define_metric(name, summary="none")
         # The summary is result.json, not the last point of each curve. (What is under media/ does belong there: W&B
         # draws tables from the summary.)
-        for group in ("train", "validation", "test", "activations", "gradients"):
+        for group in GROUPS:
             self.run.define_metric(f"{group}/*", step_metric=axis, summary="none")
 
     def _open(self) -> Any:
@@ -114,15 +78,28 @@ class Session:
 
     def _init(self, mode: Mode) -> Any:
         logger = self.config.logger
-        return self.wandb.init(
+        return open_run(
+            self.wandb,
             mode=mode,
             dir=str(self.folder),
             settings=settings(self.wandb, logger.finish_seconds, self.strict, logger.system),
-            reinit="finish_previous",
             # A run that W&B knows goes on; offline, W&B knows nothing.
             resume="allow" if mode == "online" else None,
-            **identity(self.config, self.folder),
+            # Of a run that W&B knows, other studies have their tags and labels: see _add_studies.
+            tags=None if mode == "online" else tags(self.config, list(self.places)),
+            **self.identity,
         )
+
+    def _add_studies(self) -> None:
+        """Adds this machine's studies to those that the run at W&B has already."""
+        if self.mode == "online":
+            wanted = sorted({*(self.run.tags or ()), *tags(self.config, list(self.places))})
+            if wanted != sorted(self.run.tags or ()):
+                self.run.tags = wanted
+        if labels := axis_config(self.places):
+            there = self.run.config.get(AXES)
+            known = dict(there) if isinstance(there, Mapping) else {}
+            self.run.config.update({AXES: known | labels}, allow_val_change=True)
 
     def log(self, points: list[Point], media: Mapping[str, Any] | None = None) -> None:
         """Sends rows; `media` goes with the last of them. W&B leaves out the rows that it has."""
@@ -134,7 +111,7 @@ class Session:
     def close(self, result: Mapping[str, Any] | None) -> None:
         """Ends the run, with its result as the summary, or as failed. Waits `logger.finish_seconds` at most."""
         if result is not None:
-            self.run.summary.update(dict(result))
+            self.run.summary.update(without_places(dict(result)))
         try:
             self.run.finish(exit_code=0 if result is not None else 1)
         finally:

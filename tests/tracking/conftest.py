@@ -1,17 +1,19 @@
-"""A W&B server on loopback, a key that must never be seen, and small runs."""
+"""A W&B server on loopback, a key that must never be seen, and small runs, trained or made up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
-from normbench.spec.schema import RunConfig, replace
-from normbench.store.folder import METRICS
-from normbench.tracking import session
+from normbench.spec import RunConfig, resolve, run_config, run_id, steps, to_dict
+from normbench.store import Store
+from normbench.store.folder import METRICS, RunFolder
+from normbench.tracking import client, session
 from normbench.tracking.points import Point, points
 from tests.tracking.fake_server import FakeWandb
 
@@ -31,10 +33,98 @@ SMALL: dict[str, Any] = {
     "logger.finish_seconds": 20.0,
 }
 
+CURVES = (
+    "step,samples,epoch,seconds,split,metric,value\r\n"
+    "4,128,0.2500,0.010,train,loss,2.25\r\n"
+    "8,256,0.5000,0.020,train,loss,1\r\n"
+    "8,256,0.5000,0.020,validation,accuracy,0.5\r\n"
+    "8,256,0.5000,0.020,validation,nll,1.5\r\n"
+    "8,256,0.5000,0.020,test,accuracy,0.4\r\n"
+)
+
 
 def small(**changes: Any) -> RunConfig:
-    """A run of 24 steps; keywords are dotted keys."""
-    return replace(replace(RunConfig(), SMALL), changes)
+    """A resolved run of 24 steps; keywords are dotted keys."""
+    return resolve(run_config(SMALL | changes))
+
+
+def study_tree(name: str = "far", **changes: Any) -> dict[str, Any]:
+    """A study of small runs as its file has it: two norms, one of which diverges, two seeds."""
+    base: dict[str, dict[str, object]] = {}
+    for key, value in SMALL.items():
+        section, option = key.split(".")
+        if key != "model.norm":
+            base.setdefault(section, {})[option] = value
+    return {
+        "name": name,
+        "question": "Does it come back?",
+        "base": base,
+        "grid": {"case": {"sane": {"model.norm": "layer"}, "mad": {"model.norm": "none", "optimizer.lr": 1e30}}},
+        "seeds": 2,
+        "compare": {"factor": "case", "baseline": "sane"},
+        **changes,
+    }
+
+
+def train_mirrored(
+    config: RunConfig,
+    root: Path,
+    progress: Callable[[int], None] | None = None,
+    study: str | None = None,
+    cell: Mapping[str, Any] | None = None,
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Trains a resolved run with a mirror, as a worker does; gives its folder and its result."""
+    from normbench.tracking.mirror import Mirror
+    from normbench.train.run import train
+
+    folder = root / run_id(config)
+    with Mirror(config, folder, steps(config), study, cell) as mirror:
+        mirror.result = result = train(config, folder, progress, mirror.callbacks)
+    return RunFolder(folder), result
+
+
+def made_up(store: Store, config: RunConfig, finished: bool = True, curves: str = CURVES, **changes: Any) -> RunFolder:
+    """A run folder as training leaves it, in a thousandth of the time.
+
+    Args:
+        store: Where it goes.
+        config: The resolved run.
+        finished: With a result.
+        curves: Its metrics.csv.
+        changes: What its result says otherwise.
+    """
+    folder = store.folder(run_id(config))
+    folder.write_config(to_dict(config))
+    folder.metrics_path.write_text(curves, newline="")
+    if finished:
+        result = {
+            "config": to_dict(config),
+            "dataset": {"name": config.data.name, "train": 512, "md5": {}},
+            "metrics": {"test_accuracy": 0.4, "val_accuracy": 0.5, "train_loss": 1.0},
+            "diverged_at_step": None,
+            "steps": 8,
+            "samples": 256,
+            "epochs": 1.0,
+            "lr": 1.0,
+            "parameters": 12_730,
+            "devices": 1,
+            "virtual_devices": 1,
+            "device_batch": 32,
+            "images_per_statistic": 1,
+            "seconds": 2.0,
+            "samples_per_second": 128.0,
+            "wall_seconds": 3.5,
+            "environment": {"device": "cpu", "git_commit": None, "precision": "32-true"},
+            **changes,
+        }
+        folder.write_result(result)
+    return folder
+
+
+def read_result(folder: RunFolder) -> dict[str, Any]:
+    """What result.json holds, as a W&B summary shows it at best: without keys that are None."""
+    result: dict[str, Any] = json.loads(folder.result_path.read_text(encoding="utf-8"))
+    return result
 
 
 def without_empty(tree: dict[str, Any]) -> dict[str, Any]:
@@ -42,10 +132,16 @@ def without_empty(tree: dict[str, Any]) -> dict[str, Any]:
     return {key: without_empty(v) if isinstance(v, dict) else v for key, v in tree.items() if v != {}}
 
 
-def expected_rows(folder: Path) -> list[Point]:
+def expected_rows(folder: RunFolder) -> list[Point]:
     """The rows that W&B must have of a run folder, with their steps."""
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    lines = (folder.path / METRICS).read_text(encoding="utf-8").splitlines()
     return [{**point, "_step": step} for step, point in enumerate(points(lines))]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "runs")
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +157,19 @@ def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("WANDB_DATA_DIR", str(home / "data"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    wandb.teardown()  # it reads its environment once
-    session._said.clear()
+    forget_wandb()
+    client._said.clear()
     session._refused.clear()
     yield
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.name != ".netrc":
             assert KEY.encode() not in path.read_bytes(), f"the API key is in {path}"
+
+
+def forget_wandb() -> None:
+    """Lets wandb read its environment again, which it does once; it is not imported for that."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
 
 
 @pytest.fixture

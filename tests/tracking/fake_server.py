@@ -34,6 +34,24 @@ def strict(row: Tree) -> Tree:
     }
 
 
+def matches(run: StoredRun, wanted: Tree) -> bool:
+    """Whether a run passes a filter of those that normbench asks with."""
+    for key, value in wanted.items():
+        if key == "$or":
+            passes = any(matches(run, one) for one in value)
+        elif key == "$and":
+            passes = all(matches(run, one) for one in value)
+        elif key == "tags":
+            passes = bool(set(run.fields.get("tags") or []) & set(value["$in"]))
+        elif key == "group":
+            passes = run.fields.get("groupName") == value
+        else:
+            raise ValueError(f"no filter {key} here")
+        if not passes:
+            return False
+    return True
+
+
 @dataclass
 class StoredRun:
     """What the server knows of a run. `history` maps the line's offset in the file stream to its row."""
@@ -106,7 +124,10 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         else:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        raw = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        shown = {name: value for name, value in self.headers.items() if name.lower() != "authorization"}
+        self.server.fake.received.append(f"{self.command} {self.path} {shown}".encode() + b"\n" + raw)
+        return raw
 
     def _reply(self, answer: object, status: int = 200) -> None:
         out = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -180,6 +201,7 @@ class FakeWandb:
         self.artifacts: dict[str, Tree] = {}
         self.files: dict[str, bytes] = {}
         self.operations: list[tuple[str, Tree, str]] = []
+        self.received: list[bytes] = []  # every request whole: its line, its headers but the key, its body unpacked
         self.unknown: list[str] = []
         self.errors: list[str] = []
         self.httpd = Server(("127.0.0.1", 0), Handler)
@@ -346,8 +368,8 @@ class FakeWandb:
         return {"createRunFiles": {"runID": "s_" + v["run"], "uploadHeaders": [], "files": files}}
 
     def op_Runs(self, v: Tree) -> Tree:
-        wanted = json.loads(v.get("filters") or "{}").get("group")
-        runs = [run for run in self.runs.values() if wanted is None or run.fields.get("groupName") == wanted]
+        wanted = json.loads(v.get("filters") or "{}")
+        runs = [run for run in self.runs.values() if matches(run, wanted)]
         runs = [run for run in runs if run.fields.get("project") == v["project"]]
         first = int(v.get("cursor") or 0)
         page = runs[first : first + int(v.get("perPage") or 50)]
