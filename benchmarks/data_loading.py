@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from normbench.data import MNISTDataModule
-from normbench.data.source import raw_folder
+from normbench.data.registry import raw_folder
 from normbench.spec.schema import DataConfig
 
 BATCH = 128

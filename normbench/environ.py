@@ -62,10 +62,11 @@ _SCHEDULERS: tuple[str, ...] = (
 _SCHEDULERS += ("PALS_", "PBS_")
 # Settings of Lightning's Trainer and of its command line; defaults that a run's id does not know.
 _LIGHTNING = ("PL_", "LT_")
-# Settings that change how numbers are computed, or how a checkpoint is read.
+# Settings that change how numbers are computed, or how a checkpoint is read. Those that choose the code for another
+# processor (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, MKL_CBWR, OPENBLAS_CORETYPE) stay: they round as that processor
+# would, some machines need them, and a result records what was used.
 _NUMBERS: tuple[str, ...] = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE")
-_NUMBERS += ("DNNL_DEFAULT_FPMATH_MODE", "CUBLAS_WORKSPACE_CONFIG", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
-_NUMBERS += ("DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+_NUMBERS += ("DNNL_DEFAULT_FPMATH_MODE", "CUBLAS_WORKSPACE_CONFIG")
 _NUMBERS += ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 # What would make two runs one in W&B, or give them another name.
 _WANDB: tuple[str, ...] = (

@@ -12,8 +12,8 @@ import torch
 from torchvision import datasets
 
 from normbench.cli.main import run_command
-from normbench.data import module as data_module
-from normbench.data.source import FILES
+from normbench.data import module, registry, source
+from normbench.data.idx import FILES
 from normbench.spec.schema import RunConfig, replace
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,20 +57,20 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("no_proxy", "127.0.0.1,localhost")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("NORMBENCH_WANDB", "off")
-        for source in (datasets.MNIST, datasets.FashionMNIST):
-            patch.setattr(source, "mirrors", [DEAD])
+        for kind in (datasets.MNIST, datasets.FashionMNIST):
+            patch.setattr(kind, "mirrors", [DEAD])
         yield
 
 
 @pytest.fixture
 def fresh_files() -> Iterator[None]:
-    """Forgets the images that this process has read, before and after: for tests that move files around."""
-    caches = (data_module._splits, data_module._splits_on)
-    for cache in caches:
-        cache.cache_clear()
+    """Forgets the images that this process has read, before and after."""
+    memories = (registry._in_memory, registry._facts_in_memory, module._in_memory, source._fallen_back)
+    for memory in memories:
+        memory.clear()
     yield
-    for cache in caches:
-        cache.cache_clear()
+    for memory in memories:
+        memory.clear()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from normbench import __version__
+from normbench import __version__, environ
 from normbench.cli.output import tolerate_encodings
 from normbench.errors import NormbenchError, Stopped, Terminated
 
@@ -25,7 +25,8 @@ def run_command(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     tolerate_encodings()
     try:
-        with _ended_politely():
+        # Lightning, torch and wandb read variables that schedulers and shells leave behind when they are imported.
+        with _ended_politely(), environ.cleaned(keep=environ.LAUNCH):
             if argv and argv[0] == "train":
                 from normbench.cli.train import train
 

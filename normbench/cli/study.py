@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from normbench.cli.options import folder, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 if TYPE_CHECKING:
+    from normbench.launch import Task
     from normbench.store import Store
-    from normbench.study import Plan, Study
+    from normbench.study import Plan, PlannedRun, Study
 
 ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 
@@ -68,18 +69,11 @@ def open_store(root: Path) -> Store:
     return Store(root, lambda tree: run_id(resolve(from_dict(tree))))
 
 
-def workers_for(plan: Plan, asked: int | None) -> int:
-    """Worker processes: those asked for, or as many as cores or GPUs carry."""
-    if asked:
-        return asked
-    from normbench.spec import devices
-    from normbench.spec.gpus import visible_gpus
+def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
+    """Runs as a launcher takes them."""
+    from normbench.launch import task_of
 
-    configs = [run.config for run in plan.runs]
-    if (gpus := visible_gpus()) and any(config.trainer.accelerator == "cuda" for config in configs):
-        return max(1, len(gpus) // max(map(devices, configs)))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(config.trainer.threads * devices(config) for config in configs))
+    return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
 
 
 def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
@@ -102,6 +96,7 @@ def _use_data_dir(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from normbench.launch import launcher
     from normbench.launch.progress import duration
     from normbench.study import describe, iter_pending, make_plan
 
@@ -116,7 +111,7 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"  skipped           {describe(cell)}: {reason}")
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
-    workers = workers_for(plan, options.workers)
+    workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
     seconds, basis = time_left(plan, store, done)
     print(
         f"{len(plan.runs)} runs ({len(plan.runs) // len(study.seeds)} cells, {len(study.seeds)} seeds), "
@@ -137,8 +132,7 @@ def _say_warnings(plan: Plan, store: Store) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from normbench.launch.gpus import gpus_to_share
-    from normbench.launch.pool import Pool
+    from normbench.launch import launcher
     from normbench.launch.progress import Display
     from normbench.store import make_folder
     from normbench.study import describe, iter_pending, make_plan
@@ -156,11 +150,12 @@ def _run(options: argparse.Namespace) -> int:
     if not left:
         print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
         return 0
-    workers = workers_for(plan, options.workers)
+    tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
+    workers = launch.at_once(tasks)
     print(f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr)
     try:
         with settled(study.base.logger), Display(left) as display:
-            Pool(workers, store.root, display, gpus_to_share(run.config for run in plan.runs)).run(left)
+            launch.launch(tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
         count = len(store.finished(plan.ids))
         kind = Terminated if isinstance(stop, Terminated) else Stopped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,29 +25,21 @@ def train(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from normbench.launch.ranks import execute
-    from normbench.store import RunFolder
+    from normbench.launch import train_run
     from normbench.tracking.mode import settled
 
-    folder = RunFolder(path)
-    with folder.claim() as claimed:
-        if not claimed:
-            raise NormbenchError(f"{folder.path} is being trained by another process: wait for it")
-        if folder.problem():
-            print(folder.set_aside(), file=sys.stderr)
-        result = folder.result()
-        if result is not None and config.trainer.keep != "none" and not folder.weights_path.exists():
-            print(f"{folder.path} is done, but its weights were not kept: training it again", file=sys.stderr)
-            result = None
-        if result is None:
-            with settled(config.logger), Progress(console=Console(stderr=True), transient=True) as bar:
-                task = bar.add_task("training", total=steps(config))
-                try:
-                    result = execute(config, path, lambda step: bar.update(task, completed=step))
-                except (KeyboardInterrupt, Stopped) as stop:
-                    kind = type(stop) if isinstance(stop, Stopped) else Stopped
-                    raise kind("the same command continues from the last checkpoint") from None
-    print_result(result, config, folder.path)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=steps(config))
+        try:
+            result = train_run(
+                config, path, lambda step: bar.update(task, completed=step), around=settled(config.logger)
+            )
+        except (KeyboardInterrupt, Stopped) as stop:
+            kind = type(stop) if isinstance(stop, Stopped) else Stopped
+            raise kind("the same command continues from the last checkpoint") from None
+    if result is None:
+        raise NormbenchError(f"{path} is being trained by another process: wait for it")
+    print_result(result, config, path)
     return 0
 
 

@@ -41,6 +41,8 @@ def download(files: FileSet, target: Path) -> None:
         ]
         if not wanted:
             return
+        for left in target.glob(f".{files.folder}-*"):  # by a process that was killed: we hold the lock
+            shutil.rmtree(left, ignore_errors=True)
         fetched = {archive: _fetch(source.mirrors, archive, md5) for archive, md5 in wanted}
         staging = Path(tempfile.mkdtemp(prefix=f".{files.folder}-", dir=target))
         try:

@@ -62,8 +62,8 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
     Images are uint8 (N, H, W), labels uint8 (N,). Uncompressed files are mapped rather than copied, so that
     processes of one machine share them. A file that is truncated, foreign, or not the original one raises DataError.
     """
-    sums: dict[str, str] = {}
-    arrays = []
+    contents: list[tuple[Path, np.ndarray]] = []
+    arrays: list[np.ndarray] = []
     for index, file in enumerate(FILES):
         path = lying_file(raw, file)
         if path is None:
@@ -73,14 +73,18 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
         array = _array(path, content, (count, *files.size) if "images" in file else (count,))
         if "labels" in file:
             check_labels(array, files.classes, str(path))
-        sums[file] = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
-        if files.md5 and sums[file] != files.md5[index]:
+        contents.append((path, content))
+        arrays.append(array)
+    sums = {
+        file: hashlib.md5(content.data, usedforsecurity=False).hexdigest()
+        for file, (_, content) in zip(FILES, contents, strict=True)
+    }
+    for file, (path, _), expected in zip(FILES, contents, files.md5 or sums.values(), strict=True):
+        if sums[file] != expected:  # last: a wrong length, header or label says more
             raise DataError(
                 f"{path} is not the original file of {name}: its MD5{' (uncompressed)' * (path.suffix == '.gz')} is "
-                f"{sums[file]}, expected {files.md5[index]}; move it away and run again, or name another folder in "
-                "data.dir"
+                f"{sums[file]}, expected {expected}; move it away and run again, or name another folder in data.dir"
             )
-        arrays.append(array)
     return (arrays[0], arrays[1]), (arrays[2], arrays[3]), sums
 
 

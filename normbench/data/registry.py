@@ -61,6 +61,7 @@ def register_dataset(
     """Registers a function that returns `Images` under `name`; its typed parameters are the data set's options.
 
     Example:
+        >>> import numpy as np
         >>> @register_dataset("stripes")
         ... def stripes(*, count: int = 100) -> Images:
         ...     "Two classes of stripes, across and down."
@@ -68,6 +69,8 @@ def register_dataset(
         ...     y = np.arange(count) % 2
         ...     x[y == 0, ::2], x[y == 1, :, ::2] = 255, 255
         ...     return Images(train=(x, y), test=(x[:20], y[:20]))
+        >>> dataset_facts(DataConfig("stripes", options={"count": 500})).train
+        500
 
         In YAML: `data: {name: stripes, count: 500}`.
 

@@ -37,8 +37,8 @@ class Task:
 
 
 Event = Literal["start", "progress", "done", "busy", "failed", "retry"]
-# Told what, of which run, and the step (progress), a reason (failed, retry) or nothing. `busy` ends nothing: another
-# process trains the run; `done` or `failed` follows when that has ended, or `start` when it was given up there.
+# Told what, of which run, and the step (progress), a reason (failed, retry) or nothing. A run that was started may turn
+# out busy: another process trains it; `done` or `failed` follows when that has ended, or `start` if it was given up.
 Listener = Callable[[Event, Task, object], None]
 
 

@@ -11,6 +11,8 @@ from normbench.launch.worker import Work, train_task
 from normbench.spec.registry import entry_of
 from normbench.spec.values import Count
 
+PLACE = "a study on this machine"
+
 
 class LocalLauncher:
     """Trains on this machine.
@@ -25,11 +27,12 @@ class LocalLauncher:
 
     def launch(self, tasks: Sequence[Task], listener: Listener) -> None:
         """See `Launcher`. On an exception (Ctrl-C too) the workers are ended; their runs continue another time."""
-        refuse_nodes(tasks, "a study on this machine")
+        refuse_nodes(tasks, PLACE)
         Pool(Resources(tasks, self.workers), listener, self.work).run(tasks)
 
     def at_once(self, tasks: Sequence[Task]) -> int:
         """See `Launcher`."""
+        refuse_nodes(tasks, PLACE)
         return Resources(tasks, self.workers).at_once(tasks)
 
 

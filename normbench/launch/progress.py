@@ -68,6 +68,7 @@ class Display:
             self.bars.update(self.tasks[run.id], completed=step)
         elif event == "busy":
             self.busy[run.id] = run
+            self._remove_bar(run)
             self._print(f"waiting: {name}: another process trains it")
         else:
             self._ended(event, run, name, value)
@@ -76,9 +77,7 @@ class Display:
         self.bars.update(self.overall, completed=self.finished + sum(self.partial.values()), note=note)
 
     def _ended(self, event: Event, run: PlannedRun, name: str, value: object) -> None:
-        self.partial.pop(run.id, None)
-        if run.id in self.tasks:
-            self.bars.remove_task(self.tasks.pop(run.id))
+        self._remove_bar(run)
         if event == "retry":
             self._print(f"again: {name}: {value}; continuing from its last checkpoint")
             return
@@ -86,12 +85,16 @@ class Display:
         self.finished += self.weights[run.id]
         if event == "failed":
             self.failed.append((run, str(value)))
-        said = "done" if event == "done" else f"FAILED ({value})"
-        if self.busy.pop(run.id, None) and event == "done":
-            said = "done by another process"
+        elsewhere = " by another process" if self.busy.pop(run.id, None) else ""
+        said = f"done{elsewhere}" if event == "done" else f"FAILED ({value})"
         left = self.left()
         rest = f", about {duration(left)} left" if left is not None and self.ended < self.count else ""
         self._print(f"[{self.ended}/{self.count}{rest}] {name}: {said}")
+
+    def _remove_bar(self, run: PlannedRun) -> None:
+        self.partial.pop(run.id, None)
+        if run.id in self.tasks:
+            self.bars.remove_task(self.tasks.pop(run.id))
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)

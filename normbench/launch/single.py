@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from normbench.launch.ranks import execute
@@ -16,7 +17,11 @@ Say = Callable[[str], None]
 
 
 def train_run(
-    config: RunConfig, folder: RunFolder | Path, progress: Progress | None = None, say: Say | None = None
+    config: RunConfig,
+    folder: RunFolder | Path,
+    progress: Progress | None = None,
+    say: Say | None = None,
+    around: AbstractContextManager[object] | None = None,
 ) -> Result | None:
     """The result of a run: the one that its folder has, or else that of training it, or of continuing it.
 
@@ -27,6 +32,7 @@ def train_run(
         folder: Its folder.
         progress: Called with the number of optimizer steps done.
         say: Told in one line what was unusable in the folder; None: stderr.
+        around: Entered for the training alone, if there is any.
 
     Returns:
         The result; None where another process trains the run.
@@ -39,11 +45,21 @@ def train_run(
     say = say or _to_stderr
     refuse_second_launcher(config)
     if node_of(config).rank > 0:
-        return _finished(config, folder, None) or execute(config, folder.path, progress)
+        return _finished(config, folder, None) or _trained(config, folder, progress, around)
     with folder.claim() as claimed:
         if not claimed:
             return None
-        return _finished(config, folder, say) or execute(config, folder.path, progress)
+        return _finished(config, folder, say) or _trained(config, folder, progress, around)
+
+
+def _trained(
+    config: RunConfig,
+    folder: RunFolder,
+    progress: Progress | None,
+    around: AbstractContextManager[object] | None,
+) -> Result:
+    with around or nullcontext():
+        return execute(config, folder.path, progress)
 
 
 def _finished(config: RunConfig, folder: RunFolder, say: Say | None) -> Result | None:

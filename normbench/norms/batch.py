@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from normbench.norms.registry import register_norm
-from normbench.spec.values import Count, Momentum, NonNegative
+from normbench.spec.values import Count, Momentum, Positive
 
 CLAIMS = {"same_in_eval": False, "cancels_bias": True}
 
@@ -87,13 +87,13 @@ class BatchNorm(_RunningNorm):
 
     Args:
         num_channels: C.
-        eps: Added to the variance.
+        eps: Added to the variance; above zero, as torch's kernels demand.
         momentum: Weight of the newest batch in the running averages; null weighs all batches alike.
         virtual_devices: Compute as so many data-parallel devices would; in training they divide N.
 
     Example:
         >>> import torch
-        >>> BatchNorm(2, eps=0)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
+        >>> BatchNorm(2, eps=1e-12)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
         tensor([[-1.,  1.],
                 [ 1., -1.]])
     """
@@ -101,7 +101,7 @@ class BatchNorm(_RunningNorm):
     def __init__(
         self,
         num_channels: int,
-        eps: NonNegative = 1e-5,
+        eps: Positive = 1e-5,
         momentum: Momentum | None = 0.1,
         virtual_devices: Count = 1,
     ) -> None:
@@ -133,17 +133,17 @@ class GhostBatchNorm(_RunningNorm):
     Args:
         num_channels: C.
         size: Images of a part.
-        eps: Added to the variance.
+        eps: Added to the variance; above zero, as torch's kernels demand.
         momentum: Weight of the newest part in the running averages; null weighs all parts alike.
 
     Example:
         >>> import torch
-        >>> GhostBatchNorm(1, size=2, eps=0)(torch.tensor([[1.0], [3.0], [50.0], [10.0]])).detach().flatten()
+        >>> GhostBatchNorm(1, size=2, eps=1e-12)(torch.tensor([[1.0], [3.0], [50.0], [10.0]])).detach().flatten()
         tensor([-1.,  1.,  1., -1.])
     """
 
     def __init__(
-        self, num_channels: int, size: Count = 16, eps: NonNegative = 1e-5, momentum: Momentum | None = 0.1
+        self, num_channels: int, size: Count = 16, eps: Positive = 1e-5, momentum: Momentum | None = 0.1
     ) -> None:
         super().__init__(num_channels, eps, momentum)
         self.size = size
@@ -172,17 +172,17 @@ class SyncBatchNorm(_RunningNorm):
 
     Args:
         num_channels: C.
-        eps: Added to the variance.
+        eps: Added to the variance; above zero, as torch's kernels demand.
         momentum: Weight of the newest batch in the running averages; null weighs all batches alike.
 
     Example:
         >>> import torch
-        >>> SyncBatchNorm(2, eps=0)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
+        >>> SyncBatchNorm(2, eps=1e-12)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
         tensor([[-1.,  1.],
                 [ 1., -1.]])
     """
 
-    def __init__(self, num_channels: int, eps: NonNegative = 1e-5, momentum: Momentum | None = 0.1) -> None:
+    def __init__(self, num_channels: int, eps: Positive = 1e-5, momentum: Momentum | None = 0.1) -> None:
         super().__init__(num_channels, eps, momentum)
 
     def _train(self, x: Tensor) -> Tensor:

@@ -58,24 +58,36 @@ def check_claims(
 def _contradiction(
     claim: str, claimed: Any, facts: Facts, options: Mapping[str, Any], channels: Sequence[int], defaults: bool
 ) -> str | None:
+    """What was measured, where it is not what is claimed."""
     if claim == "axes":
-        letters = set(re.findall(r"\b[NCHWL]\b", claimed))
-        if not letters and claimed != "nothing":
-            return None  # in words of the author's own: nothing to hold it against
-        said = {"P" if letter in "HWL" else letter for letter in letters}
-        found = {"P" if letter in "HW" else letter for letter in re.findall(r"\b[NCHW]\b", axes(facts))}
-        right = said == found if defaults else said >= found
-        return None if right else f"values share a statistic over {axes(facts)}"
+        return _other_axes(claimed, facts, defaults)
     if claim == "scope":
-        if claimed not in SCOPES:
-            return f"a scope is one of {', '.join(SCOPES)}"
-        narrower = not defaults and SCOPES.index(scope(facts)) < SCOPES.index(claimed)
-        return None if narrower or claimed == scope(facts) else f"its scope is measured as {scope(facts)!r}"
-    if claim == "same_in_eval":
-        same = "the same" if facts.same_in_eval else "another function"
-        return None if claimed == facts.same_in_eval else f"evaluation computes {same}"
-    if claim == "linear":
-        return "it refuses inputs (N, C)" if claimed and "vector" not in facts.layouts else None
+        return _other_scope(claimed, facts, defaults)
+    if claim == "same_in_eval" and claimed != facts.same_in_eval:
+        return f"evaluation computes {'the same' if facts.same_in_eval else 'another function'}"
+    if claim == "linear" and claimed and "vector" not in facts.layouts:
+        return "it refuses inputs (N, C)"
+    return _other_bias(claimed, facts, options, channels) if claim == "cancels_bias" else None
+
+
+def _other_axes(claimed: str, facts: Facts, defaults: bool) -> str | None:
+    letters = set(re.findall(r"\b[NCHWL]\b", claimed))
+    if not letters and claimed != "nothing":
+        return None  # in words of the author's own: nothing to hold it against
+    said = {"P" if letter in "HWL" else letter for letter in letters}
+    found = {"P" if letter in "HW" else letter for letter in re.findall(r"\b[NCHW]\b", axes(facts))}
+    right = said == found if defaults else said >= found
+    return None if right else f"values share a statistic over {axes(facts)}"
+
+
+def _other_scope(claimed: str, facts: Facts, defaults: bool) -> str | None:
+    if claimed not in SCOPES:
+        return f"a scope is one of {', '.join(SCOPES)}"
+    narrower = not defaults and SCOPES.index(scope(facts)) < SCOPES.index(claimed)
+    return None if narrower or claimed == scope(facts) else f"its scope is measured as {scope(facts)!r}"
+
+
+def _other_bias(claimed: Any, facts: Facts, options: Mapping[str, Any], channels: Sequence[int]) -> str | None:
     # One channel is a special case of many norms: a plain True or False speaks of more.
     for count in channels if callable(claimed) else [count for count in channels if count > 1]:
         said = claimed(count, options) if callable(claimed) else claimed

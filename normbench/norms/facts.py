@@ -152,8 +152,8 @@ class Facts:
         values = "one value" if few == "one" else "two values"
         left = "nothing of the input is left" if few == "one" else "only which of the two is larger is left"
         return (
-            f"norm '{self.norm}' has {values} for each statistic ({images} images, {channels} channels, {positions} "
-            f"positions), so {left}: {self.advice(images, channels, positions)}"
+            f"norm '{self.norm}' has {values} for each statistic (images {images}, channels {channels}, positions "
+            f"{positions}), so {left}: {self.advice(images, channels, positions)}"
         )
 
     def to_dict(self) -> dict[str, Any]:

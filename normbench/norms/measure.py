@@ -188,7 +188,7 @@ class _Subject:
     def spans_devices(self) -> bool:
         """Whether the norm talks to other processes while it trains, among two that are simulated."""
         norm, x = self.module(self.width, len(self.shape) == 2), self.input(self.batch, self.width, self.shape)
-        return _talks(lambda: _run(norm, x), claimed=self.entry.facts["claims"].get("scope") == "global")
+        return _talks(norm, x, claimed=self.entry.facts["claims"].get("scope") == "global")
 
 
 def _forward(norm: nn.Module, x: Tensor) -> Tensor:
@@ -249,13 +249,14 @@ def _two_processes() -> Iterator[None]:
         sys.excepthook = hook
 
 
-def _talks(run: Callable[[], Tensor], claimed: bool) -> bool:
+def _talks(norm: nn.Module, x: Tensor, claimed: bool) -> bool:
     if not dist.is_available():
         return False
-    alone = run()
+    other = copy.deepcopy(norm)  # made here: under a dispatch mode a copy imports torch's compiler
+    alone = _forward(norm, x)
     try:
         with _two_processes(), _Collectives() as collectives:
-            together = run()
+            together = _forward(other, x)
     except ImportError:  # this torch has no simulated processes: the author's word is all there is
         return claimed
     return collectives.seen or not _equal(alone, together)

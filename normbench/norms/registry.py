@@ -83,8 +83,8 @@ def build_norm(name: str, num_channels: int, virtual_devices: int = 1, **options
         options: The norm's own; one that is unknown or out of its range raises UsageError.
 
     Example:
-        >>> build_norm("group", 8, groups=2)
-        GroupNorm(2, 8, eps=1e-05, affine=True)
+        >>> build_norm("group", 8, groups=2).num_groups
+        2
     """
     entry = NORMS.get(name)
     return built(entry, num_channels, entry.chosen(options, "model.norm_options"), virtual_devices=virtual_devices)

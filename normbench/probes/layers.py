@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Layers(Probe):
     """Mean and standard deviation of every layer's outputs, and the norm of its gradient, on the last batch.
 
-    A layer is a module that has parameters of its own. LAYER/mean and LAYER/std are over all its outputs; LAYER/gradient
-    is the Euclidean norm of the gradient of the mean cross-entropy (nats) with respect to its parameters, in train
-    mode. A layer that is not reached has no numbers. With several devices they are of rank 0's part of the batch.
+    A layer is a module that has parameters of its own. LAYER/mean and LAYER/std are over all its outputs;
+    LAYER/gradient is the Euclidean norm of the gradient of the mean cross-entropy (nats) with respect to its
+    parameters, in train mode. A layer that is not reached has no numbers. With several devices they are of rank 0's
+    part of the batch.
 
     Args:
         times: How many times, evenly spread over the budget, the last at its end.

@@ -35,9 +35,7 @@ def chosen_grid(evidence: Evidence) -> Grid | None:
     if evidence.tuned is None or evidence.runs.empty:
         return None
     keys, select = [*evidence.across, evidence.factor], get_metric("val_accuracy")
-    found = best_over(
-        evidence.runs, evidence.tuned, keys, select=select.name, report="test_accuracy", chance=select.chance
-    )
+    found = best_over(evidence.runs, evidence.tuned, keys, select=select.name, report="test_accuracy")
     rows = []
     for row in evidence.in_order(found).to_dict("records"):
         edge = "at the edge: a better value may lie outside" if row["at_edge"] and row["candidates"] > 1 else ""
@@ -60,7 +58,7 @@ def slope_grid(evidence: Evidence) -> Grid | None:
     if runs[axis].nunique() < 3:
         return None
     by = [evidence.factor, *evidence.across[:-1]]
-    slopes = slope_per_doubling(runs, metric.name, axis=axis, by=by, chance=metric.chance)
+    slopes = slope_per_doubling(runs, metric.name, axis=axis, by=by)
     rows = []
     for row in evidence.in_order(slopes).to_dict("records"):
         interval = "—"

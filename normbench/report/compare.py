@@ -78,7 +78,7 @@ def side_by_side(sides: Sequence[Side], allowed: Sequence[str] = ()) -> Grid:
     metric = get_metric(sides[0].metric)
     runs = pd.concat([side.runs.assign(version=side.label) for side in sides], ignore_index=True)
     criterion = metric.criterion(sides[0].margin)
-    cells = summarize(runs, [*axes, "version"], metric.name, chance=metric.chance)
+    cells = summarize(runs, [*axes, "version"], metric.name)
     pairs = compare_to_baseline(runs, metric.name, "version", sides[0].label, across=axes, criterion=criterion)
     pairs = pairs[pairs["pairs"] > 0].set_index([*axes, "treatment"])
     shown: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from normbench.study.metrics import COMPARED, COST, Metric, counted, get_metric
 from normbench.spec.schema import flatten, to_dict
-from normbench.stats import best_runs, compare_to_baseline, mark_best, summarize
+from normbench.stats import Missing, best_runs, compare_to_baseline, mark_best, summarize
 from normbench.store.folder import ERROR, state
 from normbench.store.table import column, curves, results_table
 from normbench.study.study import Plan, Study, describe, fullest, load_study, possible_plans
@@ -86,7 +86,7 @@ class Evidence:
         if self.tuned is None or self.runs.empty:
             return self.runs
         by = [*self.across, self.factor]
-        return best_runs(self.runs, self.tuned, by, "val_accuracy", chance=get_metric("val_accuracy").chance)
+        return best_runs(self.runs, self.tuned, by, "val_accuracy")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -110,17 +110,17 @@ class Evidence:
     def _compared(self, metric: Metric) -> pd.DataFrame:
         margin = self.study.compare.margin if metric == self.metric else None
         criterion, keys = metric.criterion(margin), [*self.across, self.factor]
-        cells = summarize(self.chosen, keys, metric.name, chance=metric.chance)
+        missing: Missing = "left out" if metric.name in COST else "diverged"  # a short run has no throughput
+        cells = summarize(self.chosen, keys, metric.name, missing=missing)
         cells.insert(len(keys), "metric", metric.name)
         told = ["images_per_statistic", "parameters", *([self.tuned] if self.tuned else [])]
         facts = self.chosen.groupby(keys, sort=False, observed=True)[told].first()
         cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
-        marks = mark_best(self.chosen, metric.name, self.factor, across=self.across, criterion=criterion)
+        options: dict[str, Any] = {"across": self.across, "criterion": criterion, "missing": missing}
+        marks = mark_best(self.chosen, metric.name, self.factor, **options)
         cells = cells.merge(marks[[*keys, "mark"]], on=keys, how="left")
         if self.baseline in set(self.chosen[self.factor]) and self.chosen[self.factor].nunique() > 1:
-            pairs = compare_to_baseline(
-                self.chosen, metric.name, self.factor, self.baseline, across=self.across, criterion=criterion
-            )
+            pairs = compare_to_baseline(self.chosen, metric.name, self.factor, self.baseline, **options)
             pairs = pairs.rename(columns={"treatment": self.factor}).drop(columns=["diverged"])
             cells = cells.merge(pairs, on=keys, how="left")
         return self.in_order(cells)

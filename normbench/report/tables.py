@@ -115,12 +115,11 @@ def footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     methods = sorted({str(m) for m in frame["method"] if not str(m).startswith("none")}) or ["none computable"]
     n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     levels = frame[evidence.factor].nunique()
-    chance = f" A diverged run counts as {metric.shown(metric.chance)} {metric.unit} (chance)." if metric.chance else ""
     return (
         f"Mean ± half the 95 % interval of the mean over seeds ({', '.join(methods)}; {n}). "
         "Bold: best, told apart from every other in its column; †: best, or not told apart from the best "
-        f"(paired t test within the seed, Holm-corrected over the {levels * (levels - 1) // 2} pairs of its column, "
-        f"5 %).{chance}"
+        f"(paired t test within the seed, corrected over the {levels * (levels - 1) // 2} pairs of its column, "
+        "5 %). Means are of the runs that did not diverge."
     )
 
 

@@ -1,38 +1,103 @@
 """Honest statistics of few, paired runs: data frames in, data frames out.
 
 The tables of runs are tidy, one row a run: the axes of the study, `seed`, the metrics, and `diverged_at_step`
-(missing where the run did not diverge).
+(missing where the run did not diverge). A comparison takes two steps: a contrast gives per-seed differences
+(`contrasts`), and `estimates` gives each its simultaneous interval and the verdict read off it.
 """
 
-from normbench.stats.best import best_over, best_runs, mark_best
-from normbench.stats.comparison import Criterion, compare_all_pairs, compare_to_baseline, holm
+from normbench.stats.best import mark_best
+from normbench.stats.cell import Missing
+from normbench.stats.contrasts import (
+    Along,
+    change_differences,
+    level_differences,
+    pair_differences,
+    slope_differences,
+    within_differences,
+)
+from normbench.stats.cost import cost_ratios
+from normbench.stats.criterion import AskedError, Criterion, ErrorTerm, error_term
 from normbench.stats.curves import area_under_curve, cost_to_target, kaplan_meier_median, summarize_cost
-from normbench.stats.exact import ExactTest, seeds_for_exact, sign_flip, wilcoxon_exact
-from normbench.stats.power import detectable_difference, paired_power, seeds_needed
+from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, family_size
+from normbench.stats.divergence import exact_mcnemar, seeds_for_exact
+from normbench.stats.estimates import ESTIMATE_COLUMNS, estimates
+from normbench.stats.former import compare_to_baseline
+from normbench.stats.images import (
+    CrossedInterval,
+    crossed_interval,
+    disagreement,
+    disputed_images,
+    mcnemar_by_seed,
+    unpacked_correctness,
+)
+from normbench.stats.looks import Looks, estimates_at_look, open_contrasts
+from normbench.stats.power import (
+    detectable_by_seeds,
+    detectable_difference,
+    equivalence_power,
+    paired_power,
+    sd_upper_limit,
+    seeds_for_equivalence,
+    seeds_needed,
+)
 from normbench.stats.slope import seed_slopes, slope_per_doubling
-from normbench.stats.summary import mean_interval, summarize
+from normbench.stats.summary import SPREAD_COLUMNS, mean_interval, summarize
+from normbench.stats.tuned import best_over, best_runs, chosen_values
+from normbench.stats.verdict import Verdict, verdict_text
+
+# Names that an axis may not have, for a study to be refused by name before it is run.
+RESERVED_NAMES = frozenset(
+    [*DIFFERENCE_COLUMNS, *ESTIMATE_COLUMNS, *SPREAD_COLUMNS, "value", "diverged", "n", "n_used", "mark"]
+)
 
 __all__ = [
+    "RESERVED_NAMES",
+    "Along",
+    "AskedError",
     "Criterion",
-    "ExactTest",
+    "CrossedInterval",
+    "ErrorTerm",
+    "Looks",
+    "Missing",
+    "Verdict",
     "area_under_curve",
     "best_over",
     "best_runs",
-    "compare_all_pairs",
+    "change_differences",
+    "chosen_values",
     "compare_to_baseline",
+    "cost_ratios",
     "cost_to_target",
+    "crossed_interval",
+    "detectable_by_seeds",
     "detectable_difference",
-    "holm",
+    "disagreement",
+    "disputed_images",
+    "equivalence_power",
+    "error_term",
+    "estimates",
+    "estimates_at_look",
+    "exact_mcnemar",
+    "family_seen",
+    "family_size",
     "kaplan_meier_median",
+    "level_differences",
     "mark_best",
+    "mcnemar_by_seed",
     "mean_interval",
+    "open_contrasts",
+    "pair_differences",
     "paired_power",
+    "sd_upper_limit",
     "seed_slopes",
+    "seeds_for_equivalence",
     "seeds_for_exact",
     "seeds_needed",
-    "sign_flip",
+    "slope_differences",
     "slope_per_doubling",
     "summarize",
     "summarize_cost",
-    "wilcoxon_exact",
+    "unpacked_correctness",
+    "verdict_text",
+    "within_differences",
 ]

@@ -1,12 +1,14 @@
 """What every analysis starts from: the cells of a results table, and the value with which each run counts."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 Columns = str | Sequence[str]
+Missing = Literal["diverged", "left out"]
 
 # Differences below this share of the values themselves are the rounding of float32, not a measurement.
 _ROUNDING = 1e-6
@@ -24,6 +26,13 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], frame_name: str
         raise ValueError(f"{frame_name} has no column {missing[0]!r}: it has {sorted(map(str, frame.columns))}")
 
 
+def require_free_names(axes: Sequence[str], taken: Sequence[str]) -> None:
+    """Raise `ValueError` where an axis has the name of a column of the result."""
+    for axis in axes:
+        if axis in taken:
+            raise ValueError(f"axis {axis!r} has the name of a column of the result: rename the axis")
+
+
 def require_share(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` lies strictly between 0 and 1."""
     if not 0 < value < 1:
@@ -39,6 +48,11 @@ def cells(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, An
         yield dict(zip(by, key, strict=True)), part
 
 
+def cell_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a cell as a key; a missing one is None, which equals itself."""
+    return tuple(None if isinstance(value, float) and math.isnan(value) else value for value in cell.values())
+
+
 def levels_of(runs: pd.DataFrame, factor: str) -> list[Any]:
     """The values of the column `factor`, sorted (an ordered categorical keeps its order)."""
     require_columns(runs, [factor])
@@ -47,20 +61,22 @@ def levels_of(runs: pd.DataFrame, factor: str) -> list[Any]:
     return [cell[factor] for cell, _ in cells(runs, [factor])]
 
 
-def counted_runs(runs: pd.DataFrame, axes: Columns, metric: str, chance: float | None = None) -> pd.DataFrame:
-    """The value with which each run counts: columns `axes`, `seed`, `value`, `diverged`; the index of `runs`.
+def counted_runs(runs: pd.DataFrame, axes: Columns, metric: str, *, missing: Missing = "diverged") -> pd.DataFrame:
+    """The value of each run: columns `axes`, `seed`, `value`, `diverged`; the index of `runs`.
 
-    A diverged run (`diverged_at_step` is set) counts with `chance`: a network that has diverged classifies at
-    chance, and to leave it out would flatter the norm that made it diverge. A metric without a chance level
-    (`chance=None`) has no such value; the run's `value` is then NaN, for the caller to leave out and to
-    count. A value that is not finite is missing (NaN) too.
+    A diverged run (`diverged_at_step` is set, or its value is not finite) has no value: NaN. Nothing is put in its
+    place, since one invented value makes the variance explode, and with it every interval. With
+    `missing="left out"` a value that is not finite, of a run not marked as diverged, is a measurement that was not
+    taken (a throughput of a run too short to time).
 
     Raises:
-        ValueError: a column is missing, a seed is missing, the metric is not numeric, or two rows have the
+        ValueError: an axis has the name of a column of the result, a column is missing, a seed is missing, the metric
+            is not numeric, or two rows have the
             same axes and seed (an axis was forgotten, or a run was repeated: neither is an independent
             sample).
     """
     axes = column_names(axes)
+    require_free_names(axes, ["seed", "value", "diverged"])
     require_columns(runs, [*axes, "seed", metric])
     if runs["seed"].isna().any():
         raise ValueError("runs has a row without a seed: runs are paired by seed, so give every run one")
@@ -73,11 +89,12 @@ def counted_runs(runs: pd.DataFrame, axes: Columns, metric: str, chance: float |
         values = pd.to_numeric(runs[metric]).astype(float)
     except (ValueError, TypeError) as error:
         raise ValueError(f"column {metric!r} is not numeric ({error}): name a metric column") from None
-    diverged = (
+    marked = (
         runs["diverged_at_step"].notna() if "diverged_at_step" in runs.columns else pd.Series(False, index=runs.index)
     )
-    values = values.where(np.isfinite(values)).mask(diverged, np.nan if chance is None else chance)
-    return runs[[*axes, "seed"]].assign(value=values, diverged=diverged)
+    finite = np.isfinite(values)
+    diverged = marked | ~finite if missing == "diverged" else marked
+    return runs[[*axes, "seed"]].assign(value=values.where(finite & ~diverged), diverged=diverged)
 
 
 def is_constant(values: np.ndarray, scale: float) -> bool:

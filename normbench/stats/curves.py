@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from scipy.integrate import trapezoid
 
 from normbench.stats.cell import Columns, cells, column_names, require_columns
@@ -69,12 +70,13 @@ def kaplan_meier_median(cost: np.ndarray, censored: np.ndarray) -> float:
     Source: Kaplan & Meier 1958, Nonparametric estimation from incomplete observations, JASA 53.
     """
     cost, censored = np.asarray(cost, dtype=float), np.asarray(censored, dtype=bool)
-    not_reached = 1.0
-    for moment in np.unique(cost[~censored]):
-        not_reached *= 1 - np.sum((cost == moment) & ~censored) / np.sum(cost >= moment)
-        if not_reached <= 0.5 + 1e-12:  # a product of fractions that is one half on paper
-            return float(moment)
-    return np.nan
+    if censored.all():
+        return np.nan
+    forever = 2 * cost[np.isfinite(cost)].max() + 1  # later than every run: the same estimate, and finite
+    sample = stats.CensoredData.right_censored(np.where(np.isinf(cost), forever, cost), censored)
+    left = stats.ecdf(sample).sf
+    half = left.quantiles[left.probabilities <= 0.5 + 1e-12]  # a product of fractions that is one half on paper
+    return float(half[0]) if len(half) else np.nan
 
 
 def summarize_cost(costs: pd.DataFrame, by: Columns) -> pd.DataFrame:

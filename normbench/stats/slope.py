@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import Columns, cells, column_names, counted_runs
+from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs, require_free_names
 from normbench.stats.summary import SPREAD_COLUMNS, spread
 
 
@@ -13,7 +13,7 @@ def seed_slopes(
     *,
     axis: str = "batch_size",
     by: Columns = "norm",
-    chance: float | None = None,
+    missing: Missing = "diverged",
 ) -> pd.DataFrame:
     """Least-squares slope of `metric` against log2(`axis`), one for each seed in each cell of `by`.
 
@@ -22,15 +22,15 @@ def seed_slopes(
     any point of its cell has no slope (NaN): with other points, a curved relation alone would change it.
 
     Returns:
-        The columns `by`, `seed`, `slope`, `points` (values of the axis in the cell), `diverged` (runs). It is
-        again a table with one row a seed: `compare_all_pairs(slopes, "slope", "norm")` compares the slopes of
-        norms.
+        The columns `by`, `seed`, `slope`, `points` (values of the axis in the cell), `diverged` (runs).
+        `slope_differences` compares the slopes of norms.
 
     Raises:
         ValueError: `axis` is not positive and numeric, or see `counted_runs`.
     """
     by = column_names(by)
-    counted = counted_runs(runs, [*by, axis], metric, chance)
+    require_free_names(by, ["slope", "points", "seeds", "n_used", *SPREAD_COLUMNS])
+    counted = counted_runs(runs, [*by, axis], metric, missing=missing)
     if not (pd.api.types.is_numeric_dtype(runs[axis]) and (runs[axis] > 0).all()):
         raise ValueError(f"axis {axis!r} is not positive and numeric throughout: log2 of it is not defined")
     rows = []
@@ -53,12 +53,12 @@ def slope_per_doubling(
     axis: str = "batch_size",
     by: Columns = "norm",
     level: float = 0.95,
-    chance: float | None = None,
+    missing: Missing = "diverged",
 ) -> pd.DataFrame:
     """Mean slope of `metric` against log2(`axis`) in each cell of `by`, with its interval over seeds.
 
-    One slope a seed (`seed_slopes`), then the interval of their mean (`mean_interval`: Student t below 20
-    seeds). A regression over all runs at once would take the runs of a seed for independent and be too sure.
+    One slope a seed (`seed_slopes`), then the interval of their mean (`mean_interval`). A regression over all runs
+    at once would take the runs of a seed for independent and be too sure.
 
     Returns:
         The columns `by`; `seeds`; `n_used`, those with a slope; `points`; `diverged` (runs); and `mean`,
@@ -70,7 +70,7 @@ def slope_per_doubling(
     """
     by = column_names(by)
     rows = []
-    for cell, part in cells(seed_slopes(runs, metric, axis=axis, by=by, chance=chance), by):
+    for cell, part in cells(seed_slopes(runs, metric, axis=axis, by=by, missing=missing), by):
         slopes = part["slope"].dropna().to_numpy()
         counts = {"seeds": len(part), "n_used": len(slopes)}
         shown = {"points": part["points"].iloc[0], "diverged": part["diverged"].sum()}

@@ -6,11 +6,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from normbench.stats.cell import Columns, cells, column_names, counted_runs, is_constant, require_share
-
-# Below this the bootstrap is too narrow: over 5 seeds a nominal 95 % percentile interval covers about 83 %.
-_BOOTSTRAP_FROM = 20
-_RESAMPLES = 9999
+from normbench.stats.cell import (
+    Columns,
+    Missing,
+    cells,
+    column_names,
+    counted_runs,
+    is_constant,
+    require_free_names,
+    require_share,
+)
 
 SPREAD_COLUMNS = ["mean", "sd", "ci_low", "ci_high", "method", "median", "min", "max"]
 
@@ -18,32 +23,20 @@ SPREAD_COLUMNS = ["mean", "sd", "ci_low", "ci_high", "method", "median", "min", 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, str]:
     """Confidence interval of the mean of independent `values`: (low, high, method), in their unit.
 
-    Student t with n - 1 degrees of freedom below 20 values; from 20 on the BCa bootstrap (9,999 resamples,
-    always the same ones), which follows a skewed cell. Not computable, and NaN, for fewer than two values,
-    and for equal values, whose interval of width zero would claim a certainty that the data do not give;
-    `method` says so.
-
-    Source: BCa, Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 14.3.
+    Student t with n - 1 degrees of freedom. A percentile bootstrap of so few values is too narrow (simulated, at a
+    nominal 95 %: it covers .76 at 3 values, .83 at 5, .93 at 20; Student t .94 to .96). Not computable, and NaN,
+    for fewer than two values, and for equal values, whose interval of width zero would claim a certainty that the
+    data do not give; `method` says so.
     """
     require_share("level", level)
-    values = np.sort(values)  # neither the resamples nor the last bit of a sum depend on the order of the rows
+    values = np.sort(values)  # the last bit of a sum does not depend on the order of the rows
     n = len(values)
     if n < 2:
         return np.nan, np.nan, f"none (n={n})"
     if is_constant(values, float(np.abs(values).max())):
         return np.nan, np.nan, "none (all values equal)"
-    if n < _BOOTSTRAP_FROM:
-        half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
-        return values.mean() - half, values.mean() + half, "Student t"
-    low, high = stats.bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=level,
-        n_resamples=_RESAMPLES,
-        method="BCa",
-        random_state=np.random.default_rng(0),
-    ).confidence_interval
-    return float(low), float(high), "BCa bootstrap"
+    half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean() - half), float(values.mean() + half), "Student t"
 
 
 def spread(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
@@ -64,7 +57,7 @@ def spread(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
 
 
 def summarize(
-    runs: pd.DataFrame, by: Columns, metric: str, *, level: float = 0.95, chance: float | None = None
+    runs: pd.DataFrame, by: Columns, metric: str, *, level: float = 0.95, missing: Missing = "diverged"
 ) -> pd.DataFrame:
     """Summary of every cell of a study: one row a cell, in sorted order.
 
@@ -74,9 +67,8 @@ def summarize(
         by: The axes that make a cell; a seed may stand once in a cell.
         metric: Column to summarize; every result is in its unit.
         level: Of the interval of the mean.
-        chance: Value with which a diverged run counts (0.1 for the accuracy over ten classes). Without it a
-            diverged run has no value: it is left out of the mean, which then describes the survivors only,
-            and `n_used < n` and `diverged` show it.
+        missing: What a value is that is not finite; see `counted_runs`. A diverged run has no value: the mean
+            describes the survivors only, and `n_used < n` and `diverged` show it.
 
     Returns:
         The columns `by`; `n`, all runs of the cell; `n_used`, those with a value; `diverged`, those that
@@ -87,8 +79,9 @@ def summarize(
         ValueError: see `counted_runs`; or `level` is not a fraction.
     """
     by = column_names(by)
+    require_free_names(by, ["n", "n_used", *SPREAD_COLUMNS])
     rows = []
-    for cell, part in cells(counted_runs(runs, by, metric, chance), by):
+    for cell, part in cells(counted_runs(runs, by, metric, missing=missing), by):
         values = part["value"].dropna().to_numpy()
         counts = {"n": len(part), "n_used": len(values), "diverged": int(part["diverged"].sum())}
         rows.append({**cell, **counts, **spread(values, level)})

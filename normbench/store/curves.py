@@ -32,6 +32,9 @@ CHUNK = 2000  # files that are parsed at once
 GROUP = 200_000  # points of a row group: what is read to get at one run
 PARTS = 8  # small parts that are left lying before they are joined
 
+FLUSH = 2_000_000  # new points that are held before they are written as a part
+
+Piece = tuple["pa.Table", np.ndarray[Any, Any]]  # points, and the place of the run that each belongs to
 Stamp = tuple[int, int]  # of metrics.csv: time of its last change in ns, bytes
 Broken = Callable[[Path, str], None]  # told a file that cannot be read, and why
 
@@ -74,41 +77,33 @@ class CurveIndex:
             broken: Called with each metrics.csv that is not one and the reason; its run then has no points.
             wanted: Pairs (split, metric) to keep; None keeps all. Fewer take less memory.
         """
-        import pyarrow as pa
-
         order = list(dict.fromkeys(ids))
         stamps = self._stamps(order)
         keep = None if wanted is None else set(wanted)
-        tables: list[pa.Table] = []
-        owners: list[np.ndarray[Any, Any]] = []
+        pieces: list[Piece] = []
         place = {run_id: i for i, run_id in enumerate(stamps)}
-
-        def take(table: pa.Table, owner: np.ndarray[Any, Any]) -> None:
-            if keep is not None:
-                mask = _kept(table, keep)
-                table, owner = table.filter(pa.array(mask)), owner[mask]
-            tables.append(table)
-            owners.append(owner)
-
         parts = self._parts()
         missing = dict(stamps)
         for part in parts:
-            for table, owner in self._wanted(part, missing, place):
-                take(table, owner)
+            pieces += self._wanted(part, missing, place, keep)
         fresh: list[tuple[pa.Table, list[str], list[int]]] = []
         for names in _chunks(list(missing), CHUNK):
             points = read_points([self.root / name / METRICS for name in names])
             for path, why in points.broken.items():
                 if broken is not None:
                     broken(path, why)
-            take(points.table, np.repeat([place[name] for name in names], points.counts).astype(np.int32))
+            owner = np.repeat([place[name] for name in names], points.counts).astype(np.int32)
+            pieces.append(_filtered(points.table, owner, keep))
             whole = [i for i, name in enumerate(names) if self.root / name / METRICS not in points.broken]
             fresh.append((points.table, [names[i] for i in whole], [points.counts[i] for i in whole]))
+            if sum(table.num_rows for table, _, _ in fresh) >= FLUSH:
+                self._append(fresh, stamps)
+                fresh = []
         if missing:
             self._append(fresh, stamps)
             self._join(parts)
         del fresh
-        return _frame(tables, owners, list(stamps))
+        return _frame(pieces, list(stamps))
 
     def _stamps(self, ids: Sequence[str]) -> dict[str, Stamp]:
         found: dict[str, Stamp] = {}
@@ -143,8 +138,8 @@ class CurveIndex:
         return [part for _, part in sorted(found, key=lambda item: -item[0])]
 
     def _wanted(
-        self, part: Part, missing: dict[str, Stamp], place: dict[str, int]
-    ) -> Iterator[tuple[pa.Table, np.ndarray[Any, Any]]]:
+        self, part: Part, missing: dict[str, Stamp], place: dict[str, int], keep: set[tuple[str, str]] | None
+    ) -> list[Piece]:
         """The points of the runs in `missing` that a part has as they are now; they are taken out of `missing`."""
         import pyarrow as pa
         from pyarrow import parquet
@@ -154,10 +149,10 @@ class CurveIndex:
             if missing.get(run_id) == stamp:
                 owner_of[i] = place[run_id]
         if not (owner_of >= 0).any():
-            return
+            return []
         owners = np.repeat(owner_of, part.counts)
         # Read whole before any of it counts: a part that breaks off half-way gives nothing.
-        pieces: list[tuple[pa.Table, np.ndarray[Any, Any]]] = []
+        pieces: list[Piece] = []
         try:
             with parquet.ParquetFile(part.path) as file:
                 if file.metadata.num_rows != len(owners):
@@ -166,19 +161,17 @@ class CurveIndex:
                 for group in range(file.num_row_groups):
                     end = start + file.metadata.row_group(group).num_rows
                     owner = owners[start:end]
-                    mask = owner >= 0
-                    if mask.any():
-                        table = file.read_row_group(group).cast(schema())
-                        pieces.append((table, owner) if mask.all() else (table.filter(pa.array(mask)), owner[mask]))
+                    if (owner >= 0).any():
+                        pieces.append(_filtered(file.read_row_group(group).cast(schema()), owner, keep))
                     start = end
         except FileNotFoundError:
-            return
+            return []
         except (OSError, ValueError, pa.ArrowException):
             _remove(part.path)
-            return
+            return []
         for place_in_part in np.flatnonzero(owner_of >= 0):
             missing.pop(part.ids[place_in_part], None)
-        yield from pieces
+        return pieces
 
     def _append(self, fresh: list[tuple[pa.Table, list[str], list[int]]], stamps: dict[str, Stamp]) -> None:
         import pyarrow as pa
@@ -237,24 +230,31 @@ class CurveIndex:
                 _remove(part.path)
 
 
-def _kept(table: pa.Table, keep: set[tuple[str, str]]) -> np.ndarray[Any, Any]:
-    """Which rows have one of the pairs (split, metric)."""
-    split, metric = (table[name].combine_chunks().to_pandas() for name in ("split", "metric"))
-    mask = np.zeros(table.num_rows, dtype=bool)
-    for one, other in keep:
-        mask |= ((split == one) & (metric == other)).to_numpy(dtype=bool)
-    return mask
+def _filtered(table: pa.Table, owner: np.ndarray[Any, Any], keep: set[tuple[str, str]] | None) -> Piece:
+    """The rows that have an owner and, unless `keep` is None, one of its pairs (split, metric)."""
+    import pyarrow as pa
+
+    mask = owner >= 0
+    if keep is not None:
+        split, metric = (table[name].combine_chunks().to_pandas() for name in ("split", "metric"))
+        chosen = np.zeros(len(mask), dtype=bool)
+        for one, other in keep:
+            chosen |= ((split == one) & (metric == other)).to_numpy(dtype=bool)
+        mask &= chosen
+    return (table, owner) if mask.all() else (table.filter(pa.array(mask)), owner[mask])
 
 
-def _frame(tables: list[pa.Table], owners: list[np.ndarray[Any, Any]], ids: list[str]) -> pd.DataFrame:
+def _frame(pieces: list[Piece], ids: list[str]) -> pd.DataFrame:
     """One data frame in the order of the runs; names are categories, which take little memory."""
     import pandas as pd
     import pyarrow as pa
 
-    table = pa.concat_tables([schema().empty_table(), *tables]).unify_dictionaries()
-    owner = np.concatenate([np.empty(0, dtype=np.int32), *owners])
-    tables.clear()
-    if len(owner) and (np.diff(owner) < 0).any():
+    # Pieces mostly lie in the runs' order already; sorting all points takes longer than all the rest.
+    pieces.sort(key=lambda piece: int(piece[1][0]) if len(piece[1]) else 0)
+    table = pa.concat_tables([schema().empty_table(), *(table for table, _ in pieces)]).unify_dictionaries()
+    owner = np.concatenate([np.empty(0, dtype=np.int32), *(owner for _, owner in pieces)])
+    pieces.clear()
+    if (owner[1:] < owner[:-1]).any():
         order = np.argsort(owner, kind="stable")
         owner, table = owner[order], table.take(pa.array(order))
     frame = table.to_pandas(self_destruct=True, split_blocks=True)

@@ -14,7 +14,8 @@ from normbench.errors import RunFolderError
 from normbench.store.files import write_atomically
 from normbench.store.folder import RunFolder, State
 from normbench.store.result import Result, RunIdOf
-from normbench.store.table import ResultIndex, Stamp, result_stamps, results_table
+from normbench.store.table import ResultIndex, result_stamps, results_table
+from normbench.store.usable import Stamp, Usable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 STUDIES = "studies"
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-MANY = 2000  # results above which the index is asked before they are opened: it takes half a second to import
 
 
 class Store:
@@ -42,8 +42,7 @@ class Store:
 
     def __init__(self, root: str | Path, run_id_of: RunIdOf | None = None) -> None:
         self.root, self._run_id_of = Path(root), run_id_of
-        self._index = ResultIndex(self.root, run_id_of is not None)
-        self._usable: dict[str, Stamp] = {}
+        self._usable = Usable(self.root, run_id_of is not None)
         self._members: tuple[dict[str, Stamp], dict[str, tuple[str, ...]]] = ({}, {})
 
     def folder(self, run_id: str) -> RunFolder:
@@ -83,18 +82,17 @@ class Store:
         present = self.present()
         wanted = {name for name in present if RUN_ID.fullmatch(name)} if ids is None else present.intersection(ids)
         stamps = result_stamps(self.root, wanted)
-        open_ = [run_id for run_id, stamp in stamps.items() if self._usable.get(run_id) != stamp]
-        if len(open_) > MANY:
-            known = self._index.known({run_id: stamps[run_id] for run_id in open_})
-            self._usable.update((run_id, stamps[run_id]) for run_id in known)
-            open_ = [run_id for run_id in open_ if run_id not in known]
+        known = self._usable.stamps()
         broken: dict[str, str] = {}
-        for run_id in open_:
+        fresh: dict[str, Stamp] = {}
+        for run_id in [run_id for run_id, stamp in stamps.items() if known.get(run_id) != stamp]:
             why = self.folder(run_id).problem()
             if why is None:
-                self._usable[run_id] = stamps[run_id]
+                fresh[run_id] = stamps[run_id]
             else:
                 broken[run_id] = why
+        if fresh:
+            self._usable.add(fresh)
         return {run_id: stamp for run_id, stamp in stamps.items() if run_id not in broken}, broken
 
     def table(
@@ -107,13 +105,12 @@ class Store:
             study: The study that asks: its name becomes the column `study`.
             axes: Names of the axes; None: those of the first cell. For the columns see `axis_columns`.
         """
-        present = self.present()
-        stamps = result_stamps(self.root, present.intersection(cells))
-        return results_table(study, self._index.rows(stamps, self._result, present), cells, axes)
+        rows = ResultIndex(self.root).rows(self._looked_at(cells)[0], self._result, self.present())
+        return results_table(study, rows, cells, axes)
 
     def _result(self, run_id: str) -> Result | None:
         with suppress(RunFolderError):
-            return self.folder(run_id).result()
+            return RunFolder(self.root / run_id).result()  # its configuration was compared with its id just before
         return None
 
     def curves(

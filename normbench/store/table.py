@@ -12,6 +12,7 @@ from normbench.store.axes import axis_columns
 from normbench.store.files import remove_leftovers, replace_file
 from normbench.store.folder import RESULT
 from normbench.store.result import LAYOUT, Result
+from normbench.store.usable import Stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +58,8 @@ WHOLE = frozenset(
     | {"device_batch", "mtime_ns", "bytes", "layout"}
 )
 PERHAPS_WHOLE = frozenset({"diverged_at_step", "values_per_statistic"})  # whole numbers, or missing
-_KEPT = (*COLUMNS[1:], "mtime_ns", "bytes", "layout", "checked")  # of the index: a run has no one study
+_KEPT = (*COLUMNS[1:], "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
 
-Stamp = tuple[int, int]  # of result.json: time of its last change in ns, bytes
 ReadResult = Callable[[str], Result | None]  # the result of a run, None if it is missing or broken
 
 
@@ -119,11 +119,10 @@ class ResultIndex:
 
     Args:
         root: Folder of the run folders.
-        checked: Whether `read` compares configurations with ids; rows that were not compared are then read again.
     """
 
-    def __init__(self, root: Path, checked: bool) -> None:
-        self.root, self.path, self.checked = root, root / INDEX, checked
+    def __init__(self, root: Path) -> None:
+        self.root, self.path = root, root / INDEX
 
     def rows(
         self, stamps: Mapping[str, Stamp], read: ReadResult, present: Collection[str] | None = None
@@ -131,7 +130,7 @@ class ResultIndex:
         """COLUMNS without `study` of the runs whose result counts.
 
         Args:
-            stamps: Stamp of each wanted run's result.json.
+            stamps: Stamp of result.json of each wanted run whose result counts.
             read: Reads a result that the index does not have as it is now.
             present: Ids of all run folders; None: unknown. Rows of others are dropped, those of other studies stay.
         """
@@ -149,7 +148,7 @@ class ResultIndex:
                 result = read(run_id)
                 if result is not None:
                     changed, size = stamps[run_id]
-                    facts = {"mtime_ns": changed, "bytes": size, "layout": LAYOUT, "checked": self.checked}
+                    facts = {"mtime_ns": changed, "bytes": size, "layout": LAYOUT}
                     rows.append(row(result) | facts)
             fresh = _typed(pd.DataFrame(rows, columns=list(_KEPT)))
             index = pd.concat([index, fresh], ignore_index=True) if len(index) else fresh
@@ -159,30 +158,22 @@ class ResultIndex:
         wanted = index[index["run_id"].isin(known)] if len(known) < len(index) else index
         return wanted[list(COLUMNS[1:])].reset_index(drop=True)
 
-    def known(self, stamps: Mapping[str, Stamp]) -> set[str]:
-        """The runs of `stamps` that the index knows to have a usable result as it is now."""
-        return self._known(stamps, ["run_id", "mtime_ns", "bytes", "layout", "checked"])[1]
+    def _known(self, stamps: Mapping[str, Stamp]) -> tuple[pd.DataFrame, set[str]]:
+        """The index, and the runs of `stamps` that it has as they are now."""
+        index = self._read()
+        stamped = zip(index["run_id"], index["mtime_ns"], index["bytes"], strict=True)
+        return index, {run_id for run_id, changed, size in stamped if stamps.get(run_id) == (changed, size)}
 
-    def _known(self, stamps: Mapping[str, Stamp], columns: list[str] | None = None) -> tuple[pd.DataFrame, set[str]]:
-        index = self._read(columns)
-        stamped = zip(index["run_id"], index["mtime_ns"], index["bytes"], index["checked"], strict=True)
-        need = self.checked
-        return index, {
-            run_id
-            for run_id, changed, size, checked in stamped
-            if (checked or not need) and stamps.get(run_id) == (changed, size)
-        }
-
-    def _read(self, columns: list[str] | None) -> pd.DataFrame:
+    def _read(self) -> pd.DataFrame:
         import pandas as pd
         import pyarrow as pa
         from pyarrow import parquet
 
-        empty = _typed(pd.DataFrame(columns=columns or list(_KEPT)))
+        empty = _typed(pd.DataFrame(columns=list(_KEPT)))
         try:
             if list(parquet.read_schema(self.path).names) != list(_KEPT):
                 return empty
-            index = pd.read_parquet(self.path, columns=columns)
+            index = pd.read_parquet(self.path)
             usable = bool((index["layout"] == LAYOUT).all()) and index["run_id"].is_unique
         except (OSError, ValueError, KeyError, pa.ArrowException):  # not there, or not Parquet
             return empty
@@ -216,8 +207,6 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if name in TEXT:
             kinds[name] = "str"
-        elif name == "checked":
-            kinds[name] = "bool"
         else:
             kinds[name] = "int64" if name in WHOLE else "Int64" if name in PERHAPS_WHOLE else "float64"
     return frame.astype(kinds)

@@ -52,7 +52,7 @@ class Metric:
 
     def criterion(self, margin: float | None) -> Criterion:
         """How differences in this metric are judged."""
-        return Criterion(higher_is_better=self.higher_is_better, margin=margin, chance=self.chance)
+        return Criterion(higher_is_better=self.higher_is_better, margin=margin)
 
 
 METRICS = {

@@ -1,15 +1,15 @@
 """One run: a configuration in, a result and a run folder out.
 
-    run.py             train(): a run from top to bottom
-    module.py          NormClassifier, the LightningModule
-    initialisation.py  the contract of initial values, with draws.py
-    randomness.py      torch's, numpy's and Python's own generators
-    optimizers.py      the registry of optimizers
-    trainer.py         Lightning's Trainer, untouched by the environment
-    settings.py        torch's settings of the process
-    stopping.py        Ctrl-C and SIGTERM
-    environment.py     what a result records of machine and code
-    callbacks/         what happens beside the training
+run.py             train(): a run from top to bottom
+module.py          NormClassifier, the LightningModule
+initialisation.py  the contract of initial values, with draws.py
+randomness.py      torch's, numpy's and Python's own generators
+optimizers.py      the registry of optimizers
+trainer.py         Lightning's Trainer, untouched by the environment
+settings.py        torch's settings of the process
+stopping.py        Ctrl-C and SIGTERM
+environment.py     what a result records of machine and code
+callbacks/         what happens beside the training
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 | word | what | value |
 |---|---|---|
 | `init` | random weight or bias of a convolution or linear layer | drawn by (seed, name) under `model.init` |
-| `reset` | random parameter of another layer with `reset_parameters` | the layer's own, seeded by (seed, layer's name) |
+| `reset` | random parameter of another layer with `reset_parameters` | the layer's own, seeded by (seed, its name) |
 | `drawn` | random parameter or buffer that the builder drew | the builder's distribution, seeded by (seed, name) |
 | `fixed` | what is the same in every build: zeros, ones, a table | as the builder set it |
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -214,7 +214,7 @@ def _settle_spectral_norms(net: nn.Module) -> None:
     """Lets the vectors of spectral norms belong to the weight that was drawn, as their constructor does."""
     for module in net.modules():
         if is_parametrized(module, "weight"):
-            parts: Any = module.parametrizations.weight
+            parts: Any = cast(Any, module).parametrizations.weight
             for part in parts:
                 if hasattr(part, "_power_method"):
                     part._power_method(part._reshape_weight_to_matrix(parts.original), 15)
@@ -233,7 +233,9 @@ def _claim_reset(
     if reset is None or not own:
         return
     # A reset also touches what the builder set, and layers inside: they are put back.
-    others = [(p, p.clone()) for p in [*module.parameters(), *module.buffers()] if all(p is not q for q in own.values())]
+    others = [
+        (p, p.clone()) for p in [*module.parameters(), *module.buffers()] if all(p is not q for q in own.values())
+    ]
     torch.manual_seed(generator(seed, "init", name).initial_seed())
     reset()
     for tensor, value in others:

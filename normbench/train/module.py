@@ -116,7 +116,7 @@ class NormClassifier(pl.LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Tells dropout where the images of this batch stand in the global batch, and layers that ask for it the step."""
+        """Tells dropout where this batch stands in the global one, and layers that ask for it the step."""
         if not self._dropouts and not self._stepped:
             return
         trainer = self.trainer
@@ -222,7 +222,7 @@ def _section(kind: type[Section], given: Section | Mapping[str, Any] | None) -> 
     """A section of a configuration, from itself, its fields, or nothing."""
     if isinstance(given, kind):
         return given
-    fields = dict(given or {})  # type: ignore[call-overload]
+    fields: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     known = {field.name for field in dataclasses.fields(kind)}
     if strange := sorted(fields.keys() - known):
         raise UsageError(f"{kind.__name__} has no field {strange[0]}: known: {', '.join(sorted(known))}")

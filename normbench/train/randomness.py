@@ -25,13 +25,13 @@ def seed_generators(seed: int, *names: object) -> None:
     """Seeds torch (CPU and every accelerator), numpy and Python from (`seed`, `names`)."""
     number = generator(seed, *names).initial_seed()
     torch.manual_seed(number)
-    np.random.seed(number % 2**32)  # noqa: NPY002  (the global generator is what a plug-in draws from)
+    np.random.seed(number % 2**32)
     random.seed(number)
 
 
 def state_of_generators() -> State:
     """The states of all global generators of this process."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: State = {
         "torch": torch.get_rng_state(),
         "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
@@ -49,7 +49,7 @@ def restore_generators(state: State) -> None:
     """Takes up what `state_of_generators` gave. CUDA and MPS are covered, but were not run in the tests."""
     torch.set_rng_state(state["torch"].cpu())
     kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     if "cuda" in state and torch.cuda.is_available():

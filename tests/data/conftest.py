@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from normbench.data import Images, module, register_dataset, registry, source
+from normbench.data import Images, register_dataset
 from normbench.data.idx import FILES, FileSet, read_files
 from normbench.data.registry import raw_folder
 from normbench.spec.registry import DATASETS
@@ -34,17 +34,6 @@ def _made_up_set() -> Iterator[None]:
 
     yield
     DATASETS.remove("made_up")
-
-
-@pytest.fixture
-def fresh_files() -> Iterator[None]:
-    """Forgets the images that this process has read, before and after."""
-    memories = (registry._in_memory, registry._facts_in_memory, module._in_memory, source._fallen_back)
-    for memory in memories:
-        memory.clear()
-    yield
-    for memory in memories:
-        memory.clear()
 
 
 @pytest.fixture(scope="session")

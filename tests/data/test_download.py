@@ -115,6 +115,7 @@ def test_what_an_interrupted_download_left_in_the_cache_is_completed(mirror: Ser
     assert ensure(DataConfig("mnist")) == "mnist"
     assert mirror.requests == [f"{FILES[1]}.gz"]
     assert {path.name for path in raw.iterdir()} == set(FILES)
+    assert not (cache / ".MNIST-half").exists()
 
 
 def test_archives_in_the_cache_are_not_downloaded_again(mirror: Server) -> None:

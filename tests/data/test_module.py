@@ -328,7 +328,7 @@ def test_validation_can_be_of_any_size_or_none(made_up: Path) -> None:
     assert module.val_dataloader() == []
     everything = module.batch(module._splits["train"], torch.arange(60_000))[0]
     assert numbers(module, everything) == list(range(60_000))
-    with pytest.raises(UsageError, match="data.validation=60000 leaves nothing to train on: made_up has 60,000"):
+    with pytest.raises(UsageError, match=r"data.validation=60000 leaves nothing to train on: made_up has 60,000"):
         data(made_up, validation=60_000)
 
 

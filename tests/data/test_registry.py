@@ -1,8 +1,10 @@
 """register_dataset: options by signature, facts known or measured, one file to add a data set."""
 
+import doctest
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -186,3 +188,14 @@ def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
 def test_npz_needs_its_path() -> None:
     with pytest.raises(UsageError, match=r"data.path: 'npz' needs this option"):
         dataset_facts(DataConfig("npz"))
+
+
+@pytest.mark.parametrize("module", ["images", "registry", "module"])
+def test_examples_in_docstrings_hold(module: str) -> None:
+    try:
+        failed, tried = doctest.testmod(import_module(f"normbench.data.{module}"))
+        assert tried > 0
+        assert failed == 0
+    finally:
+        if "stripes" in DATASETS:
+            DATASETS.remove("stripes")

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 from statsmodels.api import OLS, add_constant
 
-from normbench.stats import compare_all_pairs, seed_slopes, slope_per_doubling
+from normbench.stats import Criterion, estimates, seed_slopes, slope_differences, slope_per_doubling
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -68,14 +68,12 @@ def test_incomplete_seed_is_left_out():
     row = slope_per_doubling(runs, "test_accuracy").iloc[0]
     assert (row["seeds"], row["n_used"], row["diverged"]) == (5, 3, 1)
     assert row["mean"] == pytest.approx(0.02, abs=0.001)
-    row = slope_per_doubling(runs, "test_accuracy", chance=0.1).iloc[0]
-    assert (row["n_used"], row["diverged"]) == (4, 1)
-    assert row["mean"] > 0.03
 
 
 def test_slopes_of_norms_are_compared_like_any_metric():
-    slopes = seed_slopes(sloped({"batch": 0.02, "group": 0.0}), "test_accuracy")
-    row = compare_all_pairs(slopes, "slope", "norm").iloc[0]
+    runs = sloped({"batch": 0.02, "group": 0.0})
+    frame = slope_differences(runs, "test_accuracy", "norm", "batch", "batch_size")
+    row = estimates(frame, Criterion(), family=1).iloc[0]
     assert row["diff"] == pytest.approx(-0.02, abs=0.001)
     assert row["verdict"] == "worse"
 

@@ -106,7 +106,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = RunFolder._read
 
     def read(folder: RunFolder) -> Any:
-        names.append(folder.id)
+        if folder.id not in names:
+            names.append(folder.id)
         return original(folder)
 
     monkeypatch.setattr(RunFolder, "_read", read)

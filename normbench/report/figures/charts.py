@@ -69,12 +69,13 @@ def figures(evidence: Evidence) -> dict[str, alt.TopLevelMixin]:
         return {}
     metric = evidence.metric
     found: dict[str, alt.TopLevelMixin | None] = {}
-    if evidence.across:
+    measured = bool(evidence.chosen[metric.name].notna().any())
+    if measured and evidence.across:
         axis = evidence.across[-1]
         found[f"{metric.name}_against_{axis}"] = against(evidence, metric, axis)
-    else:
+    elif measured:
         found[metric.name] = by_level(evidence, metric)
-    if evidence.chosen["images_per_statistic"].nunique() > 2:
+    if measured and evidence.chosen["images_per_statistic"].nunique() > 2:
         found[f"{metric.name}_against_images_per_statistic"] = against_images_per_statistic(evidence, metric)
     found["differences"] = forest(evidence)
     for axis in ("samples", "step", "seconds"):
@@ -230,7 +231,7 @@ def by_level(evidence: Evidence, metric: Metric) -> Any:
         sort=[str(level) for level in evidence.levels],
         axis=alt.Axis(labelAngle=0),
     )
-    runs = counted_runs(evidence.chosen, evidence.factor, metric.name, metric.chance)
+    runs = counted_runs(evidence.chosen, evidence.factor, metric.name)
     runs = runs.assign(value=runs["value"] * metric.scale)
     runs[evidence.factor] = runs[evidence.factor].astype(str)  # as in `frame`: the page hides levels by name
     chart = _layered(evidence, frame, metric, x, line=False)

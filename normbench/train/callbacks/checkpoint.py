@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -90,6 +91,6 @@ class Best:
     def offer(self, trainer: pl.Trainer, accuracy: float, nll: float) -> None:
         """Saves the weights if they are the best so far."""
         score = [accuracy, -nll]
-        if all(value == value for value in score) and (self.score is None or score > self.score):
+        if all(map(math.isfinite, score)) and (self.score is None or score > self.score):
             self.score = score
             save(trainer, self.path, weights_only=True)

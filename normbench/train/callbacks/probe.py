@@ -69,7 +69,9 @@ class Probes:
             with preserved_generators(), torch.enable_grad(), trainer.precision_plugin.forward_context():
                 found = probe.measure(self._moment(name, net, batch))
             if not isinstance(found, Measurement):
-                raise UsageError(f"probe '{name}' returns {type(found).__name__}: measure() has to return a Measurement")
+                raise UsageError(
+                    f"probe '{name}' returns {type(found).__name__}: measure() has to return a Measurement"
+                )
             if trainer.is_global_zero:
                 self._keep(name, found)
 
@@ -77,7 +79,9 @@ class Probes:
         try:
             own = copy.deepcopy(net).train()
         except Exception as error:
-            raise UsageError(f"probe '{name}': the network cannot be copied ({error}): train it without probes") from None
+            raise UsageError(
+                f"probe '{name}': the network cannot be copied ({error}): train it without probes"
+            ) from None
         own.zero_grad(set_to_none=True)
         images, labels = (part.detach().clone() for part in batch)
         return Moment(own, images, labels, self.position.step, self.position.steps)

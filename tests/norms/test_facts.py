@@ -1,0 +1,234 @@
+"""What is measured of norms, and what follows from it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from normbench.errors import UsageError
+from normbench.norms import NORMS, Extent, facts, register_norm
+from normbench.norms.catalogue import written
+from normbench.norms.claims import axes, scope
+from normbench.norms.known import FILE
+
+ONE, ALL = Extent("one"), Extent("all")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def plug() -> Iterator[Callable[..., str]]:
+    """Registers a norm under the name "plugin" until the test ends."""
+
+    def add(build: Any, **claims: Any) -> str:
+        register_norm("plugin", **claims)(build)
+        return "plugin"
+
+    yield add
+    if "plugin" in NORMS:
+        NORMS.remove("plugin")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "extents", "devices", "same", "vectors"),
+    [
+        ("none", {}, (ONE, ONE, ONE), False, True, True),
+        ("batch", {}, (ALL, ONE, ALL), False, False, True),
+        ("batch", {"momentum": None, "eps": 0.1}, (ALL, ONE, ALL), False, False, True),
+        ("sync_batch", {}, (ALL, ONE, ALL), True, False, True),
+        ("ghost", {}, (Extent("fixed", 16), ONE, ALL), False, False, True),
+        ("ghost", {"size": 24}, (Extent("fixed", 24), ONE, ALL), False, False, True),
+        ("ghost", {"size": 1}, (ONE, ONE, ALL), False, False, False),
+        ("layer", {}, (ONE, ALL, ALL), False, True, True),
+        ("instance", {}, (ONE, ONE, ALL), False, True, False),
+        ("group", {}, (ONE, Extent("parts", 8), ALL), False, True, True),
+        ("group", {"groups": 1}, (ONE, ALL, ALL), False, True, True),
+        ("group", {"groups": 3}, (ONE, Extent("parts", 3), ALL), False, True, True),
+    ],
+)
+def test_builtin_norms(
+    name: str, options: dict[str, Any], extents: tuple[Extent, ...], devices: bool, same: bool, vectors: bool
+) -> None:
+    found = facts(name, options)
+    assert (found.images, found.channels, found.positions) == extents
+    assert found.devices == devices
+    assert found.same_in_eval == same
+    assert ("vector" in found.layouts) == vectors
+    assert found.has_statistics == (name != "none")
+    assert found.parameters(12) == (0 if name == "none" else 24)
+    assert found.constant == ("kept" if name == "none" else "beta")
+
+
+def test_the_catalogue_is_current() -> None:
+    assert FILE.read_text(encoding="utf-8") == written(), "run: python -m normbench.norms.catalogue"
+
+
+def test_default_options_are_planned_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from normbench.norms import NORMS, Norms, facts\n"
+        "for name in NORMS: assert facts(name) and Norms(name).cancels_bias(8) in (True, False)\n"
+        "assert facts('group', {'groups': 4}).values_per_statistic(2, 8, 9) == 18\n"
+        "assert NORMS.get('ghost').chosen({'momentum': None}, 'k')['momentum'] is None\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "import normbench.norms.batch; assert facts('batch') and NORMS.get('batch').build.__name__ == 'BatchNorm'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_what_the_catalogue_lacks_is_read_from_the_cache_without_torch(tmp_path: Path) -> None:
+    code = "import sys; from normbench.norms import facts; facts('group', {'groups': 5}); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    told = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)]
+    assert told == ["True", "False"]
+
+
+def test_which_norms_cancel_a_bias() -> None:
+    names = ("none", "batch", "sync_batch", "ghost", "layer", "instance", "group")
+    cancelling = {name for name in names if facts(name).cancels_bias(8)}
+    assert cancelling == {"batch", "sync_batch", "ghost", "instance", "group"}  # 8 groups of 8 channels
+    assert not facts("group", {"groups": 2}).cancels_bias(8)
+    assert not facts("group").cancels_bias(16)
+    assert not facts("group").cancels_bias(12)  # cannot be built; said so elsewhere
+    assert facts("layer").cancels_bias(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "site", "values", "advice"),
+    [
+        ("group", {"groups": 8}, (32, 8, 1), 1, "fewer groups, more channels, a larger map or another norm"),
+        ("group", {"groups": 4}, (32, 8, 1), 2, "fewer groups, more channels, a larger map or another norm"),
+        ("layer", {}, (32, 1, 1), 1, "more channels, a larger map or another norm"),
+        ("instance", {}, (32, 8, 1), 1, "a larger map or another norm"),
+        ("batch", {}, (1, 8, 1), 1, "a larger batch a device, a larger map or another norm"),
+        ("batch", {}, (2, 8, 1), 2, "a larger batch a device, a larger map or another norm"),
+        ("ghost", {"size": 2}, (32, 8, 1), 2, "more images a part, a larger map or another norm"),
+    ],
+)
+def test_degenerate_statistics_are_refused_or_warned_about_alike(
+    name: str, options: dict[str, Any], site: tuple[int, int, int], values: int, advice: str
+) -> None:
+    found = facts(name, options)
+    assert found.values_per_statistic(*site) == values
+    assert found.degenerate(*site) == {1: "one", 2: "two"}[values]
+    sentence = found.sentence(*site)
+    assert sentence is not None
+    assert sentence.endswith(f": choose {advice}")
+
+
+def test_enough_values_are_no_matter() -> None:
+    assert facts("group").sentence(1, 8, 3) is None
+    assert facts("none").sentence(1, 1, 1) is None
+    with pytest.raises(UsageError, match=r"group \(groups=3\).* 3 does not divide 8: choose one of 1, 2, 4, 8$"):
+        facts("group", {"groups": 3}).values_per_statistic(4, 8, 9)
+
+
+class RMSNorm(nn.Module):
+    """A user's norm."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = x.square().mean(tuple(range(1, x.dim())), keepdim=True).add(self.eps).rsqrt()
+        return x * scale * self.weight.view(1, -1, *[1] * (x.dim() - 2))
+
+
+class Detached(RMSNorm):
+    """A user's norm whose statistic has no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.detach().square().mean(1, keepdim=True).add(self.eps).rsqrt()
+
+
+def tracking(num_channels: int, spatial: bool = True) -> nn.Module:
+    """Instance norm with running statistics."""
+    return nn.InstanceNorm2d(num_channels, affine=True, track_running_stats=True)
+
+
+def tanh(num_channels: int) -> nn.Module:
+    """No statistics at all."""
+    return nn.Tanh()
+
+
+def test_a_users_norm_declares_nothing(plug: Callable[..., str]) -> None:
+    state = torch.random.get_rng_state()
+    hook = sys.excepthook
+    found = facts(plug(RMSNorm))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert sys.excepthook is hook
+    assert not dist.is_initialized()
+    assert (axes(found), scope(found), found.same_in_eval) == ("(C, H, W)", "sample", True)
+    assert not found.cancels_bias(8)
+    assert found.parameters(5) == 5
+    assert found.constant == "other"
+
+
+def test_a_statistic_without_gradient_is_one_too(plug: Callable[..., str]) -> None:
+    found = facts(plug(Detached))
+    assert (found.images, found.channels, found.positions) == (ONE, ALL, ONE)
+
+
+def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> None:
+    found = facts(plug(tanh, scope="none", axes="nothing"))
+    assert not found.has_statistics
+    assert found.values_per_statistic(1, 1, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "claims", "said"),
+    [
+        (tracking, {"same_in_eval": True}, "claims same_in_eval=True, but evaluation computes another function"),
+        (RMSNorm, {"same_in_eval": False}, "claims same_in_eval=False, but evaluation computes the same"),
+        (RMSNorm, {"scope": "device"}, "claims scope='device', but its scope is measured as 'sample'"),
+        (RMSNorm, {"scope": "batch"}, "a scope is one of none, sample, device, global"),
+        (RMSNorm, {"axes": "(H, W)"}, r"values share a statistic over \(C, H, W\)"),
+        (RMSNorm, {"cancels_bias": True}, "a bias on 2 channels before it changes its output"),
+        (
+            RMSNorm,
+            {"cancels_bias": lambda count, options: count > 4},
+            "cancels_bias=a function, but a bias on 6",
+        ),
+        (tracking, {"cancels_bias": False}, "a bias on 12 channels before it has no effect"),
+        (tracking, {"linear": True}, r"it refuses inputs \(N, C\)"),
+    ],
+)
+def test_a_false_claim_is_refused(plug: Callable[..., str], build: Any, claims: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        facts(plug(build, **claims))
+
+
+def test_true_claims_pass(plug: Callable[..., str]) -> None:
+    found = facts(plug(tracking, axes="(H, W)", scope="sample", same_in_eval=False, linear=False, cancels_bias=True))
+    assert not found.same_in_eval
+
+
+def test_what_cannot_be_registered_is_named(plug: Callable[..., str]) -> None:
+    with pytest.raises(UsageError, match="unknown claim 'scop': did you mean 'scope'"):
+        plug(RMSNorm, scop="sample")
+    with pytest.raises(UsageError, match="its first parameter is num_channels, not width"):
+        plug(lambda width: nn.Tanh())
+    with pytest.raises(UsageError, match=r"norm 'batch' is registered already by batch\.py"):
+        register_norm("batch")(RMSNorm)
+
+
+def test_nothing_is_measured_among_connected_processes(plug: Callable[..., str], tmp_path: Path) -> None:
+    name = plug(RMSNorm)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with pytest.raises(UsageError, match="has to be measured before processes are connected"):
+            facts(name)
+        assert facts("batch").images == ALL
+    finally:
+        dist.destroy_process_group()
