@@ -48,7 +48,7 @@ class Mirror(pl.Callback):
     ) -> None:
         self.config, self.folder, self.steps = config, folder, steps
         self.places = places_of(folder, study, cell)
-        self.result: Mapping[str, Any] | None = None
+        self.result: dict[str, Any] | None = None
         self.wanted = asked(config.logger) != "off" and not missing("wandb")
         points = min(config.logger.histograms, steps)
         self.histograms = frozenset(evenly_spread(steps, points) if points and self.wanted else ())
