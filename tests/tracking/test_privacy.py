@@ -134,6 +134,7 @@ def test_an_offline_run_says_nothing_of_the_machine_and_nor_does_its_sync(
     assert b"private_norm.py" in content
     assert secrets.found_in(content) == []
     fake = start_fake()
+    monkeypatch.delenv("WANDB_USERNAME")  # who sets it for `wandb sync` wants it sent
     command = [sys.executable, "-m", "wandb", "sync", str(offline_folders(folder.path)[0])]
     subprocess.run(command, check=True, timeout=60, capture_output=True, cwd=tmp_path)
     run = fake.runs[folder.id]
