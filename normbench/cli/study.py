@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
     study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
     plan = make_plan(study, fallback=_falls_back(study))
-    store.record(study.name, plan.ids)
+    store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)

@@ -76,19 +76,14 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
 
 def train_here(config: RunConfig, folder: Path, progress: Progress | None = None) -> Result:
     """Trains a run, or one rank of it, in this process; mirrored to W&B unless that is off."""
-    from normbench.tracking.mode import asked
+    from normbench.spec.counts import steps
+    from normbench.tracking.mirror import Mirror
     from normbench.train.run import train
 
     try:
-        if asked(config.logger) == "off":
-            return train(config, folder, progress)
-        from normbench.spec.counts import steps
-        from normbench.tracking.mirror import WandbMirror
-
-        mirror = WandbMirror(config, folder, steps(config))
-        result = train(config, folder, progress, callbacks=[mirror])
-        mirror.finish(result)
-        return result
+        with Mirror(config, folder, steps(config)) as mirror:
+            mirror.result = train(config, folder, progress, mirror.callbacks)
+            return mirror.result
     except SystemExit as end:
         # Lightning's word for a signal that came while it trained.
         raise (Terminated if "SIGTERM" in type(end).__name__ else Stopped) from None

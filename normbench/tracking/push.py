@@ -11,8 +11,9 @@ from normbench.errors import NormbenchError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, from_dict, resolve, run_id
 from normbench.store import RunFolder, Store
 from normbench.store.folder import CONFIG
+from normbench.tracking import offline
 from normbench.tracking.client import silent_wandb, without_key
-from normbench.tracking.identity import Labels, Places
+from normbench.tracking.identity import Labels, Places, entity_of, project_of
 from normbench.tracking.mode import answers, key_problem, server
 from normbench.tracking.points import Follower
 from normbench.tracking.session import Session
@@ -89,12 +90,21 @@ def _push_one(folder: RunFolder, places: Places, project: str | None, entity: st
     if folder.state() == "running":
         return Pushed(folder.id, "running", "it is being trained")
     config, result = _config(folder), folder.result()
+    logs = offline.unsent(folder.path)
+    if any(offline.with_media(log, folder.id) for log in logs):
+        where = project_of(config.logger, project), entity_of(config.logger, entity)
+        if not offline.known(silent_wandb(), folder.id, *where):
+            for log in logs:
+                if offline.with_media(log, folder.id):
+                    offline.synchronize(log, *where)
     session = Session(config, folder.path, "online", places, strict=True, project=project, entity=entity)
     try:
         session.log(Follower(folder.metrics_path).read())
         link = str(session.run.url)
     finally:
         session.close(result)
+    for log in logs:
+        offline.mark(log)
     return Pushed(session.run_id, "finished" if result is not None else "unfinished", link)
 
 
