@@ -15,6 +15,7 @@ from normbench.errors import NormbenchError, UsageError
 from normbench.spec import run_id, to_dict
 from normbench.store import LAYOUT, Store, layout1, write_atomically
 from normbench.store.folder import METRICS
+from normbench.store.result import json_text, parsed, problem
 from normbench.store.store import RUN_ID
 from normbench.tracking.client import silent_wandb, without_key
 from normbench.tracking.identity import REPORT_JOB, study_tag
@@ -78,6 +79,8 @@ def _pull_one(run: Any, study: str, store: Store, files: Mapping[str, str]) -> P
         folder = store.folder(result["run_id"])
         if folder.result() is not None:
             return Pushed(folder.id, "present")
+        if (why := problem(parsed(json_text(result)), folder.id)) is not None:
+            raise NormbenchError(f"its result {why}")
         rows = [row for row in run.scan_history() if all(axis in row for axis in POSITION)]
         curves = metrics_csv(rows)
     except NormbenchError as error:
