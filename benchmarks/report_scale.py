@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from normbench.study.study import PlannedRun, load_study, make_plan
 
 from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps
 from normbench.spec.schema import to_dict
 from normbench.store.folder import CURVE_COLUMNS, LAYOUT, METRICS, RESULT
-from normbench.study.study import PlannedRun, load_study, make_plan
 
 POINTS = 100
 VALIDATIONS = 5

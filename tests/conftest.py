@@ -14,7 +14,7 @@ from torchvision import datasets
 from normbench.cli.main import run_command
 from normbench.data import module, registry, source
 from normbench.data.idx import FILES
-from normbench.spec.schema import RunConfig, replace
+from normbench.spec import RunConfig, replace
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from normbench.spec.parse import parse_train, typed
 
 from normbench.errors import UsageError
-from normbench.spec.parse import parse_train, typed
 from normbench.spec.schema import RunConfig, replace, run_id
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from normbench.errors import UsageError
 from normbench.norms import NORMS
-from normbench.spec.resolve import POSITIVE, device_batch, epoch_samples, images_per_statistic, resolve, steps
+from normbench.spec.counts import device_batch, epoch_samples, images_per_statistic, steps
+from normbench.spec.resolve import POSITIVE, resolve
 from normbench.spec.schema import RunConfig, replace, run_id
 
 

@@ -6,8 +6,11 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 from normbench import __version__, environ
 from normbench.cli.output import tolerate_encodings
@@ -24,6 +27,7 @@ def run_command(argv: Sequence[str]) -> int:
     """Runs a command line and returns its exit status. Errors a user can mend are one line on stderr."""
     debug = "--debug" in argv
     tolerate_encodings()
+    warnings.showwarning = _one_line
     try:
         # Lightning, torch and wandb read variables that schedulers and shells leave behind when they are imported.
         with _ended_politely(), environ.cleaned(keep=environ.LAUNCH):
@@ -53,15 +57,20 @@ def run_command(argv: Sequence[str]) -> int:
         return 1
 
 
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning as a person reads it: what, not where in the code."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely())
     """A scheduler's SIGTERM ends a command as Ctrl-C does, with a status of its own."""
 
     def __enter__(self) -> None:
         self.old = None
-        try:
+        with suppress(ValueError):  # not the main thread
             self.old = signal.signal(signal.SIGTERM, _terminated)
-        except ValueError:  # not the main thread
-            pass
 
     def __exit__(self, *error: object) -> None:
         if self.old is not None:
@@ -96,4 +105,3 @@ def _parser() -> argparse.ArgumentParser:
         module.add_commands(add)
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     return parser
-

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normbench.cli.options import folder, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
@@ -38,9 +38,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def add_study(sub: argparse.ArgumentParser) -> None:
     """Adds what names a study, or a smaller one made from it."""
     sub.add_argument("study", help="a study file, or the name of one in experiments/")
-    sub.add_argument(
-        "--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)"
-    )
+    sub.add_argument("--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)")
     smoke = sub.add_argument_group("a smaller study, called <name>-smoke, that never mixes with the real one")
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
@@ -62,11 +60,14 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
 def open_store(root: Path) -> Store:
     """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec import from_dict, run_id
-    from normbench.spec.resolve import resolve
+    from normbench.spec import from_dict, load_plugins, run_id
     from normbench.store import Store
 
-    return Store(root, lambda tree: run_id(resolve(from_dict(tree))))
+    def stored_id(tree: Mapping[str, Any]) -> str:
+        load_plugins(tuple(tree.get("plugins") or ()))
+        return run_id(from_dict(tree))  # a stored configuration is a resolved one
+
+    return Store(root, stored_id)
 
 
 def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
@@ -127,8 +128,8 @@ def _say_warnings(plan: Plan, store: Store) -> None:
 
     for line in plan.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    if line := waiting_line(store.root, plan.study.name):
-        print(line, file=sys.stderr)
+    if waiting := waiting_line(store.root, plan.study.name):
+        print(waiting, file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -142,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
     study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
     plan = make_plan(study, fallback=_falls_back(study))
-    store.record(study.name, plan.ids)
+    store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)
@@ -164,9 +165,7 @@ def _run(options: argparse.Namespace) -> int:
             "checkpoint"
         ) from None
     for run, line in display.failed:
-        print(
-            f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr
-        )
+        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr)
     if display.failed:
         return 1
     missing = len(plan.runs) - len(store.finished(plan.ids))

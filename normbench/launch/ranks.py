@@ -9,6 +9,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -20,9 +21,11 @@ from normbench import environ
 from normbench.errors import NormbenchError, Stopped, Terminated
 from normbench.launch.ends import advice, how, signal_of
 from normbench.launch.rendezvous import Meeting, node_of
+from normbench.spec import DegenerateStatisticWarning
+from normbench.spec.counts import devices
 from normbench.spec.identity import run_id
 from normbench.spec.keys import to_dict
-from normbench.spec.resolve import devices, resolve
+from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.folder import Progress, RunFolder
 from normbench.store.result import Result
@@ -73,7 +76,7 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
 
 def train_here(config: RunConfig, folder: Path, progress: Progress | None = None) -> Result:
     """Trains a run, or one rank of it, in this process; mirrored to W&B unless that is off."""
-    from normbench.spec.resolve import steps
+    from normbench.spec.counts import steps
     from normbench.tracking.mirror import Mirror
     from normbench.train.run import train
 
@@ -173,6 +176,7 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
     from normbench.spec.keys import from_dict
 
     end_on_sigterm()
+    warnings.simplefilter("ignore", DegenerateStatisticWarning)  # said before the ranks were started
     die_with_parent()
     environ.clean()
     # What LightningEnvironment reads; it starts no processes of its own when LOCAL_RANK is set.

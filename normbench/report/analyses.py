@@ -7,7 +7,6 @@ from functools import lru_cache
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.study.metrics import get_metric
 from normbench.report.tables import Cell, Grid
 from normbench.stats import (
     Criterion,
@@ -19,6 +18,7 @@ from normbench.stats import (
     summarize,
     summarize_cost,
 )
+from normbench.study.metrics import get_metric
 
 
 @lru_cache(maxsize=1)  # files and page show the same ones

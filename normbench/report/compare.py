@@ -12,9 +12,9 @@ import pandas as pd
 
 from normbench.errors import UsageError
 from normbench.report import FACTS
-from normbench.study.metrics import get_metric
 from normbench.report.tables import Cell, Grid, cell_text
 from normbench.stats import compare_to_baseline, summarize
+from normbench.study.metrics import get_metric
 
 # What must agree in a cell for a difference to mean anything.
 HELD_EQUAL = ("dataset", "model", "samples", "steps", "lr")

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from normbench.study.metrics import COMPARED, COST, Metric, counted, get_metric
 from normbench.spec.schema import flatten, to_dict
 from normbench.stats import Missing, best_runs, compare_to_baseline, mark_best, summarize
 from normbench.store.folder import ERROR, state
 from normbench.store.table import column, curves, results_table
-from normbench.study.study import Plan, Study, describe, fullest, load_study, possible_plans
+from normbench.study import Plan, Study, describe, fullest, load_study, possible_plans
+from normbench.study.metrics import COMPARED, COST, Metric, counted, get_metric
 
 MAX_NAMED = 12  # comparisons that a sentence names one by one
 

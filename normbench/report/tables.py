@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from normbench.report.evidence import Evidence
-from normbench.study.metrics import Metric, counted, get_metric
 from normbench.stats import seeds_for_exact
+from normbench.study.metrics import Metric, counted, get_metric
 
 CSV_COLUMNS = (
     "n",

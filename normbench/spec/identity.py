@@ -96,5 +96,3 @@ def identity_hash(parts: Iterable[str]) -> str:
 def identity_tree(config: RunConfig) -> dict[str, Any]:
     """What enters the identity, by section."""
     return {section: json.loads(section_identity(section, config)) for section in HASHED}
-
-

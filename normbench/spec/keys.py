@@ -152,5 +152,3 @@ def _replaced(section: str, old: Any, values: Mapping[str, Any]) -> Any:
     if has_options(section):
         own["options"] = options
     return dataclasses.replace(old, **own)
-
-

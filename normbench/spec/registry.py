@@ -187,7 +187,9 @@ def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
     known = {**vars(typing), **getattr(call, "__globals__", {})}
     for name, annotation in getattr(call, "__annotations__", {}).items():
         try:
-            hints[name] = eval(annotation, known) if isinstance(annotation, str) else annotation  # the builder's own code
+            hints[name] = (
+                eval(annotation, known) if isinstance(annotation, str) else annotation
+            )  # the builder's own code
         except Exception:
             hints[name] = Any
     return hints

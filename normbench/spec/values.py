@@ -152,4 +152,3 @@ def expected(hint: Any) -> str:
         Any: "any value",
     }
     return names.get(hint, "a mapping" if origin is dict or hint is dict else getattr(hint, "__name__", str(hint)))
-

@@ -20,6 +20,7 @@ COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "ta
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
 
+
 @dataclass(frozen=True)
 class Level:
     """One value of an axis: what it is called, and the dotted keys that it sets."""

@@ -31,7 +31,9 @@ REAL = frozenset({"epochs", "lr", "seconds", "samples_per_second", "wall_seconds
 # A W&B summary has no null: what is missing there was one.
 NULLABLE = ("diverged_at_step", "samples_per_second", "values_per_statistic")
 # Real numbers of a configuration of version 0.1, whose id is a hash of how they were written.
-REAL_LAYOUT1 = frozenset({"dropout", "lr", "momentum", "weight_decay", "step_every", "step_factor", "gradient_clip_val"})
+REAL_LAYOUT1 = frozenset(
+    {"dropout", "lr", "momentum", "weight_decay", "step_every", "step_factor", "gradient_clip_val"}
+)
 
 
 def pull(path: str, study: str, store: Store, plugins: Sequence[str] = ()) -> Iterator[Pushed]:
@@ -164,4 +166,3 @@ def with_files(tree: Tree, files: Mapping[str, str]) -> Tree:
 
 def _real(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-

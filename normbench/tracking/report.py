@@ -9,9 +9,9 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.study.metrics import COST, Metric, get_metric
 from normbench.report.page.html import environments
-from normbench.study.study import describe
+from normbench.study import describe
+from normbench.study.metrics import COST, Metric, get_metric
 from normbench.tracking.client import require, wandb_module
 from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag
 from normbench.tracking.privacy import without_paths, without_places
@@ -166,7 +166,9 @@ def _design(s: Sections) -> list[Any]:
         blocks.append(s.text(f"Skipped:\n\n{skipped}"))
     if left := len(plan.runs) - len(evidence.runs):
         blocks.append(s.text(f"{left} of {len(plan.runs)} runs are not finished."))
-    configuration = {key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()}
+    configuration = {
+        key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()
+    }
     shared = _table((key, json.dumps(value)) for key, value in configuration.items())
     return [*blocks, s.text(f"Configuration shared by all runs:\n\n{shared}")]
 

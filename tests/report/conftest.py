@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from normbench.report import Evidence, gather, write_report
-from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps
-from normbench.spec.schema import to_dict
+from normbench.spec import to_dict
+from normbench.spec.counts import device_batch, devices, images_per_statistic, steps
 from normbench.store.folder import CONFIG, CURVE_COLUMNS, ERROR, LAYOUT, LOCK, METRICS, RESULT
-from normbench.study.study import PlannedRun, load_study, make_plan
+from normbench.study import PlannedRun, load_study, make_plan
 
 # What a run gave: its test accuracy, "diverged", "failed", or None where it was not run.
 Outcome = float | str | None

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from normbench.cli.live import sparkline, watch
 from normbench.store.folder import METRICS, RESULT, claimed
-from normbench.study.study import Plan, load_study, make_plan
+from normbench.study import Plan, load_study, make_plan
 from tests.tracking.test_points import TEXT
 
 

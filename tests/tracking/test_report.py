@@ -13,7 +13,7 @@ from PIL import Image
 
 import normbench
 from normbench.report.evidence import Evidence
-from normbench.study.study import load_study, make_plan
+from normbench.study import load_study, make_plan
 from normbench.tracking import publish
 from normbench.train.run import train
 from tests.conftest import RunCli

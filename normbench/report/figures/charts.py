@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import special
 
 from normbench.report.evidence import Evidence
-from normbench.study.metrics import Metric, counted, get_metric
 from normbench.stats.cell import counted_runs
+from normbench.study.metrics import Metric, counted, get_metric
 
 # Okabe & Ito's palette, told apart by colour-blind readers; a norm has one colour and one marker in every figure.
 NORM_STYLE = {
