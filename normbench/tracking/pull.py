@@ -29,7 +29,7 @@ Tree = dict[str, Any]
 # JSON at W&B has no 1.0, only 1: what is a real number in a result becomes one again.
 REAL = frozenset({"epochs", "lr", "seconds", "samples_per_second", "wall_seconds"})
 # A W&B summary has no null: what is missing there was one.
-NULLABLE = ("diverged_at_step", "samples_per_second", "values_per_statistic")
+NULLABLE = ("diverged_at_step", "samples_per_second")
 # Real numbers of a configuration of version 0.1, whose id is a hash of how they were written.
 REAL_LAYOUT1 = frozenset(
     {"dropout", "lr", "momentum", "weight_decay", "step_every", "step_factor", "gradient_clip_val"}
@@ -66,7 +66,9 @@ def pull(path: str, study: str, store: Store, plugins: Sequence[str] = ()) -> It
             if said.state in {"finished", "present"}:
                 pulled.add(said.run_id)
             yield said
-    except (wandb.Error, ValueError) as error:
+    except NormbenchError:
+        raise
+    except Exception as error:  # some of what wandb raises is not one of its own errors
         raise NormbenchError(without_key(f"wandb: cannot read {path}: {error}")) from None
     finally:
         wandb.teardown()
