@@ -64,8 +64,7 @@ def push(
     Raises:
         NormbenchError: Nothing of the study has run here, or the server cannot be used.
     """
-    wanted: Mapping[str, Labels] = dict.fromkeys(sorted(store.ids_of(study)), {}) if cells is None else cells
-    folders = [store.folder(run_id) for run_id in wanted]
+    folders = [store.folder(run_id) for run_id in (sorted(store.ids_of(study)) if cells is None else cells)]
     begun = [folder for folder in folders if (folder.path / CONFIG).is_file()]
     if not begun:
         raise NormbenchError(f"{store.root} has no run of {study}: nothing of this study has run here")

@@ -20,6 +20,7 @@ from tests.conftest import RunCli
 from tests.tracking.conftest import KEY, small
 from tests.tracking.fake_server import FakeWandb
 
+
 def test_no_field_of_the_logger_enters_the_identity() -> None:
     plain = small()
     changed = replace(plain, {"logger.wandb": "off", "logger.histograms": 9, "logger.tags": ["x"]})

@@ -116,7 +116,11 @@ def test_a_pushed_run_says_nothing_of_the_machine(
     folder = made_up(store, config, environment=environment)
     store.record("quiet", [folder.id])
     assert [pushed.state for pushed in push(store, "quiet")] == ["finished"]
-    assert fake.runs[folder.id].summary["environment"] == {"device": "cpu", "note": "read secretdata/x.gz", "file": "b.txt"}
+    assert fake.runs[folder.id].summary["environment"] == {
+        "device": "cpu",
+        "note": "read secretdata/x.gz",
+        "file": "b.txt",
+    }
     for request in fake.received:
         assert secrets.found_in(request) == [], request[:2000]
 

@@ -163,9 +163,7 @@ class PulledNorm(nn.Module):
 '''
 
 
-def test_a_plugin_is_the_studys_own_or_none(
-    fake: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_is_the_studys_own_or_none(fake: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pulled_norm.py"
     path.write_text(PLUGIN)
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")

@@ -12,6 +12,8 @@ from PIL import Image
 
 import normbench
 from normbench.report.evidence import Evidence
+from normbench.spec import yaml_text
+from normbench.store import Store
 from normbench.study import load_study, make_plan
 from normbench.tracking import publish
 from tests.conftest import RunCli
@@ -95,11 +97,13 @@ def test_the_specification_is_written_without_a_network(
     assert "Media Browser" in kinds
     lines = [panel["config"] for panel in panels(spec) if panel["viewType"] == "Run History Line Plot"]
     assert {line["groupBy"] for line in lines} == {"model.value.norm"}
-    chosen = [run_set["filters"] for block in spec["blocks"] for run_set in block.get("metadata", {}).get("runSets", [])]
+    chosen = [
+        run_set["filters"] for block in spec["blocks"] for run_set in block.get("metadata", {}).get("runSets", [])
+    ]
     assert chosen
     assert all("study:small" in json.dumps(filters) for filters in chosen)  # by tag: a run may be of several studies
     text = path.read_text()
-    for part in ("Compared with none", "p (Holm)", "for the test", "normbench run small", "Does a norm help"):
+    for part in ("Compared with none", "p (adjusted)", "for the test", "normbench run small", "Does a norm help"):
         assert part in text, part
 
 
