@@ -18,6 +18,9 @@ from normbench.errors import NormbenchError, Stopped, Terminated
 
 Command = Callable[[argparse.Namespace], int]
 
+# Packages whose name to install is not the one to import.
+INSTALLED_AS = {"vl_convert": "vl-convert-python", "wandb_workspaces": "wandb-workspaces"}
+
 EPILOG = """a study is a YAML file, or the name of one in experiments/
 exit status: 0 all that was asked for is there, 1 a run or a file failed, 2 the request was wrong,
              130 stopped by Ctrl-C, 143 stopped by SIGTERM"""
@@ -49,6 +52,13 @@ def run_command(argv: Sequence[str]) -> int:
             raise
         print(f"normbench: error: {error}", file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:  # a part that not every command needs
+        if debug or not error.name or error.name.startswith("normbench"):
+            raise
+        package = error.name.partition(".")[0]
+        package = INSTALLED_AS.get(package, package)
+        print(f"normbench: error: the package {package} is not installed: pip install {package}", file=sys.stderr)
+        return 1
     except Exception as error:
         if debug:
             raise
