@@ -52,18 +52,10 @@ def run_command(argv: Sequence[str]) -> int:
             raise
         print(f"normbench: error: {error}", file=sys.stderr)
         return error.exit_status
-    except ModuleNotFoundError as error:  # a part that not every command needs
-        if debug or not error.name or error.name.startswith("normbench"):
-            raise
-        package = error.name.partition(".")[0]
-        package = INSTALLED_AS.get(package, package)
-        print(f"normbench: error: the package {package} is not installed: pip install {package}", file=sys.stderr)
-        return 1
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split())
-        print(f"normbench: error: {type(error).__name__}: {line} (--debug shows where)", file=sys.stderr)
+        print(f"normbench: error: {_unforeseen(error)}", file=sys.stderr)
         return 1
 
 
@@ -72,6 +64,15 @@ def _one_line(
 ) -> None:
     """A warning as a person reads it: what, not where in the code."""
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line for an error that is not one of normbench's own; a part that not every command needs is named."""
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("normbench"):
+        package = error.name.partition(".")[0]
+        package = INSTALLED_AS.get(package, package)
+        return f"the package {package} is not installed: pip install {package}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
 
 
 class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely())

@@ -164,7 +164,7 @@ def entry_of(
         defaults: Default values of options over those of the signature.
         facts: See `Entry`.
     """
-    call = build.__init__ if inspect.isclass(build) else build  # type: ignore[misc]
+    call = build.__init__ if inspect.isclass(build) else build
     hints = field_hints(build) if dataclasses.is_dataclass(build) else option_hints(call)
     helps = argument_helps(inspect.getdoc(build) or "") | argument_helps(inspect.getdoc(call) or "")
     options: dict[str, Option] = {}
