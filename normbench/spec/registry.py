@@ -7,6 +7,7 @@ plug-in.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -163,8 +164,8 @@ def entry_of(
         defaults: Default values of options over those of the signature.
         facts: See `Entry`.
     """
-    call = build.__init__ if inspect.isclass(build) else build  # type: ignore[misc]
-    hints = option_hints(call)
+    call = build.__init__ if inspect.isclass(build) else build
+    hints = field_hints(build) if dataclasses.is_dataclass(build) else option_hints(call)
     helps = argument_helps(inspect.getdoc(build) or "") | argument_helps(inspect.getdoc(call) or "")
     options: dict[str, Option] = {}
     for parameter in inspect.signature(build).parameters.values():
@@ -184,15 +185,27 @@ def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(call, include_extras=True)
     except Exception:
         hints = {}
-    known = {**vars(typing), **getattr(call, "__globals__", {})}
     for name, annotation in getattr(call, "__annotations__", {}).items():
-        try:
-            hints[name] = (
-                eval(annotation, known) if isinstance(annotation, str) else annotation
-            )  # the builder's own code
-        except Exception:
-            hints[name] = Any
+        hints[name] = _evaluated(annotation, getattr(call, "__globals__", {}))
     return hints
+
+
+def field_hints(build: type) -> dict[str, Any]:
+    """Types of a dataclass's fields. Those that it inherits are read with the names of the module that has them."""
+    hints = {}
+    for owner in reversed(build.__mro__):
+        known = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
+        for name, annotation in vars(owner).get("__annotations__", {}).items():
+            hints[name] = _evaluated(annotation, known)
+    return hints
+
+
+def _evaluated(annotation: Any, known: Mapping[str, Any]) -> Any:
+    try:
+        # The builder's own code, which was run when it was imported.
+        return eval(annotation, {**vars(typing), **known}) if isinstance(annotation, str) else annotation
+    except Exception:
+        return Any
 
 
 def source_file(build: Any) -> str:
