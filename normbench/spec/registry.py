@@ -13,6 +13,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -111,6 +112,8 @@ class Registry:
 
     def add(self, entry: Entry, replace: bool = False) -> None:
         """Registers `entry`. A name that another file has taken raises UsageError."""
+        if _importing:  # whatever module made the builder (functools, say): this file decides what it is
+            entry = dataclasses.replace(entry, source=_importing[-1])
         old = self._entries.get(entry.name)
         if old is not None and not replace and old.source != entry.source:
             raise UsageError(
@@ -137,6 +140,19 @@ class Registry:
     def remove(self, name: str) -> None:
         """Forgets an entry (for tests)."""
         del self._entries[name]
+
+
+_importing: list[str] = []
+
+
+@contextmanager
+def importing(file: str) -> Iterator[None]:
+    """What is registered inside is defined by `file`, a plug-in."""
+    _importing.append(file)
+    try:
+        yield
+    finally:
+        _importing.pop()
 
 
 NORMS = Registry("norm", "model.norm", "normbench.norms")
@@ -180,7 +196,7 @@ def entry_of(
 
 
 def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
-    """Types of a function's parameters; a type that does not evaluate (a name known to checkers only) is Any."""
+    """Types of a function's parameters, without those that do not evaluate (names known to checkers only)."""
     try:
         return typing.get_type_hints(call, include_extras=True)
     except Exception:
