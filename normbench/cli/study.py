@@ -100,7 +100,8 @@ def _plan(options: argparse.Namespace) -> int:
     from normbench.launch import launcher
     from normbench.launch.progress import duration
     from normbench.study import describe, iter_pending, make_plan
-    
+    from normbench.study.estimate import WORKER_SECONDS
+
     _use_data_dir(options)
     plan = make_plan(chosen_study(options))
     study, store = plan.study, open_store(options.runs)
