@@ -24,7 +24,20 @@ _HOME = {
     "register_optimizer": "normbench.train",
     "register_probe": "normbench.probes",
 }
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = [
+    "MNISTDataModule",
+    "NormClassifier",
+    "RunConfig",
+    "__version__",
+    "build_model",
+    "build_norm",
+    "register_callback",
+    "register_dataset",
+    "register_model",
+    "register_norm",
+    "register_optimizer",
+    "register_probe",
+]
 
 
 def __getattr__(name: str) -> Any:

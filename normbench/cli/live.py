@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from normbench.spec.resolve import steps
-from normbench.store.folder import METRICS, State, state
-from normbench.study.study import Plan, PlannedRun, describe
+from normbench.spec.counts import steps
+from normbench.store import State, Store
+from normbench.store.folder import METRICS
+from normbench.study import Plan, PlannedRun, describe
 from normbench.tracking.points import Follower, Point
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 REFRESH_SECONDS = 1.0
-ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "waiting")
+ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
+LIVING: tuple[State, ...] = ("running", "waiting")
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
@@ -40,8 +41,8 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
 class Curves:
     """The points of the runs of a study, read once and then followed."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        self.plan, self.folder = plan, folder
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
         self.followers: dict[str, Follower] = {}
         self.points: dict[str, list[Point]] = {}
         self.done: set[str] = set()
@@ -49,13 +50,14 @@ class Curves:
     def look(self) -> dict[State, list[PlannedRun]]:
         """Which run does what now; reads what the running ones have added."""
         found: dict[State, list[PlannedRun]] = {name: [] for name in ORDER}
+        states = self.store.states([run.id for run in self.plan.runs if run.id not in self.done])
         for run in self.plan.runs:
-            now: State = "done" if run.id in self.done else state(self.folder / run.id)
+            now = states.get(run.id, "done")
             found[now].append(run)
             if now == "done":
                 self.done.add(run.id)
             if now == "running":
-                follower = self.followers.setdefault(run.id, Follower(self.folder / run.id / METRICS))
+                follower = self.followers.setdefault(run.id, Follower(self.store.folder(run.id).path / METRICS))
                 self.points.setdefault(run.id, []).extend(follower.read())
         return found
 
@@ -81,17 +83,17 @@ class Curves:
         return Group(line, table) if found["running"] else line
 
 
-def watch(plan: Plan, folder: Path, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
-    """Shows the curves until nothing is left to run or Ctrl-C; where there is no terminal, once."""
+def watch(plan: Plan, store: Store, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
+    """Shows the curves until nothing runs or waits any more, or Ctrl-C; where there is no terminal, once."""
     console = console or Console()
-    curves = Curves(plan, folder)
+    curves = Curves(plan, store)
     found = curves.look()
     if not console.is_terminal:
         console.print(curves.shown(found))
         return
     with Live(curves.shown(found), console=console, auto_refresh=False) as live:
         try:
-            while len(found["done"]) < len(plan.runs):
+            while any(found[name] for name in LIVING):
                 time.sleep(seconds)
                 found = curves.look()
                 live.update(curves.shown(found), refresh=True)

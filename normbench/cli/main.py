@@ -6,14 +6,20 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 from normbench import __version__, environ
 from normbench.cli.output import tolerate_encodings
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 Command = Callable[[argparse.Namespace], int]
+
+# Packages whose name to install is not the one to import.
+INSTALLED_AS = {"vl_convert": "vl-convert-python", "wandb_workspaces": "wandb-workspaces"}
 
 EPILOG = """a study is a YAML file, or the name of one in experiments/
 exit status: 0 all that was asked for is there, 1 a run or a file failed, 2 the request was wrong,
@@ -24,6 +30,7 @@ def run_command(argv: Sequence[str]) -> int:
     """Runs a command line and returns its exit status. Errors a user can mend are one line on stderr."""
     debug = "--debug" in argv
     tolerate_encodings()
+    warnings.showwarning = _one_line
     try:
         # Lightning, torch and wandb read variables that schedulers and shells leave behind when they are imported.
         with _ended_politely(), environ.cleaned(keep=environ.LAUNCH):
@@ -48,9 +55,24 @@ def run_command(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split())
-        print(f"normbench: error: {type(error).__name__}: {line} (--debug shows where)", file=sys.stderr)
+        print(f"normbench: error: {_unforeseen(error)}", file=sys.stderr)
         return 1
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning as a person reads it: what, not where in the code."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line for an error that is not one of normbench's own; a part that not every command needs is named."""
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("normbench"):
+        package = error.name.partition(".")[0]
+        package = INSTALLED_AS.get(package, package)
+        return f"the package {package} is not installed: pip install {package}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
 
 
 class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely())
@@ -58,10 +80,8 @@ class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely
 
     def __enter__(self) -> None:
         self.old = None
-        try:
+        with suppress(ValueError):  # not the main thread
             self.old = signal.signal(signal.SIGTERM, _terminated)
-        except ValueError:  # not the main thread
-            pass
 
     def __exit__(self, *error: object) -> None:
         if self.old is not None:
@@ -96,4 +116,3 @@ def _parser() -> argparse.ArgumentParser:
         module.add_commands(add)
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     return parser
-

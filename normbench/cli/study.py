@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normbench.cli.options import folder, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
@@ -38,9 +38,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def add_study(sub: argparse.ArgumentParser) -> None:
     """Adds what names a study, or a smaller one made from it."""
     sub.add_argument("study", help="a study file, or the name of one in experiments/")
-    sub.add_argument(
-        "--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)"
-    )
+    sub.add_argument("--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)")
     smoke = sub.add_argument_group("a smaller study, called <name>-smoke, that never mixes with the real one")
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
@@ -62,11 +60,14 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
 def open_store(root: Path) -> Store:
     """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec import from_dict, run_id
-    from normbench.spec.resolve import resolve
+    from normbench.spec import from_dict, load_plugins, run_id
     from normbench.store import Store
 
-    return Store(root, lambda tree: run_id(resolve(from_dict(tree))))
+    def stored_id(tree: Mapping[str, Any]) -> str:
+        load_plugins(tuple(tree.get("plugins") or ()))
+        return run_id(from_dict(tree))  # a stored configuration is a resolved one
+
+    return Store(root, stored_id)
 
 
 def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
@@ -99,6 +100,7 @@ def _plan(options: argparse.Namespace) -> int:
     from normbench.launch import launcher
     from normbench.launch.progress import duration
     from normbench.study import describe, iter_pending, make_plan
+    from normbench.study.estimate import WORKER_SECONDS
 
     _use_data_dir(options)
     plan = make_plan(chosen_study(options))
@@ -112,13 +114,20 @@ def _plan(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
-    seconds, basis = time_left(plan, store, done)
+    work, basis = time_left(plan, store, done)
+    seconds = WORKER_SECONDS + work / workers
     print(
-        f"{len(plan.runs)} runs ({len(plan.runs) // len(study.seeds)} cells, {len(study.seeds)} seeds), "
-        f"{len(plan.skipped)} cells skipped, {len(plan.runs) - len(left)} runs done, {len(left)} to do: "
-        f"about {duration(seconds / workers)} with {workers} workers ({basis})"
+        f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
+        f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
+        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
     )
     return 0
+
+
+def number(count: int, noun: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _say_warnings(plan: Plan, store: Store) -> None:
@@ -127,8 +136,8 @@ def _say_warnings(plan: Plan, store: Store) -> None:
 
     for line in plan.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    if line := waiting_line(store.root, plan.study.name):
-        print(line, file=sys.stderr)
+    if waiting := waiting_line(store.root, plan.study.name):
+        print(waiting, file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -142,7 +151,7 @@ def _run(options: argparse.Namespace) -> int:
     study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
     plan = make_plan(study, fallback=_falls_back(study))
-    store.record(study.name, plan.ids)
+    store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)
@@ -152,7 +161,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
     workers = launch.at_once(tasks)
-    print(f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr)
+    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"
+    print(f"{study.name}: {told}", file=sys.stderr)
     try:
         with settled(study.base.logger), Display(left) as display:
             launch.launch(tasks, display)
@@ -164,9 +174,7 @@ def _run(options: argparse.Namespace) -> int:
             "checkpoint"
         ) from None
     for run, line in display.failed:
-        print(
-            f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr
-        )
+        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr)
     if display.failed:
         return 1
     missing = len(plan.runs) - len(store.finished(plan.ids))
@@ -214,5 +222,5 @@ def _status(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
-    print(f"{plan.study.name}: {told}, {len(plan.skipped)} cells skipped")
+    print(f"{plan.study.name}: {told}, {number(len(plan.skipped), 'cell')} skipped")
     return 0

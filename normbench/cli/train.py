@@ -28,7 +28,8 @@ def train(argv: Sequence[str]) -> int:
     from normbench.launch import train_run
     from normbench.tracking.mode import settled
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=steps(config))
         try:
             result = train_run(

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from normbench.launch.launcher import Event, Task
-from normbench.spec.resolve import steps
+from normbench.spec.counts import steps
 from normbench.study import PlannedRun, describe, estimate
 
 

@@ -9,6 +9,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -20,9 +21,11 @@ from normbench import environ
 from normbench.errors import NormbenchError, Stopped, Terminated
 from normbench.launch.ends import advice, how, signal_of
 from normbench.launch.rendezvous import Meeting, node_of
+from normbench.spec import DegenerateStatisticWarning
+from normbench.spec.counts import devices
 from normbench.spec.identity import run_id
 from normbench.spec.keys import to_dict
-from normbench.spec.resolve import devices, resolve
+from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.folder import Progress, RunFolder
 from normbench.store.result import Result
@@ -73,19 +76,14 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
 
 def train_here(config: RunConfig, folder: Path, progress: Progress | None = None) -> Result:
     """Trains a run, or one rank of it, in this process; mirrored to W&B unless that is off."""
-    from normbench.tracking.mode import asked
+    from normbench.spec.counts import steps
+    from normbench.tracking.mirror import Mirror
     from normbench.train.run import train
 
     try:
-        if asked(config.logger) == "off":
-            return train(config, folder, progress)
-        from normbench.spec.resolve import steps
-        from normbench.tracking.mirror import WandbMirror
-
-        mirror = WandbMirror(config, folder, steps(config))
-        result = train(config, folder, progress, callbacks=[mirror])
-        mirror.finish(result)
-        return result
+        with Mirror(config, folder, steps(config)) as mirror:
+            mirror.result = train(config, folder, progress, mirror.callbacks)
+            return mirror.result
     except SystemExit as end:
         # Lightning's word for a signal that came while it trained.
         raise (Terminated if "SIGTERM" in type(end).__name__ else Stopped) from None
@@ -174,10 +172,11 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
     import os
 
     from normbench.launch.orphan import die_with_parent, end_on_sigterm
-    from normbench.launch.rendezvous import loopback, meet
+    from normbench.launch.rendezvous import loopback, lost_node, meet
     from normbench.spec.keys import from_dict
 
     end_on_sigterm()
+    warnings.simplefilter("ignore", DegenerateStatisticWarning)  # said before the ranks were started
     die_with_parent()
     environ.clean()
     # What LightningEnvironment reads; it starts no processes of its own when LOCAL_RANK is set.
@@ -208,7 +207,7 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
         if meeting.local_rank == 0:
             news.send(result)
     except Exception as error:
-        news.send(_sendable(error))
+        news.send(_sendable(lost_node(error, meeting) or error))
         raise SystemExit(1) from error
 
 

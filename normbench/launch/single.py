@@ -9,8 +9,8 @@ from pathlib import Path
 
 from normbench.launch.ranks import execute
 from normbench.launch.rendezvous import node_of, refuse_second_launcher
-from normbench.spec.schema import RunConfig
-from normbench.store.folder import Progress, RunFolder
+from normbench.spec import RunConfig, run_id
+from normbench.store.folder import Progress, RunFolder, place_of
 from normbench.store.result import Result
 
 Say = Callable[[str], None]
@@ -41,7 +41,7 @@ def train_run(
         UsageError: Before anything is claimed, where NODE_RANK, MASTER_ADDR or MASTER_PORT of a run on several nodes
             is missing, or another program has started this one several times.
     """
-    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    folder = folder if isinstance(folder, RunFolder) else place_of(folder, run_id(config))
     say = say or _to_stderr
     refuse_second_launcher(config)
     if node_of(config).rank > 0:

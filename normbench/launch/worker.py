@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -15,6 +16,7 @@ from normbench.errors import NormbenchError, RunFolderError, Stopped
 from normbench.launch.ends import SHELL, end_by, raise_terminated
 from normbench.launch.launcher import Task
 from normbench.launch.orphan import die_with_parent
+from normbench.spec import DegenerateStatisticWarning
 from normbench.spec.gpus import VARIABLE
 from normbench.store.folder import Progress, RunFolder
 
@@ -41,6 +43,7 @@ def serve(pipe: Connection, gpus: tuple[str, ...], work: Work) -> None:
     die_with_parent()
     raise_terminated()
     environ.clean()
+    warnings.simplefilter("ignore", DegenerateStatisticWarning)  # the plan has said so, once
     if gpus:  # before torch is imported
         os.environ[VARIABLE] = ",".join(gpus)
     try:

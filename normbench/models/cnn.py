@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model(
-    "cnn", presets={"digit_cnn": {"norm": "none"}, "digit_cnn_bn": {"norm": "batch", "dropout": 0.5}}
-)
+@register_model("cnn", presets={"digit_cnn": {"norm": "none"}, "digit_cnn_bn": {"norm": "batch", "dropout": 0.5}})
 @dataclass(frozen=True)
 class CNN(Blocks):
     """[Conv, Norm, Activation, Pool] x N, Flatten, [Linear, (Norm), Activation, Dropout] x M, Linear.

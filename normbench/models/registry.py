@@ -75,13 +75,12 @@ class _Layers:
         if self.layers is not None:
             return list(_called(self.layers, model, image, classes, norms))
         if inspect.isclass(self.build) and hasattr(self.build, "layers"):
-            return list(self.build(**model.options).layers(image, classes, norms))
+            chosen: Any = self.build(**model.options)
+            return list(chosen.layers(image, classes, norms))
         return None
 
 
-def _called(
-    function: Callable[..., Any], model: ModelConfig, image: Shape, classes: int, norms: Norms
-) -> Any:
+def _called(function: Callable[..., Any], model: ModelConfig, image: Shape, classes: int, norms: Norms) -> Any:
     handed = {"image": image, "classes": classes, "norms": norms, "config": model}
     wanted = inspect.signature(function).parameters
     return function(**{name: value for name, value in handed.items() if name in wanted}, **model.options)
@@ -91,7 +90,8 @@ def built(entry: Entry, model: ModelConfig, image: Shape, classes: int, norms: N
     """The network of a resolved configuration."""
     found: nn.Module
     if inspect.isclass(entry.build) and hasattr(entry.build, "build"):
-        found = entry.build(**model.options).build(image, classes, norms)
+        chosen: Any = entry.build(**model.options)
+        found = chosen.build(image, classes, norms)
     else:
         found = _called(entry.build, model, image, classes, norms)
     return found

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from normbench.errors import UsageError
+from normbench.spec.counts import evenly_spread
 from normbench.spec.registry import PROBES, entry_of
-from normbench.spec.resolve import evenly_spread
 from normbench.spec.values import Count
 
 if TYPE_CHECKING:

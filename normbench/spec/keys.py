@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from normbench.errors import UsageError
+from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
 from normbench.spec.schema import ALIASES, FREE, SECTIONS, TOP, BudgetConfig, RunConfig, Seed, has_options, hints
 from normbench.spec.values import checked
@@ -78,7 +79,7 @@ def typed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
                     raise UsageError(f"{key} is a section of keys, not {value!r}")
                 continue
             hint = key_hint(key)
-            found[key] = checked(alias(key, value), hint, key) if hint is not Any else value
+            found[key] = own_value(key, value, hint) if hint is not Any else value
         except UsageError as error:
             raise UsageError(f"{prefix}{error}") from None
     return found
@@ -88,6 +89,18 @@ def alias(key: str, value: Any) -> Any:
     """What a short or other word for a value stands for: trainer.precision 32 is 32-true."""
     aliases = ALIASES.get(key, {})
     return aliases.get(value, value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+def own_value(key: str, value: Any, hint: Any) -> Any:
+    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest word, theirs too."""
+    try:
+        return checked(alias(key, value), hint, key)
+    except UsageError as error:
+        words = [word for word in ALIASES.get(key, {}) if isinstance(word, str)]
+        near = difflib.get_close_matches(str(value), words, n=1)
+        if not near or "did you mean" in str(error):
+            raise
+        raise UsageError(f"{error}; did you mean '{near[0]}'?") from None
 
 
 def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:
@@ -101,7 +114,12 @@ def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """The configuration that `to_dict` gave, or a part of it."""
+    """The configuration that `to_dict` gave, or a part of it.
+
+    Its plug-ins are imported first: another process (a worker, a rank, a later command) does not know the options
+    of what they register.
+    """
+    load_plugins(tuple(tree.get("plugins") or ()))
     return run_config(tree)
 
 
@@ -152,5 +170,3 @@ def _replaced(section: str, old: Any, values: Mapping[str, Any]) -> Any:
     if has_options(section):
         own["options"] = options
     return dataclasses.replace(old, **own)
-
-

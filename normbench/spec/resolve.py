@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
+import re
 import sys
-import warnings
-from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from normbench.errors import UsageError
+from normbench.spec.counts import devices, image_facts, layers, steps, train_images, validates, whole_train_images
+from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
-from normbench.spec.keys import alias
+from normbench.spec.keys import own_value
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
-from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, hints
+from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
 from normbench.spec.values import checked
-
-class DegenerateStatisticWarning(UserWarning):
-    """A norm has two values for each of its statistics: what it gives is a sign, and little else."""
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -37,24 +35,26 @@ def resolve(config: RunConfig) -> RunConfig:
     return resolved
 
 
-
-
 def resolve_section(section: str, config: RunConfig) -> Any:
     """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
     values = getattr(config, section)
-    found = {name: checked(alias(f"{section}.{name}", getattr(values, name)), hint, f"{section}.{name}")
-             for name, hint in hints(section).items()}  # fmt: skip
+    found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
     if section == "data":
         entry = DATASETS.get(values.name)
         found["options"] = entry.chosen(values.options, "data")
-        images = _facts(dataclasses.replace(values, **found))
-        rest = images.train - (images.validation if values.validation is None else values.validation)
-        if values.train_samples is not None and values.train_samples == rest:
+        images = image_facts(dataclasses.replace(values, **found))
+        if found["validation"] == images.validation:
+            found["validation"] = None  # the data set's own number is one thing, written out or not
+        rest = images.train - (images.validation if found["validation"] is None else found["validation"])
+        if found["train_samples"] == rest:
             found["train_samples"] = None
     elif section == "optimizer":
-        found["options"] = OPTIMIZERS.get(values.name).chosen(values.options, "optimizer")
+        optimizer = OPTIMIZERS.get(values.name)
+        found["options"] = optimizer.chosen(values.options, "optimizer")
+        if check := optimizer.facts.get("check"):
+            check(found["options"])
     elif section == "trainer":
-        found["accelerator"] = device_kind(values.accelerator)
+        found["accelerator"] = device_kind(found["accelerator"])
         for name in values.callbacks:
             CALLBACKS.get(name)
         _check_precision(found["precision"], found["accelerator"])
@@ -90,23 +90,24 @@ def resolve_model(config: RunConfig) -> ModelConfig:
     return found
 
 
-def layers(config: RunConfig) -> list[Any] | None:
-    """The layers of a resolved model as plain data, or None where they are only known once built."""
-    model = config.model
-    assert model.norm is not None
-    images = _facts(config.data)
-    found: list[Any] | None = MODELS.get(model.name).facts["layers"](model, images.image, images.classes)
-    return found
-
-
 @cache
 def device_kind(accelerator: str) -> str:
     """cpu, cuda or mps: what `auto` means on this machine, told without torch."""
     if accelerator != "auto":
         return accelerator
-    if visible_gpus() and find_spec("torch") is not None:
+    if visible_gpus() and cuda_in_torch():
         return "cuda"
     return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def cuda_in_torch() -> bool:
+    """Whether the installed torch was built for NVIDIA's or AMD's GPUs, told without importing it."""
+    spec = find_spec("torch")
+    try:
+        text = Path(str(spec and spec.origin)).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return bool(re.search(r"^(cuda|hip)\b[^=\n]*= *'", text, re.MULTILINE))
 
 
 def _check_precision(precision: str, device: str) -> None:
@@ -117,10 +118,6 @@ def _check_precision(precision: str, device: str) -> None:
         )
     if device == "mps" and precision == "64-true":
         raise UsageError("trainer.precision=64-true: Apple's GPUs have no float64: choose 32-true")
-
-
-def _facts(data: Any) -> Any:
-    return DATASETS.get(data.name).facts["facts"](data)
 
 
 def check_clashes(config: RunConfig) -> None:
@@ -146,9 +143,20 @@ def check_clashes(config: RunConfig) -> None:
         raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
     if trainer.keep == "best" and not validates(config):
         raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
-    steps(config)
+    _check_cadence(config)
     check_warmup(config)
     check_statistics(config)
+
+
+def _check_cadence(config: RunConfig) -> None:
+    """Refuses more evaluations than steps, unless their number is the default or fewer, which fit any budget."""
+    total = steps(config)
+    for name in ("validations", "loss_points"):
+        asked = getattr(config.trainer, name)
+        if asked > max(total, getattr(TrainerConfig, name)):
+            raise UsageError(
+                f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}"
+            )
 
 
 def check_warmup(config: RunConfig) -> None:
@@ -176,127 +184,3 @@ def _check_parts(config: RunConfig) -> None:
                 + (f" (by {total} in all)" if total != count else "")
                 + ": choose a multiple"
             )
-
-
-def check_statistics(config: RunConfig) -> None:
-    """Refuses a norm with one value a statistic, on any site; warns of two. The same rule for every norm."""
-    norm = NORMS.get(str(config.model.norm))
-    facts = norm_facts(config)
-    images = device_batch(config) * (devices(config) * config.trainer.virtual_devices if facts.devices else 1)
-    virtual = config.trainer.virtual_devices
-    if virtual > 1 and not facts.devices and facts.images.of(2 * virtual) > 1 and not norm.facts.get("virtual"):
-        raise UsageError(
-            f"trainer.virtual_devices={virtual}: norm '{norm.name}' does not compute as that many devices would: "
-            "choose real ones (trainer.devices), or norm batch"
-        )
-    if not facts.has_statistics:
-        return
-    if (fixed := facts.images.fixed) and images > fixed and images % fixed:
-        raise UsageError(
-            f"norm '{norm.name}' takes its statistics from {fixed} images at a time, which does not divide the "
-            f"{images} images of a device: choose a divisor of {images}"
-        )
-    few: list[str] = []
-    for layer in layers(config) or []:
-        site = layer.site
-        if site is None:
-            continue
-        sentence = facts.sentence(images, site.channels, site.positions)
-        if sentence is None:
-            continue
-        without = {"vector": ", or model.norm_linear=false"} if site.role != "logits" else {}
-        told = f"{site.name}: {sentence}{without.get(site.layout, '')}"
-        if facts.degenerate(images, site.channels, site.positions) == "one":
-            raise UsageError(told)
-        few.append(told)
-    if few:
-        more = f" (and on {len(few) - 1} more)" if len(few) > 1 else ""
-        warnings.warn(few[0] + more, DegenerateStatisticWarning, stacklevel=2)
-
-
-def norm_facts(config: RunConfig) -> Any:
-    """What is measured of the norm of a resolved configuration."""
-    return NORMS.get(str(config.model.norm)).facts["measured"](config.model.norm_options)
-
-
-def train_images(config: RunConfig) -> int:
-    """Training images of an epoch, before the last partial batch is left out."""
-    return config.data.train_samples or whole_train_images(config)
-
-
-def whole_train_images(config: RunConfig) -> int:
-    """Training images that the data set has once validation is taken out."""
-    facts = _facts(config.data)
-    return int(facts.train - validation_images(config))
-
-
-def validation_images(config: RunConfig) -> int:
-    """Images that are kept apart to validate on."""
-    chosen = config.data.validation
-    return int(_facts(config.data).validation if chosen is None else chosen)
-
-
-def validates(config: RunConfig) -> bool:
-    """Whether the run is validated at all."""
-    return config.trainer.validations > 0 and validation_images(config) > 0
-
-
-def epoch_samples(config: RunConfig) -> int:
-    """Images trained on in an epoch: whole batches only."""
-    return train_images(config) // config.data.batch_size * config.data.batch_size
-
-
-def steps(config: RunConfig) -> int:
-    """Optimizer steps of the whole budget."""
-    budget, batch_size = config.budget, config.data.batch_size
-    given = [name for name in ("epochs", "steps", "samples") if getattr(budget, name) is not None]
-    if len(given) != 1:
-        raise UsageError(f"budget: give one of epochs, steps and samples, not {' and '.join(given) or 'none'}")
-    if budget.steps is not None:
-        return budget.steps
-    if budget.samples is not None:
-        if budget.samples < batch_size:
-            raise UsageError(f"budget.samples={budget.samples} is less than one batch of {batch_size}")
-        return budget.samples // batch_size
-    assert budget.epochs is not None
-    return budget.epochs * (train_images(config) // batch_size)
-
-
-def evenly_spread(total: int, count: int) -> list[int]:
-    """The steps, of `total`, after which something happens `count` times, evenly spread and the last at the end."""
-    count = min(count, total)
-    return [math.ceil(index * total / count) for index in range(1, count + 1)]
-
-
-def devices(config: RunConfig) -> int:
-    """Processes that train together."""
-    return config.trainer.devices * config.trainer.num_nodes
-
-
-def device_batch(config: RunConfig) -> int:
-    """Images that one device, real or virtual, has at a time."""
-    parts = devices(config) * config.trainer.accumulate_grad_batches * config.trainer.virtual_devices
-    return config.data.batch_size // parts
-
-
-def images_per_statistic(config: RunConfig) -> int:
-    """Images whose activations share one mean and variance while training; 0 without a norm."""
-    facts = norm_facts(config)
-    if not facts.has_statistics:
-        return 0
-    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
-    return int(facts.images.of(device_batch(config) * together))
-
-
-def values_per_statistic(config: RunConfig) -> int | None:
-    """Values that share one mean and variance while training, at the site with the fewest; None if not known."""
-    facts = norm_facts(config)
-    walk = layers(config)
-    if not facts.has_statistics:
-        return 0
-    sites: Iterable[Any] = [layer.site for layer in walk or [] if layer.site is not None]
-    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
-    images = device_batch(config) * together
-    return min((facts.values_per_statistic(images, s.channels, s.positions) for s in sites), default=None)
-
-

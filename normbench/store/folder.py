@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,14 @@ LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that c
 Progress = Callable[[int], None]  # told the optimizer steps done
 State = Literal["done", "running", "failed", "interrupted", "waiting", "broken"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
+
+
+RUN_ID = re.compile(r"[0-9a-f]{16}")
+
+
+def place_of(path: str | Path, run_id: str) -> RunFolder:
+    """The folder of run `run_id` at `path`: a name that is an id says which run it is, any other is a user's own."""
+    return RunFolder(path, run_id=None if RUN_ID.fullmatch(Path(path).name) else run_id)
 
 
 class RunFolder:

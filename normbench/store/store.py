@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from normbench.errors import RunFolderError
 from normbench.store.files import write_atomically
-from normbench.store.folder import RunFolder, State
+from normbench.store.folder import RUN_ID, RunFolder, State
 from normbench.store.result import Result, RunIdOf
 from normbench.store.table import ResultIndex, result_stamps, results_table
 from normbench.store.usable import Stamp, Usable
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from normbench.store.curves import Broken
 
 STUDIES = "studies"
-RUN_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Store:
@@ -126,13 +124,29 @@ class Store:
 
     # Which study uses which run.
 
-    def record(self, study: str, ids: Iterable[str]) -> None:
-        """Writes down that `study` consists of `ids`, instead of what was written before."""
-        names = sorted(set(ids))
-        if set(names) == self.ids_of(study) and names:
-            return
-        text = json.dumps({"study": study, "ids": names}, indent=0, ensure_ascii=False)
-        write_atomically(self.root / STUDIES / f"{study}.json", text + "\n")
+    def record(self, study: str, ids: Iterable[str], cells: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Writes down that `study` consists of `ids`, instead of what was written before.
+
+        Args:
+            study: Its name.
+            ids: Its runs.
+            cells: Each run's labels in the study, by axis.
+        """
+        path, names = self.root / STUDIES / f"{study}.json", sorted(set(ids))
+        tree = {"study": study, "ids": names, "cells": {name: dict(cells[name]) for name in names} if cells else {}}
+        text = json.dumps(tree, indent=0, ensure_ascii=False) + "\n"
+        with suppress(OSError, UnicodeDecodeError):
+            if path.read_text(encoding="utf-8") == text:
+                return
+        write_atomically(path, text)
+
+    def labels_of(self, study: str, run_id: str) -> dict[str, Any]:
+        """A run's labels in a study, by axis; empty where they were not written down."""
+        try:
+            tree = json.loads((self.root / STUDIES / f"{study}.json").read_text(encoding="utf-8"))
+            return dict(tree["cells"][run_id])
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
 
     def ids_of(self, study: str) -> set[str]:
         """The runs that a study was last written down with; empty for an unknown one or an unreadable record."""

@@ -1,9 +1,9 @@
 """A study: a YAML file that becomes a plan of runs.
 
-    file.py       what is written
-    plan.py       the runs that it comes to
-    estimate.py   how long they take
-    metrics.py    what a reader needs to know of a metric
+file.py       what is written
+plan.py       the runs that it comes to
+estimate.py   how long they take
+metrics.py    what a reader needs to know of a metric
 """
 
 from normbench.study.estimate import estimate, seconds_left

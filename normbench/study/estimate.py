@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from normbench.models import macs
 from normbench.spec import RunConfig, devices, layers, steps
+from normbench.spec.counts import validation_images
 from normbench.spec.registry import DATASETS
-from normbench.spec.resolve import validation_images
 
 # Seconds on one core of a common server CPU, measured with the digit CNN. Finished runs correct them.
 START_SECONDS = 0.5
+WORKER_SECONDS = 4.0  # until a worker process has imported torch and Lightning; the workers do so side by side
 STEP_SECONDS = 2.5e-3
 TRAINING_MACS_PER_SECOND = 35e9
 EVALUATION_MACS_PER_SECOND = 25e9
@@ -40,9 +41,7 @@ def estimate(config: RunConfig) -> float:
     return START_SECONDS + training / devices(config) + images * cost / EVALUATION_MACS_PER_SECOND
 
 
-def seconds_left(
-    runs: Sequence[Planned], done: Mapping[str, Callable[[], float | None]]
-) -> tuple[float, str]:
+def seconds_left(runs: Sequence[Planned], done: Mapping[str, Callable[[], float | None]]) -> tuple[float, str]:
     """Seconds of work on one worker for the runs without a result, and what the figure rests on.
 
     Args:

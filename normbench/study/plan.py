@@ -166,10 +166,7 @@ class _Memo:
 
     def _section(self, section: str, levels: Sequence[Level]) -> Any:
         changes = {
-            key: value
-            for level in levels
-            for key, value in level.changes.items()
-            if key.partition(".")[0] == section
+            key: value for level in levels for key, value in level.changes.items() if key.partition(".")[0] == section
         }
         config = replace(self.base, changes)
         if section == "plugins":
@@ -202,7 +199,7 @@ class _Memo:
             return ""
         if section == "plugins":
             used: Any = (config.model.name, config.model.norm, config.data.name, config.optimizer.name)
-            key = (section, used, tuple(config.trainer.callbacks), tuple(config.plugins))
+            key: tuple[Any, ...] = (section, used, tuple(config.trainer.callbacks), tuple(config.plugins))
             kept = None
         else:
             kept = getattr(config, section)

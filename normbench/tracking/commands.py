@@ -33,7 +33,9 @@ def add_wandb_commands(parser: argparse.ArgumentParser) -> None:
     text = "write run folders for the finished runs of a study that were logged elsewhere"
     pull = commands.add_parser("pull", help=text, description=text, parents=[common])
     pull.add_argument("path", metavar="ENTITY/PROJECT", help="where the runs are at W&B")
-    pull.add_argument("--study", required=True, metavar="NAME", help="the study: its file, or the name that its runs are tagged with")
+    pull.add_argument(
+        "--study", required=True, metavar="NAME", help="the study: its file, or the name that its runs are tagged with"
+    )
     pull.set_defaults(command=_pull)
 
     text = "make the W&B report of a study, or update it; prints its link"

@@ -2,6 +2,9 @@
 
 What is kept during a training step is copied at once and drawn later, while the training clock stands still; no random
 number is drawn and no mode, buffer or gradient is touched.
+
+No `wandb.Table`: tables travel as artifacts, in whose manifests the client writes the path of its own folder in the
+user's home.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ class LayerHistograms:
         self._handles: list[Any] = []
 
     def arm(self, net: nn.Module) -> None:
-        """From now on, keeps what the layers of `net` give out. Armed again, it goes on with a later part of a batch."""
+        """From now on, keeps what the layers of `net` give out. Armed again, it goes on."""
         if self._handles:
             return
         for name, layer in net.named_modules():
@@ -113,38 +116,60 @@ class TestPredictions:
 
 
 def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int) -> dict[str, Any]:
-    """The confusion matrix of the test images.
+    """The confusion matrix of the test images, as a small page.
 
     Args:
         labels: Their labels (N,).
         predicted: The class that each was given (N,).
         classes: Number of classes.
     """
-    drawn = wandb_module().plot.confusion_matrix(
-        y_true=labels.cpu().tolist(), preds=predicted.tolist(), class_names=[str(label) for label in range(classes)]
+    pairs = labels.cpu().long() * classes + predicted.cpu().long()
+    counts = pairs.bincount(minlength=classes**2).reshape(classes, classes)
+    return {"media/confusion_matrix": wandb_module().Html(matrix_page(counts.tolist()), inject=False)}
+
+
+def matrix_page(counts: Sequence[Sequence[int]]) -> str:
+    """A confusion matrix in HTML: a row a label, a column a prediction; darker is a larger share of the row.
+
+    Args:
+        counts: Images of label i that were given class j, at [i][j].
+    """
+    style = "font:13px sans-serif;border-collapse:collapse;text-align:right"
+    head = "".join(f"<th>{j}</th>" for j in range(len(counts)))
+    rows = []
+    for i, row in enumerate(counts):
+        most = max(1, sum(row))
+        cells = "".join(
+            f'<td style="padding:2px 6px;background:rgba(31,119,180,{0.85 * count / most:.2f})">{count}</td>'
+            for count in row
+        )
+        rows.append(f"<tr><th>{i}</th>{cells}</tr>")
+    return (
+        f'<!doctype html><meta charset="utf-8"><table style="{style}">'
+        f"<caption>rows: label, columns: prediction</caption><tr><th></th>{head}</tr>{''.join(rows)}</table>\n"
     )
-    return {"media/confusion_matrix": drawn}
 
 
 def misclassified(split: Any, predicted: Tensor, sure: Tensor, count: int) -> dict[str, Any]:
-    """A table of the test images that are most confidently wrong.
+    """The test images that are most confidently wrong, the most confident first.
 
     Args:
         split: The test images; `split.at(indices)` are pixels, uint8 (N, C, H, W), and labels (N,).
         predicted: The class that each was given (N,).
         sure: The probability that this class was given (N,).
-        count: Rows of the table, at most.
+        count: Images, at most.
     """
     wandb = wandb_module()
     actual = split.labels.cpu()
     wrong = (actual != predicted).nonzero().flatten()
     wrong = wrong[sure[wrong].argsort(descending=True, stable=True)][:count]
     pixels = split.at(wrong.to(split.labels.device))[0].cpu().numpy()
-    table = wandb.Table(columns=["image", "label", "predicted", "confidence", "index"])
+    images = []
     for image, index in zip(pixels, wrong.tolist(), strict=True):
-        facts = (int(actual[index]), int(predicted[index]), float(sure[index]), index)
-        table.add_data(wandb.Image(picture(image)), *facts)
-    return {"media/misclassified": table}
+        given = f"{int(predicted[index])} ({float(sure[index]):.3f})"
+        said = f"label {int(actual[index])}, predicted {given}, test image {index}"
+        images.append(wandb.Image(picture(image), caption=said))
+    return {"media/misclassified": images} if images else {}
 
 
 def picture(image: np.ndarray) -> np.ndarray:

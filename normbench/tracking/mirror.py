@@ -16,7 +16,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 
 from normbench.spec import RunConfig
-from normbench.spec.resolve import evenly_spread
+from normbench.spec.counts import evenly_spread
 from normbench.store import Store
 from normbench.store.folder import METRICS
 from normbench.tracking.client import missing, say_once, wandb_module
@@ -48,7 +48,7 @@ class Mirror(pl.Callback):
     ) -> None:
         self.config, self.folder, self.steps = config, folder, steps
         self.places = places_of(folder, study, cell)
-        self.result: Mapping[str, Any] | None = None
+        self.result: dict[str, Any] | None = None
         self.wanted = asked(config.logger) != "off" and not missing("wandb")
         points = min(config.logger.histograms, steps)
         self.histograms = frozenset(evenly_spread(steps, points) if points and self.wanted else ())
@@ -170,8 +170,9 @@ class Mirror(pl.Callback):
 def places_of(folder: Path, study: str | None, cell: Labels | None) -> Places:
     """The studies that use a run, the one that trains it first, each with the labels that are known."""
     places: dict[str, Labels] = {study: dict(cell or {})} if study else {}
-    for name in Store(folder.parent).studies_of(folder.name):
-        places.setdefault(name, {})
+    store = Store(folder.parent)
+    for name in store.studies_of(folder.name):
+        places.setdefault(name, store.labels_of(name, folder.name))
     return places
 
 

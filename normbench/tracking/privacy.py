@@ -14,7 +14,9 @@ FILES = frozenset({"plugins", "path"})
 FOLDERS = frozenset({"dir"})
 
 # A path of at least one folder in running text; what stands before it must not make it part of a word or an address.
-_PATH = re.compile(r"(?<![\w/.:\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:<>()\[\]{}|]+[/\\])+([^\s/\\'\"`,;:<>()\[\]{}|]*)")
+_PATH = re.compile(
+    r"(?<![\w/.:\\~-])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:<>()\[\]{}|]+[/\\])+([^\s/\\'\"`,;:<>()\[\]{}|]*)"
+)
 
 
 def without_places(tree: Any, key: str = "") -> Any:

@@ -11,8 +11,9 @@ from normbench.errors import NormbenchError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, from_dict, resolve, run_id
 from normbench.store import RunFolder, Store
 from normbench.store.folder import CONFIG
+from normbench.tracking import offline
 from normbench.tracking.client import silent_wandb, without_key
-from normbench.tracking.identity import Labels, Places
+from normbench.tracking.identity import Labels, Places, entity_of, project_of
 from normbench.tracking.mode import answers, key_problem, server
 from normbench.tracking.points import Follower
 from normbench.tracking.session import Session
@@ -56,22 +57,22 @@ def push(
     Args:
         store: The run folders.
         study: The study's name, under which all of its runs are found at W&B.
-        cells: The labels (by axis) of every run of its plan; None: the runs that the store has written down for the
-            study, without labels.
+        cells: The labels (by axis) of every run of its plan; None: what the store has written down for the study.
         project: W&B project, where it is not that of the runs.
         entity: W&B user or team, likewise.
 
     Raises:
         NormbenchError: Nothing of the study has run here, or the server cannot be used.
     """
-    wanted: Mapping[str, Labels] = dict.fromkeys(sorted(store.ids_of(study)), {}) if cells is None else cells
-    folders = [store.folder(run_id) for run_id in wanted]
+    folders = [store.folder(run_id) for run_id in (sorted(store.ids_of(study)) if cells is None else cells)]
     begun = [folder for folder in folders if (folder.path / CONFIG).is_file()]
     if not begun:
         raise NormbenchError(f"{store.root} has no run of {study}: nothing of this study has run here")
     require_server()
     for folder in begun:
-        places = {name: dict(wanted[folder.id]) if name == study else {} for name in _studies(store, study, folder.id)}
+        places = {name: store.labels_of(name, folder.id) for name in _studies(store, study, folder.id)}
+        if cells is not None:
+            places[study] = dict(cells[folder.id])
         try:
             yield _push_one(folder, places, project, entity)
         except NormbenchError as error:  # a configuration or a result that cannot be read
@@ -89,12 +90,21 @@ def _push_one(folder: RunFolder, places: Places, project: str | None, entity: st
     if folder.state() == "running":
         return Pushed(folder.id, "running", "it is being trained")
     config, result = _config(folder), folder.result()
+    logs = offline.unsent(folder.path)
+    if any(offline.with_media(log, folder.id) for log in logs):
+        where = project_of(config.logger, project), entity_of(config.logger, entity)
+        if not offline.known(silent_wandb(), folder.id, *where):
+            for log in logs:
+                if offline.with_media(log, folder.id):
+                    offline.synchronize(log, *where)
     session = Session(config, folder.path, "online", places, strict=True, project=project, entity=entity)
     try:
         session.log(Follower(folder.metrics_path).read())
         link = str(session.run.url)
     finally:
         session.close(result)
+    for log in logs:
+        offline.mark(log)
     return Pushed(session.run_id, "finished" if result is not None else "unfinished", link)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.report.provenance import environments
+from normbench.report.provenance import code_notes, environments
+from normbench.study import describe
 from normbench.study.metrics import COST, Metric, get_metric
-from normbench.study.study import describe
 from normbench.tracking.client import require, wandb_module
 from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag
 from normbench.tracking.privacy import without_paths, without_places
@@ -52,7 +52,7 @@ def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]
         project=project,
         entity=entity,
         title=title(evidence),
-        description=evidence.study.question[:500],
+        description=without_paths(evidence.study.question)[:500],
         blocks=blocks,
         width="fluid",
     )
@@ -147,12 +147,11 @@ def _table(rows: Iterable[tuple[str, object]]) -> str:
 
 
 def _answer(s: Sections) -> list[Any]:
-    warning = "\n\nThe runs come from more than one version of the code: see Environment." * s.evidence.mixed_code
     return [
         s.wr.H1("Question"),
-        s.text(s.evidence.study.question),
+        s.text(without_paths(s.evidence.study.question)),
         s.wr.H1("Answer"),
-        s.text(" ".join(s.evidence.answer) + warning),
+        s.text("\n\n".join([" ".join(s.evidence.answer), *code_notes(s.evidence.runs)])),
     ]
 
 
@@ -160,21 +159,21 @@ def _design(s: Sections) -> list[Any]:
     evidence, plan = s.evidence, s.evidence.plan
     blocks = [s.wr.H1("Design"), s.text(_table(evidence.design))]
     if evidence.study.notes:
-        blocks.insert(1, s.text(evidence.study.notes))
+        blocks.insert(1, s.text(without_paths(evidence.study.notes)))
     if plan.skipped:
         skipped = "\n".join(f"- {describe(cell)}: {reason}" for cell, reason in plan.skipped)
         blocks.append(s.text(f"Skipped:\n\n{skipped}"))
     if left := len(plan.runs) - len(evidence.runs):
         blocks.append(s.text(f"{left} of {len(plan.runs)} runs are not finished."))
-    configuration = {key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()}
+    configuration = {
+        key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()
+    }
     shared = _table((key, json.dumps(value)) for key, value in configuration.items())
     return [*blocks, s.text(f"Configuration shared by all runs:\n\n{shared}")]
 
 
 def _tables(s: Sections) -> list[Any]:
-    grids = [tables.comparison_grid(s.evidence)]
-    if len(s.evidence.pairs):
-        grids.append(tables.pairs_grid(s.evidence))
+    grids = [tables.comparison_grid(s.evidence), *tables.further_grids(s.evidence)]
     return [s.wr.H1("Tables"), *(s.text(tables.markdown(grid)) for grid in grids)]
 
 

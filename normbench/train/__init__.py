@@ -20,6 +20,7 @@ from typing import Any
 # Loaded where they are used: torch and Lightning take seconds.
 _HOME = {
     "NormClassifier": "normbench.train.module",
+    "evaluated": "normbench.train.evaluation",
     "register_callback": "normbench.train.callbacks",
     "register_optimizer": "normbench.train.optimizers",
     "train": "normbench.train.run",

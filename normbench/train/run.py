@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,26 +13,28 @@ import lightning.pytorch as pl
 
 from normbench.data import ensure
 from normbench.data.module import MNISTDataModule
-from normbench.errors import NormbenchError, UsageError
+from normbench.errors import UsageError
 from normbench.spec import run_id, to_dict
-from normbench.spec.keys import replace
-from normbench.spec.registry import CALLBACKS, PROBES
-from normbench.spec.resolve import (
+from normbench.spec.counts import (
     device_batch,
     devices,
     epoch_samples,
     images_per_statistic,
-    resolve,
     steps,
     validates,
+    values_per_statistic,
 )
+from normbench.spec.keys import replace
+from normbench.spec.registry import CALLBACKS, PROBES
+from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.files import make_folder
-from normbench.store.folder import Progress, RunFolder
+from normbench.store.folder import Progress, place_of
 from normbench.train.callbacks.checkpoint import usable_checkpoint
 from normbench.train.callbacks.divergence import ruined
 from normbench.train.callbacks.recorder import Plan, Recorder, stage_metrics
-from normbench.train.environment import environment
+from normbench.train.environment import code_digest, environment
+from normbench.train.memory import keep_freed_memory
 from normbench.train.module import NormClassifier, learning_rate
 from normbench.train.randomness import preserved_generators, seed_generators
 from normbench.train.settings import process_settings, settings_in_force
@@ -64,7 +65,7 @@ def train(
     started = time.perf_counter()
     config = with_data_at_hand(config)
     own = run_id(config)
-    place = RunFolder(folder)
+    place = place_of(folder, own)
     if place.id != own:
         raise UsageError(f"folder {folder} is not that of run {own}: name it so, or let normbench choose it")
     make_folder(folder)
@@ -119,6 +120,8 @@ def train(
             "virtual_devices": config.trainer.virtual_devices,
             "device_batch": device_batch(config),
             "images_per_statistic": images_per_statistic(config),
+            "values_per_statistic": values_per_statistic(config),
+            "code_digest": code_digest(),
             # Training alone: no evaluation, no checkpoints, not the first steps; the clock of metrics.csv.
             "seconds": recorder.clock.seconds,
             "samples_per_second": recorder.samples_per_second(),
@@ -171,6 +174,7 @@ def plan(config: RunConfig, total: int) -> Plan:
 @contextmanager
 def surroundings(config: RunConfig) -> Iterator[None]:
     """What holds while a run runs and is put back after it: logs, signals, torch's settings, random generators."""
+    keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(quiet_lightning())
         stack.enter_context(signals_as_exceptions())
@@ -204,9 +208,3 @@ def result_metrics(metrics: Mapping[str, float], train_loss: float | None, diver
         name: value if not diverged and value is not None and math.isfinite(value) else None
         for name, value in found.items()
     }
-
-
-def failure(error: BaseException) -> str:
-    """What error.txt says: the whole traceback, and last the line that a user reads first."""
-    text = "".join(traceback.format_exception(error))
-    return text if not isinstance(error, NormbenchError) else f"{text}\n{error}\n"

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from normbench.errors import UsageError
-from normbench.spec.resolve import devices, validates
+from normbench.spec.counts import devices, validates
 from normbench.spec.schema import RunConfig
 
 NEVER = 2**31  # batches: `Recorder` puts the next planned validation in its place

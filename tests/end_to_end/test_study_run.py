@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from normbench.store.folder import CHECKPOINT, RESULT
-from normbench.study.study import PlannedRun, load_study, make_plan
+from normbench.study import PlannedRun, load_study, make_plan
 from normbench.train.run import train
 
 from ..conftest import start_cli

@@ -63,13 +63,17 @@ def test_merge_keys(text: str, value: Any) -> None:
     assert parse_yaml(text, "here") == value
 
 
-@pytest.mark.parametrize("text", ["{a: 1, a: 2}", "{<<: {b: 1}, a: 2, a: 3}", "x:\n  a: 1\n  a: 2", "{[1]: 2, a: 1, a: 2}"])
+@pytest.mark.parametrize(
+    "text", ["{a: 1, a: 2}", "{<<: {b: 1}, a: 2, a: 3}", "x:\n  a: 1\n  a: 2", "{[1]: 2, a: 1, a: 2}"]
+)
 def test_a_key_given_twice_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="'a' is given twice: keep one"):
         parse_yaml(text, "here")
 
 
-@pytest.mark.parametrize("text", ["a: b: c", "[1, 2", "!!python/object:os.system x", "--- a\n--- b", "=", "\t- a", "{a: *b}"])
+@pytest.mark.parametrize(
+    "text", ["a: b: c", "[1, 2", "!!python/object:os.system x", "--- a\n--- b", "=", "\t- a", "{a: *b}"]
+)
 def test_what_is_no_yaml_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="^here") as caught:
         parse_yaml(text, "here")
@@ -77,10 +81,30 @@ def test_what_is_no_yaml_is_one_line(text: str) -> None:
 
 
 NASTY = ["off", "no", "1:32", "010", "1e-3", "null", "", "x: y", "- a", "é", "#x", "a#b", " pad", "@x", "`", "1", "1.5"]
-NASTY += ["~", "=", "<<", "a\nb", "2026-11-25", "true", "0x1", "'", '"', "a: ", "[", "{", "%a", "\u2028", "\x07", "-", "?"]
+NASTY += [
+    "~",
+    "=",
+    "<<",
+    "a\nb",
+    "2026-11-25",
+    "true",
+    "0x1",
+    "'",
+    '"',
+    "a: ",
+    "[",
+    "{",
+    "%a",
+    "\u2028",
+    "\x07",
+    "-",
+    "?",
+]
 
 
-@pytest.mark.parametrize("value", [*NASTY, 1, 1.5, 1e-3, 1e22, inf, True, None, [], {}, ["a", [1]], {"off": {"010": 1}}])
+@pytest.mark.parametrize(
+    "value", [*NASTY, 1, 1.5, 1e-3, 1e22, inf, True, None, [], {}, ["a", [1]], {"off": {"010": 1}}]
+)
 def test_what_is_written_is_read_back(value: Any) -> None:
     tree = {"key": value, "list": [value]}
     assert parse_yaml(yaml_text(tree), "here") == tree
@@ -111,4 +135,3 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, content: bytes, word
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no study at .*nowhere.yaml: check the path"):
         read_yaml(tmp_path / "nowhere.yaml", "study")
-

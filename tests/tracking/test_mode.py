@@ -13,18 +13,12 @@ from pathlib import Path
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec.schema import LoggerConfig, replace, run_id
+from normbench.spec import LoggerConfig, replace, run_id, to_dict, yaml_text
+from normbench.tracking import client
 from normbench.tracking.mode import decide, settled
 from tests.conftest import RunCli
-from tests.tracking.conftest import KEY, SMALL, small
+from tests.tracking.conftest import KEY, small
 from tests.tracking.fake_server import FakeWandb
-
-ARGUMENTS = [
-    word
-    for key, value in SMALL.items()
-    if key != "data.train_samples"
-    for word in (f"--{key}", str(value).replace(" ", ""))
-]
 
 
 def test_no_field_of_the_logger_enters_the_identity() -> None:
@@ -125,12 +119,57 @@ def test_settled_holds_for_what_is_inside_and_no_longer(capsys: pytest.CaptureFi
 
 
 def test_no_key_and_no_terminal(tmp_path: Path, cli_process: RunCli) -> None:
-    said = cli_process("train", "--runs", tmp_path, *ARGUMENTS, stdin=subprocess.DEVNULL, timeout=60)
-    assert said.status == 0
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml_text(to_dict(small())))
+    said = cli_process("train", "--config", path, "--runs", tmp_path, stdin=subprocess.DEVNULL, timeout=60)
+    assert said.status == 0, said.err
     lines = [line for line in said.err.splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].startswith("wandb: offline: no API key is configured (`wandb login`)")
-    assert len(list(tmp_path.glob("single/*/wandb/offline-run-*/run-*.wandb"))) == 1
+    assert len(list(tmp_path.glob("*/wandb/offline-run-*/run-*.wandb"))) == 1
+
+
+MEDIA = {"logger.histograms": 3, "logger.confusion_matrix": True}
+NOT_MADE = "wandb: off: logger.histograms=3, logger.confusion_matrix=True are not made, since only W&B shows that"
+
+
+def test_media_that_are_asked_for_and_not_made_are_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from normbench.tracking.mirror import Mirror
+
+    monkeypatch.setenv("NORMBENCH_WANDB", "off")
+    with settled(small(**MEDIA).logger):
+        for seed in (0, 1):  # workers, and this process, do not say it again
+            assert Mirror(small(seed=seed, **MEDIA), tmp_path / "runs" / "x", 24).callbacks == []
+    assert capsys.readouterr().err.splitlines() == [NOT_MADE]
+    with settled(small().logger):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_script_without_a_command_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from normbench.tracking.mirror import Mirror
+
+    monkeypatch.setenv("NORMBENCH_WANDB", "off")
+    for seed in (0, 1):
+        Mirror(small(seed=seed, **MEDIA), tmp_path / "runs" / "x", 24)
+    assert capsys.readouterr().err.splitlines() == [NOT_MADE]
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for wish in ("auto", "offline"):
+        monkeypatch.setenv("NORMBENCH_WANDB", wish)
+        with settled(LoggerConfig()) as decision:
+            assert decision.mode == "off"
+        said = capsys.readouterr().err
+        assert said == f"wandb: off: the package wandb is not installed (pip install '{client.PACKAGES['wandb']}')\n"
+    monkeypatch.setenv("NORMBENCH_WANDB", "online")
+    with pytest.raises(UsageError, match="the package wandb is not installed"):
+        decide(LoggerConfig())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal is a Unix thing")
@@ -138,7 +177,7 @@ def test_no_key_on_a_terminal_asks_nothing(tmp_path: Path) -> None:
     import pty
 
     code = (
-        "from normbench.spec.schema import LoggerConfig\n"
+        "from normbench.spec import LoggerConfig\n"
         "from normbench.tracking.mode import settled\n"
         "with settled(LoggerConfig()): pass\n"
     )

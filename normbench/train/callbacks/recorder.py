@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 
 from normbench.probes import Probe
-from normbench.spec.resolve import evenly_spread
+from normbench.spec.counts import evenly_spread
 from normbench.store.folder import Progress, RunFolder
 from normbench.train.callbacks.checkpoint import Best, save
 from normbench.train.callbacks.clock import Clock

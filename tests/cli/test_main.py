@@ -16,7 +16,7 @@ import yaml
 from normbench.data.source import FILES
 from normbench.norms import NORMS
 from normbench.store.folder import LOCK, RESULT
-from normbench.study.study import load_study, make_plan
+from normbench.study import load_study, make_plan
 
 from .conftest import RunCli
 
@@ -350,7 +350,7 @@ def test_an_unexpected_error_is_one_line_too(run_cli: RunCli, monkeypatch: pytes
     def broken(name: Any) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("normbench.study.study.load_study", broken)
+    monkeypatch.setattr("normbench.study.load_study", broken)
     answer = run_cli("plan", study())
     assert answer.status == 1
     assert answer.error == "normbench: error: ZeroDivisionError: two lines (--debug shows where)"
@@ -371,7 +371,7 @@ def test_ctrl_c_is_status_130(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, 
     def stop(name: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("normbench.study.study.load_study", stop)
+    monkeypatch.setattr("normbench.study.load_study", stop)
     answer = run_cli("plan", study())
     assert (answer.status, answer.error) == (130, "stopped")
 

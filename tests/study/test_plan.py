@@ -13,7 +13,7 @@ import yaml
 from normbench.errors import UsageError
 from normbench.spec.resolve import resolve
 from normbench.spec.schema import replace, run_id
-from normbench.study.study import Plan, describe, estimate, iter_pending, load_study, make_plan
+from normbench.study import Plan, describe, estimate, iter_pending, load_study, make_plan
 
 from .conftest import REPOSITORY
 
@@ -305,7 +305,7 @@ def test_a_hundred_thousand_cells_are_planned_without_torch(write: Write) -> Non
     }
     code = f"""
         import sys, time
-        from normbench.study.study import load_study, make_plan
+        from normbench.study import load_study, make_plan
         started = time.monotonic()
         plan = make_plan(load_study({str(write(grid=grid, seeds=1))!r}))
         assert "torch" not in sys.modules

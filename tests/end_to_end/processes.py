@@ -1,0 +1,92 @@
+"""Commands as processes of their own, as a shell starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = ["--data.name", "mnist_5k", "--data.batch_size", "32", "--model.name", "mlp", "--trainer.accelerator", "cpu"]
+
+STUDY = """
+name: {name}
+question: Which rate?
+base:
+  data: {{name: mnist_5k, batch_size: 32}}
+  model: {{name: mlp, norm: batch}}
+  budget: {{steps: {steps}}}
+  trainer: {{accelerator: cpu, devices: {devices}}}
+grid: {{optimizer.lr: [0.01, 0.02]}}
+seeds: 1
+compare: {{factor: optimizer.lr, baseline: 0.01}}
+"""
+
+
+def write_study(folder: Path, name: str, steps: int, devices: int = 1) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(STUDY.format(name=name, steps=steps, devices=devices))
+    return path
+
+
+def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    """`normbench WORDS` in a session of its own, in which Ctrl-C counts even if the tests run in the background."""
+    return start_words([sys.executable, "-m", "normbench", *map(str, words)], **environment)
+
+
+def start_words(words: list[str], **environment: str) -> subprocess.Popen[str]:
+    # What a background job ignores, its children do, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "NORMBENCH_WANDB": "off", **environment},
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def end(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
+    """Status, stdout and stderr; whatever is left of the process group is ended."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, out, err
+
+
+def until(what: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+    """Waits for `what`; fails where the process has ended before, or time has run out."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()}"
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def results(runs: Path) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in runs.glob("*/result.json")}
+
+
+def metrics(runs: Path) -> dict[str, Any]:
+    return {run_id: result["metrics"] for run_id, result in results(runs).items()}
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

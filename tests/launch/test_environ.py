@@ -1,0 +1,59 @@
+"""What is kept from a training, and what is heard."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from normbench import environ
+
+LEFT_BEHIND = [
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "NODE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_PROCID",
+    "SLURM_JOB_ID",
+    "TORCHELASTIC_RUN_ID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "JSM_NAMESPACE_RANK",
+    "PL_TRAINER_LIMIT_TEST_BATCHES",
+    "PL_GLOBAL_SEED",
+    "WANDB_SWEEP_ID",
+    "WANDB_RUN_ID",
+    "WANDB_RUN_GROUP",
+    "WANDB_NAME",
+    "WANDB_RESUME",
+    "GIT_DIR",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
+]
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+def test_it_is_taken_away_and_put_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with environ.cleaned() as removed:
+        assert name not in os.environ
+        assert removed[name] == "1"
+        os.environ[name] = "2"  # as Lightning sets WORLD_SIZE
+    assert os.environ[name] == "1"
+
+
+def test_what_is_documented_is_heard() -> None:
+    documented = {name for names in environ.DOCUMENTED for name in names.split(", ")}
+    assert environ.foreign(documented) == sorted(environ.NODE)
+    assert environ.foreign(documented, keep=environ.NODE) == []
+    assert environ.foreign(["HOME", "PATH", "OMP_NUM_THREADS", "PLATFORM", "GITHUB_ACTIONS"]) == []
+
+
+def test_an_environment_of_others_is_cleaned_in_place() -> None:
+    environment = {"HOME": "/", "RANK": "1", "slurm_procid": "0"}
+    assert environ.clean(environment) == {"RANK": "1", "slurm_procid": "0"}
+    assert environment == {"HOME": "/"}
