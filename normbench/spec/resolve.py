@@ -38,9 +38,7 @@ def resolve(config: RunConfig) -> RunConfig:
 def resolve_section(section: str, config: RunConfig) -> Any:
     """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
     values = getattr(config, section)
-    found = {
-        name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()
-    }
+    found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
     if section == "data":
         entry = DATASETS.get(values.name)
         found["options"] = entry.chosen(values.options, "data")
@@ -156,7 +154,9 @@ def _check_cadence(config: RunConfig) -> None:
     for name in ("validations", "loss_points"):
         asked = getattr(config.trainer, name)
         if asked > max(total, getattr(TrainerConfig, name)):
-            raise UsageError(f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}")
+            raise UsageError(
+                f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}"
+            )
 
 
 def check_warmup(config: RunConfig) -> None:

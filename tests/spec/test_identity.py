@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec import RunConfig, identity_tree, resolve, run_config, run_id
+from normbench.spec import identity_tree, resolve, run_config, run_id
 from normbench.spec.identity import counted_in_identity, file_digest
 from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, UsedWhen, hints
@@ -99,7 +99,9 @@ def other_value(key: str) -> Any:
         return OTHER[key]
     if isinstance(old, bool):
         return not old
-    words = [w for one in [hint, *typing.get_args(hint)] if typing.get_origin(one) is Literal for w in typing.get_args(one)]
+    words = [
+        w for one in [hint, *typing.get_args(hint)] if typing.get_origin(one) is Literal for w in typing.get_args(one)
+    ]
     if words:
         return words[-1] if words[-1] != old else words[0]
     ranges = [one for one in typing.get_args(hint) if isinstance(one, Range)]

@@ -178,7 +178,10 @@ def test_what_is_wrong_with_a_value_says_where(values: dict[str, Any], said: str
         ("model.nrom", r"unknown configuration key 'model.nrom': did you mean 'model.norm'\?"),
         ("learning_rate", r"unknown configuration key 'learning_rate'"),
         ("optimizer.@@@@@@@@@@@@@@@", r"known there: optimizer.amsgrad|known there: .*optimizer.lr, "),
-        ("zzzzzz", r"known there: data, model, optimizer, budget, trainer, .*seed, plugins|known there: .*plugins.*seed"),
+        (
+            "zzzzzz",
+            r"known there: data, model, optimizer, budget, trainer, .*seed, plugins|known there: .*plugins.*seed",
+        ),
         ("data.batch_size.x", r"unknown configuration key 'data.batch_size.x': did you mean 'data.batch_size'"),
     ],
 )

@@ -151,7 +151,7 @@ def test_one_file_registers_anything_and_its_options_are_keys(tmp_path: Path) ->
 
 
 def test_options_are_read_from_signature_and_docstring() -> None:
-    def build(image: Any, *rest: Any, size: Count, share: Probability = 0.5, loose=3, **more: Any) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def build(image: Any, *rest: Any, size: Count, share: Probability = 0.5, loose=3, **more: Any) -> None:  # type: ignore[no-untyped-def]
         """Builds.
 
         Args:
@@ -170,7 +170,9 @@ def test_options_are_read_from_signature_and_docstring() -> None:
     with pytest.raises(UsageError, match=r"^model\.size: 'x' needs this option$"):
         entry.chosen({}, "model")
     assert entry.chosen({"size": 2}, "model") == {"size": 2, "share": 0.25, "loose": 3}
-    with pytest.raises(UsageError, match=r"model\.siz: 'x' has no such option; unknown option 'siz': did you mean 'size'"):
+    with pytest.raises(
+        UsageError, match=r"model\.siz: 'x' has no such option; unknown option 'siz': did you mean 'size'"
+    ):
         entry.chosen({"siz": 2}, "model")
 
 

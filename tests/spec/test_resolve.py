@@ -99,7 +99,9 @@ def test_the_ranges_are_really_looked_at() -> None:
 
 
 @pytest.mark.parametrize("value", [".nan", float("nan"), float("inf"), "abc", True, [1]])
-@pytest.mark.parametrize("key", ["optimizer.lr", "optimizer.weight_decay", "model.dropout", "trainer.gradient_clip_val"])
+@pytest.mark.parametrize(
+    "key", ["optimizer.lr", "optimizer.weight_decay", "model.dropout", "trainer.gradient_clip_val"]
+)
 def test_what_is_no_number_is_named(key: str, value: Any) -> None:
     with pytest.raises(UsageError, match=rf"^{key}=.*: expected a number"):
         resolved(**{key: value})
@@ -170,7 +172,10 @@ def test_a_misspelt_word_is_named_with_the_nearest(key: str, value: str) -> None
             {"model.norm": "ghost", "model.norm_options": {"size": 24}},
             r"takes its statistics from 24 images at a time, which does not divide the 64 images of a device: choose",
         ),
-        ({"model.norm": "group", "model.norm_options": {"groups": 5}}, r"32 channels .*: 5 does not divide 32: choose one of 1, 2, 4, 8, 16, 32"),
+        (
+            {"model.norm": "group", "model.norm_options": {"groups": 5}},
+            r"32 channels .*: 5 does not divide 32: choose one of 1, 2, 4, 8, 16, 32",
+        ),
         ({"model.kernel_size": 15, "model.padding": "valid"}, r"makes a map of .*: use fewer blocks"),
         ({"plugins": ["nowhere.py"]}, r"plugin nowhere\.py is not a Python file: give a path that exists"),
     ],
@@ -211,7 +216,10 @@ ONE_PIXEL = {
         ({"model.name": "mlp", "model.norm": "instance"}, r"hidden\.0"),
         ({"model.name": "mlp", "model.norm": "batch", "data.batch_size": 1}, r"hidden\.0"),
         ({"model.name": "mlp", "model.norm": "sync_batch", "data.batch_size": 1}, r"hidden\.0"),
-        ({"model.name": "mlp", "model.norm": "batch", "data.batch_size": 4, "trainer.virtual_devices": 4}, r"hidden\.0"),
+        (
+            {"model.name": "mlp", "model.norm": "batch", "data.batch_size": 4, "trainer.virtual_devices": 4},
+            r"hidden\.0",
+        ),
         ({"model.norm": "batch", "model.norm_linear": True, "data.batch_size": 1}, r"hidden\.0"),
         (
             {"model.norm": "batch", "data.batch_size": 1, "model.channels": [2], "model.kernel_size": 28}

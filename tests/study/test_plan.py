@@ -10,9 +10,21 @@ import pytest
 
 from normbench.errors import UsageError
 from normbench.spec import replace, resolve, run_id
+from normbench.spec.registry import NORMS
 from normbench.study import changed_study, describe, estimate, iter_pending, load_study, make_plan
 
-from .conftest import REPOSITORY, Write, plan
+from .conftest import REPOSITORY, TREE, Write, plan
+
+NORM = """
+from normbench import register_norm
+
+
+@register_norm("beside")
+def build(num_channels, strength: float = 1.0):
+    from torch import nn
+
+    return nn.Identity()
+"""
 
 
 def test_a_plan_has_every_cell_with_every_seed(write: Write) -> None:
@@ -79,7 +91,7 @@ def test_groups_for_each_norm(write: Write) -> None:
 def test_lists_as_values_of_an_axis(write: Write) -> None:
     made = plan(write(grid={"model.hidden": [[], [8]], "model.norm": ["none", "batch"]}))
     assert {run.cell["model.hidden"] for run in made.runs} == {"[]", "[8]"}
-    assert {str(run.config.model.hidden) for run in made.runs} == {"[]", "[8]"}
+    assert {str(run.config.model.options["hidden"]) for run in made.runs} == {"[]", "[8]"}
 
 
 def test_skipped_cells_have_their_reason(write: Write) -> None:
@@ -101,7 +113,9 @@ def test_skipped_cells_have_their_reason(write: Write) -> None:
 def test_a_cell_that_cannot_run_may_be_skipped(write: Write) -> None:
     grid = {"model.norm": ["batch", "instance"], "model.name": ["cnn", "mlp"]}
     compare = {"factor": "model.norm", "baseline": "batch"}
-    with pytest.raises(UsageError, match=r"cell model\.norm=instance, model\.name=mlp: norm 'instance' .*skip rule"):
+    with pytest.raises(
+        UsageError, match=r"cell model\.norm=instance, model\.name=mlp: hidden\.0: norm 'instance' .*skip rule"
+    ):
         plan(write(grid=grid, compare=compare))
     rule = {"when": {"model.norm": "instance", "model.name": "mlp"}, "reason": "no positions"}
     assert len(plan(write(grid=grid, compare=compare, skip=[rule])).runs) == 6
@@ -114,11 +128,22 @@ def test_pending_runs_are_those_without_a_result(write: Write) -> None:
     assert describe(made.runs[0].cell).startswith("norm ")
 
 
-def test_a_plugin_beside_the_study_is_found(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("x = 1\n")
-    first = plan(write(plugins=["own.py"]))
-    assert first.runs[0].config.plugins == [str(tmp_path / "own.py")]
-    assert first.runs[0].id != plan(write()).runs[0].id
+def test_a_plugin_beside_the_study_is_found_and_counts_where_it_is_used(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(NORM)
+    grid = {"model.norm": ["batch", "beside"]}
+    try:
+        used = {run.cell["model.norm"]: run for run in plan(write(plugins=["own.py"], grid=grid, seeds=1)).runs}
+        assert used["beside"].config.plugins == [str(tmp_path / "own.py")]
+        plain = {
+            run.cell["model.norm"]: run for run in plan(write(grid={"model.norm": ["batch", "none"]}, seeds=1)).runs
+        }
+        assert used["batch"].id == plain["batch"].id, "a run that does not use the plug-in is the same without"
+        in_base = {**TREE["base"], "plugins": [str(tmp_path / "own.py")], "model": {"norm_options": {"strength": 2}}}
+        made = plan(write(base=in_base, grid={"model.norm": ["beside"], "data.batch_size": [8, 16]}, seeds=1,
+                          compare={"factor": "data.batch_size", "baseline": 8}))  # fmt: skip
+        assert {run.config.model.norm_options["strength"] for run in made.runs} == {2.0}
+    finally:
+        NORMS.remove("beside")
 
 
 def test_a_value_that_is_equal_to_another_is_an_error(write: Write) -> None:
@@ -173,3 +198,54 @@ def test_planning_agrees_with_replacing_keys_one_by_one(write: Write) -> None:
     for run in make_plan(study).runs:
         slow = resolve(replace(study.base, {**run.cell, "seed": run.seed}))
         assert (run_id(slow), slow) == (run.id, run.config)
+
+
+# Warnings, smaller studies, labels.
+
+
+def test_two_values_a_statistic_are_a_warning_of_the_plan(write: Write) -> None:
+    made = plan(write(base={**TREE["base"], "model": {"name": "mlp", "hidden": [2]}}, grid={"model.norm": ["none", "layer"]},
+                      compare={"factor": "model.norm", "baseline": "none"}))  # fmt: skip
+    (warning,) = made.warnings
+    assert "hidden.0: norm 'layer' has two values for each statistic" in warning
+
+
+def test_any_label_and_any_axis_name_is_planned_as_written(write: Write) -> None:
+    labels = ["no", "off", "1:32", "", " x ", "é", "a=b", "a,b", "|", "$x$", "<b>", "x" * 300, 3, 0.5, True]
+    names = ["seed", "test_accuracy", "width [units]", "width: hidden", "a/b", "value", "n", "x" * 300, '"', "ü"]
+    cells = {label: {"optimizer.lr": 0.01 * (index + 1)} for index, label in enumerate(labels)}
+    for name in names:
+        made = plan(write(grid={name: cells}, compare={"factor": name, "baseline": "no"}, seeds=1))
+        assert [run.cell[name] for run in sorted(made.runs, key=lambda run: run.config.optimizer.lr)] == labels
+
+
+def test_a_smaller_study_never_mixes_with_the_real_one(write: Write) -> None:
+    study = load_study(write(skip=[{"when": {"model.norm": "none", "data.batch_size": 8}, "reason": "so"}]))
+    small = changed_study(study, {"budget.samples": 500}, 1, {"model.norm": ["group", "none"]})
+    assert (small.name, small.seeds, small.compare.baseline) == ("small-smoke", (0,), "none")
+    made = make_plan(small)
+    assert {run.cell["model.norm"] for run in made.runs} == {"none", "group"}
+    assert {(run.config.budget.samples, run.config.budget.steps) for run in made.runs} == {(500, None)}
+    assert not {run.id for run in made.runs} & {run.id for run in make_plan(study).runs}
+    assert len(made.skipped) == 1
+    assert changed_study(study, {}, 5).seeds == (0, 1, 2, 3, 4)
+    for arguments, said in (
+        (
+            ({"data.batch_size": 4},),
+            r"--set data\.batch_size: the axis data\.batch_size of the study sets it: use --only",
+        ),
+        (({"budget.stepps": 4},), r"unknown configuration key 'budget\.stepps': did you mean 'budget\.steps'"),
+        (({"seed": 4},), r"--set: seed: the seeds of a study are given under 'seeds'|seeds"),
+        (({}, None, {"norm": ["x"]}), r"--only: unknown axis 'norm': did you mean 'model\.norm'"),
+        (({}, None, {"model.norm": ["bach"]}), r"--only model\.norm: unknown label 'bach': did you mean 'batch'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            changed_study(study, *arguments)
+
+
+def test_a_small_budget_of_a_smaller_study_fits_many_evaluations(write: Write) -> None:
+    base = {**TREE["base"], "budget": {"steps": 200}, "trainer": {"validations": 20, "loss_points": 100}}
+    small = changed_study(load_study(write(base=base)), {"budget.samples": 64})
+    assert {(run.config.trainer.validations, run.config.trainer.loss_points) for run in make_plan(small).runs} == {
+        (5, 50)
+    }
