@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +93,16 @@ def load_study(name: str | Path) -> Study:
         raise UsageError(
             f"{path}: name '{title}' becomes a folder: use letters, digits, - and _, at most {LONGEST_NAME} of them"
         )
-    plugins = [str(_plugin_path(plugin, path)) for plugin in _list(tree.get("plugins") or [], "plugins", path)]
+    written = _mapping(tree.get("base") or {}, "base", path)
+    if "seed" in written:
+        raise UsageError(f"{path}: base.seed: the seeds of a study are given under 'seeds'")
+    named = [*_list(tree.get("plugins") or [], "plugins", path), *_list(written.get("plugins") or [], "plugins", path)]
+    plugins = [str(_plugin_path(plugin, path)) for plugin in named]
     try:
         load_plugins(tuple(plugins))  # what they register can be named below
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    base = run_config(_mapping(tree.get("base") or {}, "base", path), str(path))
+    base = run_config(written, str(path))
     if plugins:
         base = dataclasses.replace(base, plugins=plugins)
     axes = _axes(_mapping(tree["grid"], "grid", path), path)
@@ -127,6 +132,8 @@ def changed_study(
     """
     where = f"{study.path} --set"
     values = typed(changes, where)
+    if "seed" in values:
+        raise UsageError("--set seed: the seeds of a study are chosen by --seeds")
     axes = dict(study.axes)
     for axis, wanted in (only or {}).items():
         if axis not in axes:
@@ -234,6 +241,11 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
         else:
             raise UsageError(f"{path}: grid.{name} has no values: give a list")
         labels = [level.label for level in levels]
+        for label in labels:
+            if not _is_label(label):
+                raise UsageError(
+                    f"{path}: grid.{name}: {label!r} is no label: use text without line breaks, or a number"
+                )
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:
             raise UsageError(f"{path}: grid.{name} has {twice!r} twice: keep one")
@@ -249,6 +261,13 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
 def _label(value: Any) -> Any:
     """A value as a cell of a table: lists and mappings as text."""
     return value if isinstance(value, int | float | str | bool) else str(value)
+
+
+def _is_label(label: Any) -> bool:
+    """Whether tables, figures and files can show a label: printable text, a finite number, true or false."""
+    if isinstance(label, float):
+        return math.isfinite(label)
+    return label.isprintable() if isinstance(label, str) else isinstance(label, int)
 
 
 def _skip(rule: Any, axes: Mapping[str, tuple[Level, ...]], path: Path) -> Skip:
