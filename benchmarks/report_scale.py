@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from normbench.study.study import PlannedRun, load_study, make_plan
 
-from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps
-from normbench.spec.schema import to_dict
-from normbench.store.folder import CURVE_COLUMNS, LAYOUT, METRICS, RESULT
+from normbench.spec import to_dict
+from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps, values_per_statistic
+from normbench.store import LAYOUT
+from normbench.store.folder import CURVE_COLUMNS, METRICS, RESULT
+from normbench.study import PlannedRun, load_study, make_plan
 
 POINTS = 100
 VALIDATIONS = 5
-TARGET_SECONDS, TARGET_GB = 20, 2
+TARGET_SECONDS, TARGET_GB = 10, 2
 
 STUDY = """
 name: {name}
@@ -114,10 +115,12 @@ def write_runs(folder: Path, planned: Iterable[PlannedRun], points: int = POINTS
             "virtual_devices": 1,
             "device_batch": device_batch(config),
             "images_per_statistic": images_per_statistic(config),
+            "values_per_statistic": values_per_statistic(config),
+            "code_digest": "0" * 16,
             "seconds": 10.0,
             "samples_per_second": 2000.0,
             "wall_seconds": 12.0,
-            "environment": {"git_commit": "0" * 40, "device": "cpu"},
+            "environment": {"commit": "0" * 40, "device": "cpu"},
         }
         if points:
             (target / METRICS).write_text(curve(total, config.data.batch_size, loss, points))
@@ -146,11 +149,11 @@ def measure_report(folder: Path, tuned: bool, seeds: int) -> list[tuple[str, Mea
     name = "tuned" if tuned else "compared"
     study = write_study(folder, name, seeds, tuned)
     planned = make_plan(load_study(study), fallback=False).runs
-    write_runs(folder / "runs" / name, planned[:-10])
+    write_runs(folder / "runs", planned[:-10])
     places = (study, "--runs", folder / "runs", "--reports", folder / "reports")
     count = f"{len(planned):,} runs x {POINTS} points, one axis {name}"
     first = measure("-m", "normbench", "report", *places)
-    write_runs(folder / "runs" / name, planned[-10:])
+    write_runs(folder / "runs", planned[-10:])
     again = measure("-m", "normbench", "report", *places)
     size = (folder / "reports" / name / "report.html").stat().st_size / 1e6
     return [(f"report, {count} ({size:.1f} MB)", first), ("  again, 10 runs later", again)]
@@ -161,9 +164,9 @@ def measure_table(folder: Path, seeds: int) -> list[tuple[str, Measured]]:
     name = f"table_{seeds}"
     study = write_study(folder, name, seeds, tuned=True)
     planned = make_plan(load_study(study), fallback=False).runs
-    write_runs(folder / "runs" / name, planned[:-10], points=0)
+    write_runs(folder / "runs", planned[:-10], points=0)
     first = measure("-c", TABLE, study, folder / "runs")
-    write_runs(folder / "runs" / name, planned[-10:], points=0)
+    write_runs(folder / "runs", planned[-10:], points=0)
     again = measure("-c", TABLE, study, folder / "runs")
     return [(f"results table, {len(planned):,} runs", first), ("  again, 10 runs later", again)]
 

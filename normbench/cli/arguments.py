@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import textwrap
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -88,7 +89,8 @@ def command_line_value(key: str, text: str) -> Any:
     """The value of a key as its text says, read as YAML unless the key takes text only."""
     hint = key_hint(key)
     parts = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
-    kinds = {parts[0], *typing.get_args(parts[0])}
+    union = typing.get_origin(parts[0]) in (types.UnionType, typing.Union)
+    kinds = set(typing.get_args(parts[0])) if union else {parts[0]}
     if kinds <= {str, type(None)}:
         return None if text == "null" and type(None) in kinds else text
     value = parse_yaml(text, f"--{key}")

@@ -18,6 +18,9 @@ from normbench.errors import NormbenchError, Stopped, Terminated
 
 Command = Callable[[argparse.Namespace], int]
 
+# Packages whose name to install is not the one to import.
+INSTALLED_AS = {"vl_convert": "vl-convert-python", "wandb_workspaces": "wandb-workspaces"}
+
 EPILOG = """a study is a YAML file, or the name of one in experiments/
 exit status: 0 all that was asked for is there, 1 a run or a file failed, 2 the request was wrong,
              130 stopped by Ctrl-C, 143 stopped by SIGTERM"""
@@ -52,8 +55,7 @@ def run_command(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split())
-        print(f"normbench: error: {type(error).__name__}: {line} (--debug shows where)", file=sys.stderr)
+        print(f"normbench: error: {_unforeseen(error)}", file=sys.stderr)
         return 1
 
 
@@ -62,6 +64,15 @@ def _one_line(
 ) -> None:
     """A warning as a person reads it: what, not where in the code."""
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line for an error that is not one of normbench's own; a part that not every command needs is named."""
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("normbench"):
+        package = error.name.partition(".")[0]
+        package = INSTALLED_AS.get(package, package)
+        return f"the package {package} is not installed: pip install {package}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
 
 
 class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely())

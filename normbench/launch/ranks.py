@@ -172,7 +172,7 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
     import os
 
     from normbench.launch.orphan import die_with_parent, end_on_sigterm
-    from normbench.launch.rendezvous import loopback, meet
+    from normbench.launch.rendezvous import loopback, lost_node, meet
     from normbench.spec.keys import from_dict
 
     end_on_sigterm()
@@ -207,7 +207,7 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
         if meeting.local_rank == 0:
             news.send(result)
     except Exception as error:
-        news.send(_sendable(error))
+        news.send(_sendable(lost_node(error, meeting) or error))
         raise SystemExit(1) from error
 
 

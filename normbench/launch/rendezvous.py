@@ -246,6 +246,18 @@ def _missing_line(missing: Collection[int], meeting: Meeting) -> str:
     )
 
 
+def lost_node(error: Exception, meeting: Meeting) -> NormbenchError | None:
+    """The one line for an error that says no more than that another node is gone; None for any other."""
+    text = " ".join(str(error).split())
+    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL error")
+    if meeting.nodes == 1 or not isinstance(error, RuntimeError) or not any(word in text for word in words):
+        return None
+    return NormbenchError(
+        f"node {meeting.node.rank} has lost another node while training; start the same command on each node: it "
+        f"continues from the last checkpoint ({text[:200]})"
+    )
+
+
 def loopback() -> str:
     """Name of the loopback interface: lo on Linux, lo0 on macOS."""
     names = [name for _, name in socket.if_nameindex()] if hasattr(socket, "if_nameindex") else []

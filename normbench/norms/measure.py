@@ -58,6 +58,7 @@ class _Subject:
         listed = ", ".join(f"{key}={value}" for key, value in whole.items())
         self.label = f"{entry.name} ({listed})" if listed else entry.name
         self.error: Exception | None = None
+        self.gates: tuple[str, ...] = ()
         self.channels = [count for count in channel_counts(options) if self.output(4, count, (2, 3)) is not None]
         if not self.channels:  # a norm of vectors, perhaps, or of a batch of its own
             images = _image_counts(options)
@@ -76,10 +77,27 @@ class _Subject:
         self.shape = SHAPES[self.layouts[0]]
         self.images = [n for n in candidates if self.takes(n, self.width, self.shape)]
         self.batch = next((n for n in self.images if n >= 4), self.images[-1])
+        self.gates = tuple(self._closed_gates())
 
     def module(self, channels: int, spatial: bool) -> nn.Module:
         torch.manual_seed(0)
-        return built(self.entry, channels, self.options, spatial).double().train()
+        norm = built(self.entry, channels, self.options, spatial).double().train()
+        for name in self.gates:
+            norm.get_parameter(name).fill_(1)
+        return norm
+
+    def _closed_gates(self) -> Iterator[str]:
+        """Parameters that start at zero and hide what the norm computes: a gamma, not a beta."""
+        norm = self.module(self.width, len(self.shape) == 2)
+        x, other = (self.input(self.batch, self.width, self.shape, seed) for seed in (1, 2))
+        for name, parameter in norm.named_parameters():
+            if parameter.numel() and not parameter.any():
+                before = _run(norm, x) - _run(norm, other)
+                parameter.fill_(1)
+                if _equal(_run(norm, x) - _run(norm, other), before):
+                    parameter.zero_()
+                else:
+                    yield name
 
     def input(self, images: int, channels: int, shape: tuple[int, ...], seed: int = 1) -> Tensor:
         make = torch.Generator().manual_seed(seed)

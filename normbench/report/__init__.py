@@ -1,31 +1,37 @@
-"""What a study comes to: tables, figures and pages under reports/<study>/."""
+"""What a study comes to: tables, figures and pages under reports/<study>/.
+
+evidence.py     what the runs gave, in data frames        answer.py   the same in sentences
+contrasts.py    what is compared with what                tables/     CSV, Markdown, LaTeX, HTML
+comparison.py   summaries and estimates                   figures/    one file a figure
+provenance.py   what the runs were made with              page/       report.html
+"""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from normbench.report.evidence import Evidence, gather
-from normbench.store.folder import make_folder, unwritable, write_atomically
-from normbench.store.table import column
+from normbench.store import Store, make_folder, unwritable, write_atomically
+from normbench.study import Study
 
-__all__ = ["Evidence", "gather", "watch_report", "write_figures", "write_report", "write_tables"]
+__all__ = ["PARTS", "Evidence", "gather", "watch_report", "write_figures", "write_report", "write_tables"]
+
+FACTS = "study.json"
 
 
 def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
-    """results.csv, comparison.csv, .md and .tex, and study.json; returns their paths."""
+    """results.csv, comparison.csv, .md and .tex, contrasts.csv, pairs.csv, and study.json; returns their paths."""
     from normbench.report import tables
-    from normbench.report.analyses import analysis_grids
 
-    grids = [tables.comparison_grid(evidence), tables.pairs_grid(evidence)]
-    grids += [*analysis_grids(evidence), tables.cost_grid(evidence)]
-    grids = [grid for grid in grids if grid.rows]
+    grids = tables.all_grids(evidence)
     texts = {
-        "results.csv": evidence.runs.to_csv(index=False),
-        "comparison.csv": tables.tidy(evidence).to_csv(index=False),
+        "results.csv": tables.csv_text(evidence.runs),
+        "comparison.csv": tables.csv_text(tables.tidy(evidence)),
+        "contrasts.csv": tables.csv_text(tables.contrasts_csv(evidence)),
+        "pairs.csv": tables.csv_text(tables.paired_seeds(evidence)),
         "comparison.md": tables.markdown_heading(evidence) + "\n".join(map(tables.markdown, grids)),
         "comparison.tex": "\n".join(map(tables.latex, grids)),
         FACTS: json.dumps(_facts(evidence), indent=2) + "\n",
@@ -37,8 +43,9 @@ def write_tables(evidence: Evidence, folder: Path) -> list[Path]:
 
 def _facts(evidence: Evidence) -> dict[str, Any]:
     """What `normbench compare` needs to know of a results table."""
-    compare = evidence.study.compare
-    axes = [column(axis) for axis in evidence.study.axes]
+    compare, axes = evidence.study.compare, list(evidence.columns.values())
+    if evidence.two_data_sets and "dataset" not in axes:
+        axes.insert(0, "dataset")
     return {
         "study": evidence.study.name,
         "question": evidence.study.question,
@@ -50,21 +57,24 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
 
 
 def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
-    """Every figure as SVG and PNG under figures/; returns their paths."""
+    """Every figure as SVG, PNG and the CSV of what it shows, under figures/; returns their paths."""
     import vl_convert
 
-    from normbench.report.figures.charts import specifications
+    from normbench.report.figures import drawn_figures
+    from normbench.report.tables import csv_text
 
     target = folder / "figures"
     make_folder(target)
     paths = []
-    charts = specifications(evidence)
+    drawn = drawn_figures(evidence)
     for old in target.iterdir():  # a figure of an earlier version of the study would look like one of this
-        if old.suffix in {".svg", ".png"} and old.stem not in charts:
+        if old.suffix in {".svg", ".png", ".csv"} and old.stem not in drawn:
             old.unlink()
-    for name, chart in charts.items():
-        svg = vl_convert.vegalite_to_svg(chart)
-        for suffix, image in (("svg", svg.encode()), ("png", vl_convert.svg_to_png(svg, scale=2))):
+    for name, figure in drawn.items():
+        svg = vl_convert.vegalite_to_svg(figure.spec)
+        images = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
+        images["csv"] = csv_text(figure.data).encode()
+        for suffix, image in images.items():
             path = target / f"{name}.{suffix}"
             try:
                 path.write_bytes(image)
@@ -81,8 +91,6 @@ def write_page(evidence: Evidence, folder: Path) -> list[Path]:
     return write_html(evidence, folder)
 
 
-FACTS = "study.json"
-WATCH_SECONDS = 20.0
 PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
     "tables": write_tables,
     "figures": write_figures,
@@ -90,28 +98,18 @@ PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
 }
 
 
-def write_report(study: str | Path, runs: Path, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
+def write_report(
+    study: str | Path | Study, store: Store | Path, reports: Path, parts: tuple[str, ...] = tuple(PARTS)
+) -> list[Path]:
     """Writes the parts of a study's report, finished or not, and returns the paths of its files."""
-    return _write(gather(study, runs), reports, parts)
+    return write_evidence(gather(study, store), reports, parts)
 
 
-def _write(evidence: Evidence, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
+def write_evidence(evidence: Evidence, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
+    """Writes the parts of a report of what was gathered, and returns the paths of its files."""
     folder = reports / evidence.study.name
     make_folder(folder)
     return [path for part in parts for path in PARTS[part](evidence, folder)]
 
 
-def watch_report(study: str | Path, runs: Path, reports: Path, every: float = WATCH_SECONDS) -> Iterator[str]:
-    """Writes the report whenever a run was finished or failed since, until all are; yields a line for each writing."""
-    told = None
-    while True:
-        evidence = gather(study, runs)
-        planned, left = len(evidence.plan.runs), evidence.unfinished
-        failed = sum(run["state"] == "failed" for run in left)
-        if (planned - len(left), failed) != told:
-            told = planned - len(left), failed
-            paths = _write(evidence, reports)
-            yield f"{told[0]} of {planned} runs{f', {failed} failed' if failed else ''}: {paths[-1]}"
-        if failed == len(left):
-            return
-        time.sleep(every)
+from normbench.report.watch import watch_report  # noqa: E402  (it writes what is defined above)

@@ -12,9 +12,11 @@ import pandas as pd
 
 from normbench.errors import UsageError
 from normbench.report import FACTS
-from normbench.report.tables import Cell, Grid, cell_text
-from normbench.stats import compare_to_baseline, summarize
-from normbench.study.metrics import get_metric
+from normbench.report.tables import Cell, Grid, read_csv
+from normbench.report.tables.comparison import cell_text
+from normbench.report.words import interval_text, verdict_words
+from normbench.stats import estimates, family_seen, level_differences, summarize
+from normbench.study.metrics import COST, Metric, get_metric
 
 # What must agree in a cell for a difference to mean anything.
 HELD_EQUAL = ("dataset", "model", "samples", "steps", "lr")
@@ -22,13 +24,13 @@ HELD_EQUAL = ("dataset", "model", "samples", "steps", "lr")
 
 @dataclass(frozen=True)
 class Side:
-    """One of the compared: its label, results table, axes, metric and shared configuration."""
+    """One of the compared: its label, results table, axes, metric, margin and shared configuration."""
 
     label: str
     runs: pd.DataFrame
     axes: list[str]
     metric: str
-    margin: float
+    margin: float | None
     configuration: dict[str, Any]
 
 
@@ -37,10 +39,10 @@ def load_side(name: str, reports: Path) -> Side:
     folder = Path(name) if Path(name, FACTS).is_file() else reports / name
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        runs = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])  # a label may be "None"
-    except (OSError, ValueError):
+        runs = read_csv(folder / "results.csv")
+        return Side(str(name), runs, facts["axes"], facts["metric"], facts["margin"], facts["configuration"])
+    except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"no report of '{name}' in {folder}: `normbench report {name}` writes one") from None
-    return Side(str(name), runs, facts["axes"], facts["metric"], facts["margin"], facts["configuration"])
 
 
 def check_comparable(sides: Sequence[Side], allowed: Sequence[str]) -> list[str]:
@@ -55,51 +57,93 @@ def check_comparable(sides: Sequence[Side], allowed: Sequence[str]) -> list[str]
             if one != two and key not in allowed:
                 raise UsageError(f"{pair}: {key} is {one!r} and {two!r}; --allow {key} compares all the same")
         keys = [*first.axes, "seed"]
-        both = first.runs.merge(other.runs, on=keys, suffixes=("", "_other"))
-        if both.empty:
+        left, right = (side.runs.set_index(keys) for side in (first, other))
+        common = left.index.intersection(right.index)
+        if common.empty:
             raise UsageError(f"{pair}: they have no cell and seed in common ({', '.join(keys)})")
+        left, right = left.loc[common], right.loc[common]
+        whole = (left["diverged_at_step"].isna() & right["diverged_at_step"].isna()).to_numpy()
         for field in (name for name in HELD_EQUAL if name not in keys and name not in allowed):
-            differing = both[(both[field] != both[f"{field}_other"]) & both["diverged_at_step"].isna()]
-            differing = differing[differing["diverged_at_step_other"].isna()]
-            if len(differing):
-                row = differing.iloc[0]
+            differs = (left[field].to_numpy() != right[field].to_numpy()) & whole
+            if differs.any():
+                place = int(differs.argmax())
                 raise UsageError(
-                    f"{pair}: {field} is {row[field]!r} and {row[f'{field}_other']!r} in the same cell; "
+                    f"{pair}: {field} is {left[field].iloc[place]!r} and {right[field].iloc[place]!r} in the same cell; "
                     f"--allow {field} compares all the same"
                 )
     return first.axes
+
+
+def _one_data_set_a_cell(sides: Sequence[Side]) -> list[Side]:
+    """The sides with the data set as an axis, where one of them has a cell on two: they are never averaged."""
+    mixed = any(side.runs.duplicated([*side.axes, "seed"]).any() for side in sides)
+    if not mixed or any("dataset" in side.axes for side in sides):
+        return list(sides)
+    return [Side(**{**side.__dict__, "axes": ["dataset", *side.axes]}) for side in sides]
 
 
 def side_by_side(sides: Sequence[Side], allowed: Sequence[str] = ()) -> Grid:
     """Every common cell: the mean on each side, and the paired difference of each from the first."""
     if len({side.label for side in sides}) != len(sides):
         raise UsageError("the same report is given twice: name different ones")
+    sides = _one_data_set_a_cell(sides)
     axes = check_comparable(sides, allowed)
-    metric = get_metric(sides[0].metric)
-    runs = pd.concat([side.runs.assign(version=side.label) for side in sides], ignore_index=True)
-    criterion = metric.criterion(sides[0].margin)
-    cells = summarize(runs, [*axes, "version"], metric.name)
-    pairs = compare_to_baseline(runs, metric.name, "version", sides[0].label, across=axes, criterion=criterion)
-    pairs = pairs[pairs["pairs"] > 0].set_index([*axes, "treatment"])
+    metric, first = get_metric(sides[0].metric), sides[0]
+    side_column = _free("compared report", axes)
+    runs = pd.concat([side.runs.assign(**{side_column: side.label}) for side in sides], ignore_index=True)
+    cells = summarize(runs, [*axes, side_column], metric.name)
+    table, family = _estimates(runs, metric, side_column, sides, axes)
+    found = {(tuple(row[axis] for axis in axes), row["treatment"]): row for row in table.to_dict("records")}
     shown: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in cells.to_dict("records"):
-        shown.setdefault(tuple(row[axis] for axis in axes), {})[row["version"]] = row
+        shown.setdefault(tuple(row[axis] for axis in axes), {})[row[side_column]] = row
     rows = []
     for key, by_side in shown.items():
         if len(by_side) < 2:
             continue
         texts = [cell_text(by_side[s.label], metric) if s.label in by_side else "not run" for s in sides]
-        for side in sides[1:]:
-            if (*key, side.label) in pairs.index:
-                row = pairs.loc[(*key, side.label)]
-                texts.append(f"{metric.shown_difference(row['diff'])}: {row['verdict']}")
-            else:
-                texts.append("—")
-        name = ", ".join(f"{axis} {value}" for axis, value in zip(axes, key, strict=True))
+        margin = f"{first.margin * metric.scale:g} {metric.difference_unit}" if first.margin else ""
+        texts += [_difference(found.get((key, side.label)), metric, margin) for side in sides[1:]]
+        name = ", ".join(f"{_title(axis)} {value}" for axis, value in zip(axes, key, strict=True))
         rows.append((name, [Cell(text) for text in texts]))
-    columns = [*(side.label for side in sides), *(f"{side.label} − {sides[0].label}" for side in sides[1:])]
-    note = (
-        f"{metric.title}: mean ± half the 95 % interval. Differences are paired by seed and cell (paired t); verdicts "
-        f"are corrected by Holm over the {len(pairs)} comparisons shown."
-    )
+    columns = [*(side.label for side in sides), *(f"{side.label} − {first.label}" for side in sides[1:])]
+    note = f"{metric.title}: mean ± half the 95 % interval. "
+    if metric.name in COST:
+        note += "Not compared: runs share a machine."
+    else:
+        note += (
+            f"Differences are paired by seed and cell (paired t); their 95 % intervals hold for all {family} "
+            "comparisons shown at once, and verdicts are read off them."
+        )
     return Grid(" and ".join(side.label for side in sides), columns, rows, note)
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name = f"{name}'"
+    return name
+
+
+def _title(column: str) -> str:
+    return column.removeprefix("axis ")
+
+
+def _estimates(
+    runs: pd.DataFrame, metric: Metric, side: str, sides: Sequence[Side], axes: Sequence[str]
+) -> tuple[pd.DataFrame, int]:
+    """Estimates of every side against the first in each cell, and the size of their family."""
+    differences = level_differences(runs, metric.name, side, sides[0].label, across=list(axes))
+    family = max(1, family_seen(differences))
+    criterion = metric.criterion(sides[0].margin)
+    table = estimates(differences, criterion, family=family)
+    return table[(table["runs_treatment"] > 0) & (table["runs_baseline"] > 0)], family
+
+
+def _difference(row: dict[Any, Any] | None, metric: Metric, margin: str) -> str:
+    if row is None:
+        return "—"
+    size = metric.shown_difference(row["diff"]) if pd.notna(row["diff"]) else "no pair"
+    if metric.name in COST:
+        return size
+    interval = f" ({interval_text(row, metric)})" if pd.notna(row["low"]) else ""
+    return f"{size}{interval}: {verdict_words(row, margin)}"

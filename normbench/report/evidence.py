@@ -1,24 +1,31 @@
-"""All that a study gives, in data frames and sentences: what tables, figures and reports are made from."""
+"""All that a study gives, in data frames: what answers, tables, figures and pages are made from."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from normbench.spec.schema import flatten, to_dict
-from normbench.stats import Missing, best_runs, compare_to_baseline, mark_best, summarize
-from normbench.store.folder import ERROR, state
-from normbench.store.table import column, curves, results_table
-from normbench.study import Plan, Study, describe, fullest, load_study, possible_plans
-from normbench.study.metrics import COMPARED, COST, Metric, counted, get_metric
+from normbench.report.answer import answer
+from normbench.report.comparison import cell_table, contrast_tables
+from normbench.report.contrasts import Contrast, declared_contrasts
+from normbench.report.private import without_places
+from normbench.report.provenance import code_notes
+from normbench.spec import to_dict
+from normbench.spec.keys import flatten
+from normbench.stats import Criterion, chosen_values, error_term, family_size
+from normbench.store import Store, axis_columns
+from normbench.study import Plan, Study, fullest, load_study, possible_plans
+from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
 
-MAX_NAMED = 12  # comparisons that a sentence names one by one
+MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
+SELECT = "val_accuracy"  # what a tuned axis is chosen by
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +35,19 @@ class Evidence:
     Args:
         plan: The planned runs and skipped cells.
         runs: The results table: a row a finished run.
-        folder: Folder of the run folders.
-        unfinished: For every planned run without a result: id, cell and seed in words, state, and the last
-            line of its error.
+        store: Where the run folders are.
+        unfinished: For planned runs without a result, at most MOST_UNFINISHED: `run_id`, `run` (cell and seed in
+            words), `state`, and `why`, the last line of its error.
+        states: How many runs of the plan are in each state; those without a row in `runs` included.
+        two_data_sets: Whether runs of one cell were trained on two data sets (mnist and its embedded stand-in).
     """
 
     plan: Plan
     runs: pd.DataFrame
-    folder: Path
+    store: Store
     unfinished: list[dict[str, str]]
+    states: Counter[str] = field(default_factory=Counter)
+    two_data_sets: bool = False
 
     @property
     def study(self) -> Study:
@@ -48,10 +59,24 @@ class Evidence:
         """The metric that the study asks about."""
         return get_metric(self.study.compare.metric)
 
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """The column of each axis: axes have their own namespace."""
+        return axis_columns(list(self.study.axes))
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """What a reader calls the column of an axis: its short name, or the axis as written."""
+        return {column: axis if column == f"axis {axis}" else column for axis, column in self.columns.items()}
+
+    def title(self, column: str) -> str:
+        """What a reader calls a column."""
+        return self.titles.get(column, column)
+
     @property
     def factor(self) -> str:
         """Column whose levels are compared."""
-        return column(self.study.compare.factor)
+        return self.columns[self.study.compare.factor]
 
     @property
     def baseline(self) -> Any:
@@ -60,15 +85,19 @@ class Evidence:
 
     @cached_property
     def across(self) -> list[str]:
-        """Columns of the other axes; the data set is one as soon as there are two, so that none are averaged."""
-        axes = [column(axis) for axis in self.study.compare.across]
-        several = "dataset" not in axes and self.runs["dataset"].nunique() > 1
-        return (["dataset"] if several else []) + axes
+        """Columns of the other axes; the data set is one where a cell has runs on two, so that none are averaged."""
+        axes = [self.columns[axis] for axis in self.study.compare.across]
+        return (["dataset"] if self.two_data_sets else []) + axes
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns that make a cell: the other axes, then the factor."""
+        return [*self.across, self.factor]
 
     @property
     def tuned(self) -> str | None:
         """Column of the tuned axis."""
-        return column(self.study.compare.tuned) if self.study.compare.tuned else None
+        return self.columns[self.study.compare.tuned] if self.study.compare.tuned else None
 
     @property
     def levels(self) -> list[Any]:
@@ -80,54 +109,94 @@ class Evidence:
         """Seeds that the study asks for."""
         return len(self.study.seeds)
 
+    @property
+    def margin(self) -> float | None:
+        """The largest difference that does not matter, in the metric's unit; None: equivalence is not tested."""
+        return self.study.compare.margin
+
+    @property
+    def margin_text(self) -> str:
+        """The margin as a reader sees it: `0.5 points`; empty without one."""
+        if self.margin is None:
+            return ""
+        return f"{self.margin * self.metric.scale:g} {self.metric.difference_unit}".strip()
+
+    @cached_property
+    def planned(self) -> pd.DataFrame:
+        """The planned runs: the axes, the seed, and the data set where it is one of the axes."""
+        runs = self.plan.runs
+        frame = pd.DataFrame({column: [run.cell[axis] for run in runs] for axis, column in self.columns.items()})
+        frame["seed"] = [run.seed for run in runs]
+        if self.two_data_sets:
+            frame = frame.drop(columns="dataset", errors="ignore")
+            frame = frame.merge(self.runs[["dataset"]].drop_duplicates(), how="cross")
+        return frame
+
+    @cached_property
+    def choice(self) -> pd.DataFrame:
+        """The value of the tuned axis of each cell: see `normbench.stats.chosen_values`."""
+        assert self.tuned is not None
+        return chosen_values(self.runs, self.tuned, self.keys, SELECT, planned=self.planned)
+
     @cached_property
     def chosen(self) -> pd.DataFrame:
         """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
         if self.tuned is None or self.runs.empty:
             return self.runs
-        by = [*self.across, self.factor]
-        return best_runs(self.runs, self.tuned, by, "val_accuracy")
+        keys = [*self.keys, self.tuned]
+        places = pd.MultiIndex.from_frame(self.runs[keys].astype(object))
+        kept = places.isin(pd.MultiIndex.from_frame(self.choice[keys].astype(object)))
+        return self.runs[kept].reset_index(drop=True)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The logged points of the compared runs, with their factor, other axes and seed."""
-        points = curves(self.folder, self.chosen["run_id"])
-        axes = self.chosen.set_index("run_id")[[*self.across, self.factor, "seed"]]
+        """Logged losses of training and accuracies of validation of the compared runs, with their cell and seed."""
+        wanted = [("train", "loss"), *((split, "accuracy") for split in VALIDATION)]
+        points = self.store.curves(self.chosen["run_id"], wanted=wanted)
+        axes = self.chosen.set_index("run_id")[[*self.keys, "seed", "diverged_at_step"]]
         return points.join(axes, on="run_id")
+
+    # What is compared.
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """The contrasts that the study declares."""
+        return declared_contrasts(self)
+
+    @cached_property
+    def family(self) -> int:
+        """The contrasts' rows that the study declares, less those it skips: the multiplier of every interval."""
+        keys = list(dict.fromkeys([*self.keys, "seed"]))
+        planned = self.planned[keys].drop_duplicates().assign(planned=1.0)
+        return family_size(*(contrast.differences(planned, "planned") for contrast in self.contrasts))
+
+    def criterion(self, metric: Metric) -> Criterion:
+        """How differences in a metric are judged; the margin is meant for the study's own."""
+        margin = self.margin if metric == self.metric else None
+        asked = getattr(self.study.compare, "error", "auto")
+        error = error_term(asked, self.seeds)
+        return Criterion(higher_is_better=metric.higher_is_better, margin=margin, error=error)
+
+    @cached_property
+    def estimates(self) -> list[pd.DataFrame]:
+        """For each declared contrast its rows in the study's metric: see `normbench.stats.estimates`."""
+        return contrast_tables(self, self.metric)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """The first contrast: the levels against the baseline in each cell, a row a pair that has a run."""
+        return self.in_order(self.estimates[0].assign(**{self.factor: self.estimates[0]["treatment"]}))
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
-        """A row for each cell and metric: the axes, the summary, the paired difference from the baseline."""
-        if self.chosen.empty:
-            return pd.DataFrame(columns=[*self.across, self.factor, "metric", "n", "mean"])
-        frames = [self._compared(get_metric(name)) for name in self._metrics]
-        return pd.concat(frames, ignore_index=True)
-
-    @property
-    def _metrics(self) -> list[str]:
-        return list(dict.fromkeys([self.study.compare.metric, *COMPARED, *COST]))
-
-    def _compared(self, metric: Metric) -> pd.DataFrame:
-        margin = self.study.compare.margin if metric == self.metric else None
-        criterion, keys = metric.criterion(margin), [*self.across, self.factor]
-        missing: Missing = "left out" if metric.name in COST else "diverged"  # a short run has no throughput
-        cells = summarize(self.chosen, keys, metric.name, missing=missing)
-        cells.insert(len(keys), "metric", metric.name)
-        told = ["images_per_statistic", "parameters", *([self.tuned] if self.tuned else [])]
-        facts = self.chosen.groupby(keys, sort=False, observed=True)[told].first()
-        cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
-        options: dict[str, Any] = {"across": self.across, "criterion": criterion, "missing": missing}
-        marks = mark_best(self.chosen, metric.name, self.factor, **options)
-        cells = cells.merge(marks[[*keys, "mark"]], on=keys, how="left")
-        if self.baseline in set(self.chosen[self.factor]) and self.chosen[self.factor].nunique() > 1:
-            pairs = compare_to_baseline(self.chosen, metric.name, self.factor, self.baseline, **options)
-            pairs = pairs.rename(columns={"treatment": self.factor}).drop(columns=["diverged"])
-            cells = cells.merge(pairs, on=keys, how="left")
-        return self.in_order(cells)
+        """A row for each metric and cell: the axes, the summary, the paired difference from the baseline."""
+        names = dict.fromkeys([self.metric.name, *COMPARED, *COST])
+        tables = [cell_table(self, METRICS[name]) for name in names]
+        return pd.concat(tables, ignore_index=True)
 
     def in_order(self, cells: pd.DataFrame) -> pd.DataFrame:
-        """A row a cell, sorted by the other axes (quantities by size, names as the study has them), then the factor."""
-        named = {column(axis): [level.label for level in levels] for axis, levels in self.study.axes.items()}
+        """Rows sorted by the other axes (quantities by size, names as the study has them), then by the factor."""
+        named = {self.columns[axis]: [level.label for level in levels] for axis, levels in self.study.axes.items()}
         axes = [axis for axis in self.across if axis in cells]
 
         def rank(values: pd.Series) -> pd.Series:
@@ -135,83 +204,36 @@ class Evidence:
             if values.name != self.factor and pd.api.types.is_numeric_dtype(values):
                 return values
             order = {label: index for index, label in enumerate(labels)}
-            return values.map(lambda label: order.get(label, len(order)))
+            return values.map(lambda label: order.get(label, len(order))).astype(int)
 
-        return cells.sort_values([*axes, self.factor], key=rank, kind="stable")
+        return cells.sort_values([*axes, self.factor], key=rank, kind="stable").reset_index(drop=True)
 
-    @cached_property
-    def pairs(self) -> pd.DataFrame:
-        """The rows of `comparison` in the study's metric that were compared with the baseline."""
-        rows = self.comparison[self.comparison["metric"] == self.metric.name]
-        return rows[rows["pairs"] > 0] if "pairs" in rows else rows.iloc[:0]
+    # Words for cells.
 
     def cell_name(self, row: Mapping[Any, Any]) -> str:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
-        return describe({axis: row[axis] for axis in self.across})
+        return ", ".join(f"{self.title(axis)} {row[axis]}" for axis in self.across)
+
+    def level_name(self, level: Any) -> str:
+        """A level of the factor: a name stands for itself, a number or a truth value keeps its axis (`groups 1`)."""
+        return level if isinstance(level, str) else f"{self.title(self.factor)} {level}"
 
     def row_name(self, row: Mapping[Any, Any]) -> str:
         """The cell of a row in words: `group, batch_size 32`."""
-        return ", ".join(part for part in (str(row[self.factor]), self.cell_name(row)) if part)
+        return ", ".join(part for part in (self.level_name(row[self.factor]), self.cell_name(row)) if part)
 
     @cached_property
     def answer(self) -> list[str]:
-        """Two or three sentences built from the verdicts, never stronger than they are."""
-        if self.pairs.empty:
-            return [f"No comparison with {self.baseline} can be made yet: {counted([len(self.runs)], 'run')} done."]
-        metric, compare, pairs = self.metric, self.study.compare, self.pairs
-        told = pairs[pairs["verdict"].isin(["better", "worse"])]
-        equal = pairs[pairs["verdict"].str.startswith("equivalent")]
-        open_ = pairs[pairs["verdict"].str.startswith("not ")]
-        margin = f"{compare.margin * metric.scale:g} {metric.difference_unit}"
-        sentences = []
-        family = f"{len(pairs)} paired comparison{'s' * (len(pairs) > 1)} with {self.baseline}, corrected by Holm"
-        if len(told):
-            parts = []
-            for verdict, rows in told.groupby("verdict", sort=True):
-                parts.append(f"{verdict} {metric.label} than {self.baseline}: {self._listed(rows, True)}")
-            sentences.append(f"Told apart ({family}): " + ". And ".join(parts) + ".")
-        else:
-            sentences.append(f"Nothing can be told apart in {metric.label} ({family}).")
-        if len(equal):
-            sentences.append(f"Equivalent to {self.baseline} within {margin}: {self._listed(equal, False)}.")
-        if len(open_):
-            sentences.append(self._open_sentence(open_, margin))
-        return sentences
-
-    def _listed(self, rows: pd.DataFrame, with_difference: bool) -> str:
-        """The comparisons one by one, or, where a sentence cannot hold them, how many of each level."""
-        if len(rows) <= MAX_NAMED:
-            return "; ".join(self._named(row, with_difference) for row in rows.to_dict("records"))
-        all_of = self.pairs[self.factor].value_counts()
-        counts = rows[self.factor].value_counts()
-        parts = [f"{level} in {counts[level]} of {all_of[level]} cells" for level in self.levels if level in counts]
-        return "; ".join(parts)
-
-    def _named(self, row: Mapping[Any, Any], with_difference: bool) -> str:
-        cell = self.cell_name(row)
-        text = f"{row[self.factor]}" + (f" at {cell}" if cell else "")
-        if with_difference:
-            low, high = (self.metric.shown_number(row[key]) for key in ("diff_ci_low", "diff_ci_high"))
-            interval = f", 95 % interval {low} to {high}" if pd.notna(row["diff_ci_low"]) else ""
-            text += f" ({self.metric.shown_difference(row['diff'])}{interval})"
-        return text
-
-    def _open_sentence(self, rows: pd.DataFrame, margin: str) -> str:
-        are, they = ("is", "it") if len(rows) == 1 else ("are", "they")
-        text = f"{len(rows)} of {counted([len(self.pairs)], 'comparison')} {are} not distinguishable with "
-        text += counted(rows["pairs"], "seed")
-        needed = rows["seeds_needed"].dropna()
-        if len(needed):
-            seeds = counted([needed.min(), needed.max()], "seed")
-            text += f": to find a difference of {margin}, {they} would need {seeds}"
-        return text + "."
+        """Sentences built from the verdicts, never stronger than they are: one a contrast, then what is open."""
+        return answer(self)
 
     @cached_property
     def design(self) -> list[tuple[str, str]]:
         """The design in name and value, for a reader who wants to know what was held equal."""
         study, plan = self.study, self.plan
         rows = [("study", study.name)]
-        rows += [(column(axis), ", ".join(str(level.label) for level in levels)) for axis, levels in study.axes.items()]
+        for axis, levels in study.axes.items():
+            rows.append((self.title(self.columns[axis]), ", ".join(str(level.label) for level in levels)))
         rows.append(("seeds", ", ".join(map(str, study.seeds))))
         budget = study.base.budget
         held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
@@ -221,37 +243,51 @@ class Evidence:
             rows.append(("data set", f"{dataset} ({len(group)} runs)"))
         return rows
 
-    @property
+    @cached_property
     def configuration(self) -> dict[str, Any]:
-        """The resolved configuration that all runs share; what the axes change is left out."""
+        """The resolved configuration that all runs share, without places of this machine."""
         changed = {key for levels in self.study.axes.values() for level in levels for key in level.changes} | {"seed"}
-        first = dict(flatten(to_dict(self.plan.runs[0].config)))
+        first = flatten(without_places(to_dict(self.plan.runs[0].config)))
         return {
             key: value
-            for key, value in first.items()
-            if key not in changed and value is not None and not key.startswith("logger.")
+            for key, value in dict(first).items()
+            if value is not None
+            and not key.startswith("logger.")
+            and not any(key == name or key.startswith(f"{name}.") for name in changed)
         }
 
     @property
     def mixed_code(self) -> bool:
         """Whether the runs come from more than one version of the code, or from uncommitted code."""
-        return self.runs["git_commit"].nunique() > 1
+        return bool(code_notes(self.runs))
 
 
-def gather(study: str | Path, runs: Path) -> Evidence:
-    """The evidence that is in `runs` for a study, finished or not."""
-    loaded = load_study(study)
-    get_metric(loaded.compare.metric)
-    folder = runs / loaded.name
+VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
+
+
+def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
+    """The evidence that a store has for a study, finished or not.
+
+    Args:
+        study: A study, its file, or its name in experiments/.
+        store: The store of its runs, or the store's root.
+    """
+    loaded = study if isinstance(study, Study) else load_study(study)
+    store = store if isinstance(store, Store) else Store(store)
     plans = possible_plans(loaded)  # runs on the embedded digits belong to the study too, as a data set of their own
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
-    table = results_table(loaded.name, folder, cells)
+    table = store.table(cells, loaded.name, list(loaded.axes))
     done = set(table["run_id"])
     plan = fullest(plans, done)
+    several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
+    left = [run for run in plan.runs if run.id not in done]
+    states = store.states([run.id for run in left])
+    # A folder can become done after the table was read: it counts with the next reading.
+    counts: Counter[str] = Counter("running" if state == "done" else state for state in states.values())
     unfinished = []
-    for run in itertools.islice((run for run in plan.runs if run.id not in done), 10_000):
-        now = state(folder / run.id)
-        error = folder / run.id / ERROR
-        why = error.read_text(encoding="utf-8").strip().splitlines()[-1] if now == "failed" else ""
-        unfinished.append({"run_id": run.id, "run": f"{describe(run.cell)}, seed {run.seed}", "state": now, "why": why})
-    return Evidence(plan, table, folder, unfinished)
+    for run in itertools.islice(left, MOST_UNFINISHED):
+        state = states[run.id]
+        why = store.folder(run.id).error() or "" if state == "failed" else ""
+        words = ", ".join([*(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in run.cell.items())])
+        unfinished.append({"run_id": run.id, "run": f"{words}, seed {run.seed}", "state": state, "why": why})
+    return Evidence(plan, table, store, unfinished, counts, several)

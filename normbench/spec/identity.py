@@ -58,7 +58,7 @@ def plugins_in_identity(config: RunConfig) -> list[str]:
     used += [NORMS.get(config.model.norm)] if config.model.norm else []
     used += [CALLBACKS.get(name) for name in config.trainer.callbacks]
     sources = {entry.source for entry in used}
-    return sorted(file_digest(path) for path in config.plugins if str(Path(path).resolve()) in sources)
+    return sorted(file_digest(path) for path in config.plugins if str(Path(path).expanduser().resolve()) in sources)
 
 
 @cache

@@ -79,7 +79,7 @@ def typed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
                     raise UsageError(f"{key} is a section of keys, not {value!r}")
                 continue
             hint = key_hint(key)
-            found[key] = checked(alias(key, value), hint, key) if hint is not Any else value
+            found[key] = own_value(key, value, hint) if hint is not Any else value
         except UsageError as error:
             raise UsageError(f"{prefix}{error}") from None
     return found
@@ -89,6 +89,18 @@ def alias(key: str, value: Any) -> Any:
     """What a short or other word for a value stands for: trainer.precision 32 is 32-true."""
     aliases = ALIASES.get(key, {})
     return aliases.get(value, value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+def own_value(key: str, value: Any, hint: Any) -> Any:
+    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest word, theirs too."""
+    try:
+        return checked(alias(key, value), hint, key)
+    except UsageError as error:
+        words = [word for word in ALIASES.get(key, {}) if isinstance(word, str)]
+        near = difflib.get_close_matches(str(value), words, n=1)
+        if not near or "did you mean" in str(error):
+            raise
+        raise UsageError(f"{error}; did you mean '{near[0]}'?") from None
 
 
 def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:

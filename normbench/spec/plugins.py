@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from normbench.errors import NormbenchError, UsageError
+from normbench.spec.registry import importing
 
 
 def load_plugins(paths: tuple[str, ...]) -> None:
-    """Imports plug-in files, each once for each content. Raises UsageError where one cannot be."""
+    """Imports plug-in files, each once. Raises UsageError where one cannot be."""
     for path in paths:
         load_plugin(path)
 
@@ -28,7 +29,8 @@ def load_plugin(path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with importing(str(file)):
+            spec.loader.exec_module(module)
     except NormbenchError:
         del sys.modules[name]
         raise

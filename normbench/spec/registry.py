@@ -7,11 +7,13 @@ plug-in.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -110,6 +112,8 @@ class Registry:
 
     def add(self, entry: Entry, replace: bool = False) -> None:
         """Registers `entry`. A name that another file has taken raises UsageError."""
+        if _importing:  # whatever module made the builder (functools, say): this file decides what it is
+            entry = dataclasses.replace(entry, source=_importing[-1])
         old = self._entries.get(entry.name)
         if old is not None and not replace and old.source != entry.source:
             raise UsageError(
@@ -138,6 +142,19 @@ class Registry:
         del self._entries[name]
 
 
+_importing: list[str] = []
+
+
+@contextmanager
+def importing(file: str) -> Iterator[None]:
+    """What is registered inside is defined by `file`, a plug-in."""
+    _importing.append(file)
+    try:
+        yield
+    finally:
+        _importing.pop()
+
+
 NORMS = Registry("norm", "model.norm", "normbench.norms")
 MODELS = Registry("model", "model.name", "normbench.models")
 DATASETS = Registry("data set", "data.name", "normbench.data")
@@ -163,8 +180,8 @@ def entry_of(
         defaults: Default values of options over those of the signature.
         facts: See `Entry`.
     """
-    call = build.__init__ if inspect.isclass(build) else build  # type: ignore[misc]
-    hints = option_hints(call)
+    call = build.__init__ if inspect.isclass(build) else build
+    hints = field_hints(build) if dataclasses.is_dataclass(build) else option_hints(call)
     helps = argument_helps(inspect.getdoc(build) or "") | argument_helps(inspect.getdoc(call) or "")
     options: dict[str, Option] = {}
     for parameter in inspect.signature(build).parameters.values():
@@ -179,20 +196,32 @@ def entry_of(
 
 
 def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
-    """Types of a function's parameters; a type that does not evaluate (a name known to checkers only) is Any."""
+    """Types of a function's parameters, without those that do not evaluate (names known to checkers only)."""
     try:
         return typing.get_type_hints(call, include_extras=True)
     except Exception:
         hints = {}
-    known = {**vars(typing), **getattr(call, "__globals__", {})}
     for name, annotation in getattr(call, "__annotations__", {}).items():
-        try:
-            hints[name] = (
-                eval(annotation, known) if isinstance(annotation, str) else annotation
-            )  # the builder's own code
-        except Exception:
-            hints[name] = Any
+        hints[name] = _evaluated(annotation, getattr(call, "__globals__", {}))
     return hints
+
+
+def field_hints(build: type) -> dict[str, Any]:
+    """Types of a dataclass's fields. Those that it inherits are read with the names of the module that has them."""
+    hints = {}
+    for owner in reversed(build.__mro__):
+        known = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
+        for name, annotation in vars(owner).get("__annotations__", {}).items():
+            hints[name] = _evaluated(annotation, known)
+    return hints
+
+
+def _evaluated(annotation: Any, known: Mapping[str, Any]) -> Any:
+    try:
+        # The builder's own code, which was run when it was imported.
+        return eval(annotation, {**vars(typing), **known}) if isinstance(annotation, str) else annotation
+    except Exception:
+        return Any
 
 
 def source_file(build: Any) -> str:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import sys
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from normbench.errors import UsageError
 from normbench.spec.counts import devices, image_facts, layers, steps, train_images, validates, whole_train_images
 from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
-from normbench.spec.keys import alias
+from normbench.spec.keys import own_value
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
-from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, hints
+from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
 from normbench.spec.values import checked
 
 
@@ -36,19 +38,23 @@ def resolve(config: RunConfig) -> RunConfig:
 def resolve_section(section: str, config: RunConfig) -> Any:
     """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
     values = getattr(config, section)
-    found = {name: checked(alias(f"{section}.{name}", getattr(values, name)), hint, f"{section}.{name}")
-             for name, hint in hints(section).items()}  # fmt: skip
+    found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
     if section == "data":
         entry = DATASETS.get(values.name)
         found["options"] = entry.chosen(values.options, "data")
         images = image_facts(dataclasses.replace(values, **found))
-        rest = images.train - (images.validation if values.validation is None else values.validation)
-        if values.train_samples is not None and values.train_samples == rest:
+        if found["validation"] == images.validation:
+            found["validation"] = None  # the data set's own number is one thing, written out or not
+        rest = images.train - (images.validation if found["validation"] is None else found["validation"])
+        if found["train_samples"] == rest:
             found["train_samples"] = None
     elif section == "optimizer":
-        found["options"] = OPTIMIZERS.get(values.name).chosen(values.options, "optimizer")
+        optimizer = OPTIMIZERS.get(values.name)
+        found["options"] = optimizer.chosen(values.options, "optimizer")
+        if check := optimizer.facts.get("check"):
+            check(found["options"])
     elif section == "trainer":
-        found["accelerator"] = device_kind(values.accelerator)
+        found["accelerator"] = device_kind(found["accelerator"])
         for name in values.callbacks:
             CALLBACKS.get(name)
         _check_precision(found["precision"], found["accelerator"])
@@ -89,9 +95,19 @@ def device_kind(accelerator: str) -> str:
     """cpu, cuda or mps: what `auto` means on this machine, told without torch."""
     if accelerator != "auto":
         return accelerator
-    if visible_gpus() and find_spec("torch") is not None:
+    if visible_gpus() and cuda_in_torch():
         return "cuda"
     return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def cuda_in_torch() -> bool:
+    """Whether the installed torch was built for NVIDIA's or AMD's GPUs, told without importing it."""
+    spec = find_spec("torch")
+    try:
+        text = Path(str(spec and spec.origin)).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return bool(re.search(r"^(cuda|hip)\b[^=\n]*= *'", text, re.MULTILINE))
 
 
 def _check_precision(precision: str, device: str) -> None:
@@ -127,9 +143,20 @@ def check_clashes(config: RunConfig) -> None:
         raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
     if trainer.keep == "best" and not validates(config):
         raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
-    steps(config)
+    _check_cadence(config)
     check_warmup(config)
     check_statistics(config)
+
+
+def _check_cadence(config: RunConfig) -> None:
+    """Refuses more evaluations than steps, unless their number is the default or fewer, which fit any budget."""
+    total = steps(config)
+    for name in ("validations", "loss_points"):
+        asked = getattr(config.trainer, name)
+        if asked > max(total, getattr(TrainerConfig, name)):
+            raise UsageError(
+                f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}"
+            )
 
 
 def check_warmup(config: RunConfig) -> None:

@@ -42,9 +42,13 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        low = "" if self.low is None else f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
-        high = "" if self.high is None else f"below {self.high:g}" if self.open_high else f"to {self.high:g}"
+        low = "" if self.low is None else f"{'above' if self.open_low else 'from'} {_digits(self.low)}"
+        high = "" if self.high is None else f"{'below' if self.open_high else 'to'} {_digits(self.high)}"
         return f"{low} {high}".strip()
+
+
+def _digits(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 _LISTS = (list, Sequence)

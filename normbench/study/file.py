@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, load_plugins, read_yaml, replace, run_config, typed
-from normbench.spec.schema import SEED_LIMIT
+from normbench.spec.schema import SEED_LIMIT, TrainerConfig
 from normbench.spec.values import Positive, Range, checked
 from normbench.study.metrics import get_metric
 
@@ -149,12 +149,20 @@ def changed_study(
     return dataclasses.replace(
         study,
         name=f"{study.name}-smoke",
-        base=replace(study.base, values),
+        base=replace(study.base, _cadence(study.base, values) | values),
         axes=axes,
         seeds=chosen,
         compare=compare,
         skips=tuple(skip for skip in skips if all(skip.when.values())),
     )
+
+
+def _cadence(base: RunConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluations and loss points at most as many as by default, where the budget is set: it may be a small one."""
+    if not any(key.startswith("budget") for key in values):
+        return {}
+    names = ("validations", "loss_points")
+    return {f"trainer.{n}": min(getattr(base.trainer, n), getattr(TrainerConfig, n)) for n in names}
 
 
 def _kept_skip(skip: Skip, axes: Mapping[str, tuple[Level, ...]]) -> Skip:

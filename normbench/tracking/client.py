@@ -1,4 +1,4 @@
-"""The wandb package as normbench uses it: found or said to be missing, quiet, and deaf to variables that rename runs."""
+"""The wandb package as normbench uses it: found or named as missing, quiet, and deaf to variables that rename runs."""
 
 from __future__ import annotations
 

@@ -105,11 +105,11 @@ def _report(options: argparse.Namespace) -> int:
     project, entity = project_of(logger, options.project), entity_of(logger, options.entity)
     folder = options.reports / evidence.study.name
     if options.dry_run:
-        from normbench.report.figures.charts import figures
+        from normbench.report.figures import drawn_figures
         from normbench.tracking.report import build, specification
 
         path = folder / "wandb_report_spec.json"
-        report = build(evidence, entity or "ENTITY", project, list(figures(evidence)))
+        report = build(evidence, entity or "ENTITY", project, list(drawn_figures(evidence)))
         write_atomically(path, specification(report))
         print(path)
         return 0

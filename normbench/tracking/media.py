@@ -53,7 +53,7 @@ class LayerHistograms:
         self._handles: list[Any] = []
 
     def arm(self, net: nn.Module) -> None:
-        """From now on, keeps what the layers of `net` give out. Armed again, it goes on with a later part of a batch."""
+        """From now on, keeps what the layers of `net` give out. Armed again, it goes on."""
         if self._handles:
             return
         for name, layer in net.named_modules():
@@ -145,8 +145,8 @@ def matrix_page(counts: Sequence[Sequence[int]]) -> str:
         )
         rows.append(f"<tr><th>{i}</th>{cells}</tr>")
     return (
-        f'<!doctype html><meta charset="utf-8"><table style="{style}"><caption>rows: label, columns: prediction</caption>'
-        f"<tr><th></th>{head}</tr>{''.join(rows)}</table>\n"
+        f'<!doctype html><meta charset="utf-8"><table style="{style}">'
+        f"<caption>rows: label, columns: prediction</caption><tr><th></th>{head}</tr>{''.join(rows)}</table>\n"
     )
 
 
@@ -166,7 +166,8 @@ def misclassified(split: Any, predicted: Tensor, sure: Tensor, count: int) -> di
     pixels = split.at(wrong.to(split.labels.device))[0].cpu().numpy()
     images = []
     for image, index in zip(pixels, wrong.tolist(), strict=True):
-        said = f"label {int(actual[index])}, predicted {int(predicted[index])} ({float(sure[index]):.3f}), test image {index}"
+        given = f"{int(predicted[index])} ({float(sure[index]):.3f})"
+        said = f"label {int(actual[index])}, predicted {given}, test image {index}"
         images.append(wandb.Image(picture(image), caption=said))
     return {"media/misclassified": images} if images else {}
 

@@ -70,19 +70,19 @@ def decide(logger: LoggerConfig, verify: bool = False) -> Decision:
         if wish == "online":
             raise UsageError(f"logger.wandb=online: {problem}")
         return Decision("off", problem)
-    if wish == "offline":
-        return Decision("offline")
+    return Decision("offline") if wish == "offline" else _online_or_not(wish, verify)
+
+
+def _online_or_not(wish: str, verify: bool) -> Decision:
     problem = key_problem()
-    if problem:
-        if wish == "online":
-            raise UsageError(f"logger.wandb=online: {problem}: configure one, or logger.wandb=offline")
-        return Decision("offline", problem)
+    if problem and wish == "online":
+        raise UsageError(f"logger.wandb=online: {problem}: configure one, or logger.wandb=offline")
     host = server()
-    if not answers(host):
-        return Decision("offline", f"{host} does not answer within {ANSWER_SECONDS:.0f} s")
-    if verify and (problem := refusal()):
-        return Decision("offline", problem)
-    return Decision("online")
+    if not problem and not answers(host):
+        problem = f"{host} does not answer within {ANSWER_SECONDS:.0f} s"
+    if not problem and verify:
+        problem = refusal()
+    return Decision("offline", problem) if problem else Decision("online")
 
 
 @contextmanager

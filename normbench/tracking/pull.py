@@ -15,6 +15,7 @@ from normbench.errors import NormbenchError, UsageError
 from normbench.spec import run_id, to_dict
 from normbench.store import LAYOUT, Store, layout1, write_atomically
 from normbench.store.folder import METRICS
+from normbench.store.result import json_text, parsed, problem
 from normbench.store.store import RUN_ID
 from normbench.tracking.client import silent_wandb, without_key
 from normbench.tracking.identity import REPORT_JOB, study_tag
@@ -28,7 +29,7 @@ Tree = dict[str, Any]
 # JSON at W&B has no 1.0, only 1: what is a real number in a result becomes one again.
 REAL = frozenset({"epochs", "lr", "seconds", "samples_per_second", "wall_seconds"})
 # A W&B summary has no null: what is missing there was one.
-NULLABLE = ("diverged_at_step", "samples_per_second", "values_per_statistic")
+NULLABLE = ("diverged_at_step", "samples_per_second")
 # Real numbers of a configuration of version 0.1, whose id is a hash of how they were written.
 REAL_LAYOUT1 = frozenset(
     {"dropout", "lr", "momentum", "weight_decay", "step_every", "step_factor", "gradient_clip_val"}
@@ -65,7 +66,9 @@ def pull(path: str, study: str, store: Store, plugins: Sequence[str] = ()) -> It
             if said.state in {"finished", "present"}:
                 pulled.add(said.run_id)
             yield said
-    except (wandb.Error, ValueError) as error:
+    except NormbenchError:
+        raise
+    except Exception as error:  # some of what wandb raises is not one of its own errors
         raise NormbenchError(without_key(f"wandb: cannot read {path}: {error}")) from None
     finally:
         wandb.teardown()
@@ -80,6 +83,8 @@ def _pull_one(run: Any, study: str, store: Store, files: Mapping[str, str]) -> P
         folder = store.folder(result["run_id"])
         if folder.result() is not None:
             return Pushed(folder.id, "present")
+        if (why := problem(parsed(json_text(result)), folder.id)) is not None:
+            raise NormbenchError(f"its result {why}")
         rows = [row for row in run.scan_history() if all(axis in row for axis in POSITION)]
         curves = metrics_csv(rows)
     except NormbenchError as error:

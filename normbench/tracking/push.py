@@ -57,22 +57,22 @@ def push(
     Args:
         store: The run folders.
         study: The study's name, under which all of its runs are found at W&B.
-        cells: The labels (by axis) of every run of its plan; None: the runs that the store has written down for the
-            study, without labels.
+        cells: The labels (by axis) of every run of its plan; None: what the store has written down for the study.
         project: W&B project, where it is not that of the runs.
         entity: W&B user or team, likewise.
 
     Raises:
         NormbenchError: Nothing of the study has run here, or the server cannot be used.
     """
-    wanted: Mapping[str, Labels] = dict.fromkeys(sorted(store.ids_of(study)), {}) if cells is None else cells
-    folders = [store.folder(run_id) for run_id in wanted]
+    folders = [store.folder(run_id) for run_id in (sorted(store.ids_of(study)) if cells is None else cells)]
     begun = [folder for folder in folders if (folder.path / CONFIG).is_file()]
     if not begun:
         raise NormbenchError(f"{store.root} has no run of {study}: nothing of this study has run here")
     require_server()
     for folder in begun:
-        places = {name: dict(wanted[folder.id]) if name == study else {} for name in _studies(store, study, folder.id)}
+        places = {name: store.labels_of(name, folder.id) for name in _studies(store, study, folder.id)}
+        if cells is not None:
+            places[study] = dict(cells[folder.id])
         try:
             yield _push_one(folder, places, project, entity)
         except NormbenchError as error:  # a configuration or a result that cannot be read

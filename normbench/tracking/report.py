@@ -9,7 +9,7 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.report.page.html import environments
+from normbench.report.provenance import code_notes, environments
 from normbench.study import describe
 from normbench.study.metrics import COST, Metric, get_metric
 from normbench.tracking.client import require, wandb_module
@@ -52,7 +52,7 @@ def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]
         project=project,
         entity=entity,
         title=title(evidence),
-        description=evidence.study.question[:500],
+        description=without_paths(evidence.study.question)[:500],
         blocks=blocks,
         width="fluid",
     )
@@ -147,12 +147,11 @@ def _table(rows: Iterable[tuple[str, object]]) -> str:
 
 
 def _answer(s: Sections) -> list[Any]:
-    warning = "\n\nThe runs come from more than one version of the code: see Environment." * s.evidence.mixed_code
     return [
         s.wr.H1("Question"),
-        s.text(s.evidence.study.question),
+        s.text(without_paths(s.evidence.study.question)),
         s.wr.H1("Answer"),
-        s.text(" ".join(s.evidence.answer) + warning),
+        s.text("\n\n".join([" ".join(s.evidence.answer), *code_notes(s.evidence.runs)])),
     ]
 
 
@@ -160,7 +159,7 @@ def _design(s: Sections) -> list[Any]:
     evidence, plan = s.evidence, s.evidence.plan
     blocks = [s.wr.H1("Design"), s.text(_table(evidence.design))]
     if evidence.study.notes:
-        blocks.insert(1, s.text(evidence.study.notes))
+        blocks.insert(1, s.text(without_paths(evidence.study.notes)))
     if plan.skipped:
         skipped = "\n".join(f"- {describe(cell)}: {reason}" for cell, reason in plan.skipped)
         blocks.append(s.text(f"Skipped:\n\n{skipped}"))
@@ -174,9 +173,7 @@ def _design(s: Sections) -> list[Any]:
 
 
 def _tables(s: Sections) -> list[Any]:
-    grids = [tables.comparison_grid(s.evidence)]
-    if len(s.evidence.pairs):
-        grids.append(tables.pairs_grid(s.evidence))
+    grids = [tables.comparison_grid(s.evidence), *tables.further_grids(s.evidence)]
     return [s.wr.H1("Tables"), *(s.text(tables.markdown(grid)) for grid in grids)]
 
 

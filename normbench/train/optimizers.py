@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from normbench.errors import UsageError
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 Build = TypeVar("Build", bound=Callable[..., Any])
 
 
-def register_optimizer(name: str) -> Callable[[Build], Build]:
+def register_optimizer(name: str, check: Callable[[Mapping[str, Any]], None] | None = None) -> Callable[[Build], Build]:
     """Decorator that registers an optimizer: a class or function of (parameters, lr, its typed options).
+
+    Args:
+        name: Its name in a configuration.
+        check: Raises UsageError for options that cannot go together, before anything is trained.
 
     Example:
         >>> @register_optimizer("sign_sgd")
@@ -29,7 +33,7 @@ def register_optimizer(name: str) -> Callable[[Build], Build]:
     """
 
     def add(build: Build) -> Build:
-        OPTIMIZERS.add(entry_of(name, build, handed=("parameters", "lr")))
+        OPTIMIZERS.add(entry_of(name, build, handed=("parameters", "lr"), facts={"check": check}))
         return build
 
     return add
@@ -45,7 +49,12 @@ def build_optimizer(name: str, parameters: Iterable[Parameter], lr: float, optio
 # foreach: one call for all parameters; a loop over them costs more than the arithmetic on small models.
 
 
-@register_optimizer("sgd")
+def _check_sgd(options: Mapping[str, Any]) -> None:
+    if options["nesterov"] and options["momentum"] == 0:
+        raise UsageError("optimizer.nesterov=true needs optimizer.momentum above 0")
+
+
+@register_optimizer("sgd", check=_check_sgd)
 def sgd(
     parameters: Iterable[Parameter],
     lr: float,
@@ -63,8 +72,7 @@ def sgd(
     """
     from torch.optim import SGD
 
-    if nesterov and momentum == 0:
-        raise UsageError("optimizer.nesterov=true needs optimizer.momentum above 0")
+    _check_sgd({"nesterov": nesterov, "momentum": momentum})
     return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, foreach=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import lightning.pytorch as pl
 
 from normbench.data import ensure
 from normbench.data.module import MNISTDataModule
-from normbench.errors import NormbenchError, UsageError
+from normbench.errors import UsageError
 from normbench.spec import run_id, to_dict
 from normbench.spec.counts import (
     device_batch,
@@ -35,6 +34,7 @@ from normbench.train.callbacks.checkpoint import usable_checkpoint
 from normbench.train.callbacks.divergence import ruined
 from normbench.train.callbacks.recorder import Plan, Recorder, stage_metrics
 from normbench.train.environment import code_digest, environment
+from normbench.train.memory import keep_freed_memory
 from normbench.train.module import NormClassifier, learning_rate
 from normbench.train.randomness import preserved_generators, seed_generators
 from normbench.train.settings import process_settings, settings_in_force
@@ -174,6 +174,7 @@ def plan(config: RunConfig, total: int) -> Plan:
 @contextmanager
 def surroundings(config: RunConfig) -> Iterator[None]:
     """What holds while a run runs and is put back after it: logs, signals, torch's settings, random generators."""
+    keep_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(quiet_lightning())
         stack.enter_context(signals_as_exceptions())
@@ -207,9 +208,3 @@ def result_metrics(metrics: Mapping[str, float], train_loss: float | None, diver
         name: value if not diverged and value is not None and math.isfinite(value) else None
         for name, value in found.items()
     }
-
-
-def failure(error: BaseException) -> str:
-    """What error.txt says: the whole traceback, and last the line that a user reads first."""
-    text = "".join(traceback.format_exception(error))
-    return text if not isinstance(error, NormbenchError) else f"{text}\n{error}\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from .processes import SMALL, end, results, start, until, write_study
@@ -34,6 +35,19 @@ def test_a_stopped_study_says_so(number: int, status: int, tmp_path: Path) -> No
     ended, _, err = end(process, 30)
     assert ended == status
     assert err.splitlines()[-1].startswith("stopped: 0 of 2 runs are done; the same command continues")
+
+
+def test_a_worker_that_is_told_to_end_says_so(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "told", 600)
+    study.write_text(study.read_text().replace("[0.01, 0.02]", "[0.01]"))
+    process = start("run", study, "--workers", 1, "--runs", tmp_path / "runs")
+    until(lambda: list((tmp_path / "runs").glob("*/checkpoint.ckpt")), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).terminate()
+    status, _, err = end(process)
+    assert status == 0, err
+    assert "its worker was ended by SIGTERM; continuing from its last checkpoint" in err
+    assert len(results(tmp_path / "runs")) == 1
 
 
 def test_two_commands_share_a_study_and_both_end_with_all_of_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import SMALL, end, free_port, metrics, results, start, start_words, write_study
+from .processes import SMALL, end, free_port, metrics, results, start, start_words, until, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +85,22 @@ def test_a_node_without_the_other_ends_with_one_line(tmp_path: Path) -> None:
     status, _, err = end(start(*words), 60)
     assert (status, len(err.splitlines())) == (2, 1)
     assert "missing here: NODE_RANK, MASTER_ADDR, MASTER_PORT" in err
+
+
+def test_a_node_that_is_lost_ends_the_other_and_both_can_continue(tmp_path: Path) -> None:
+    words = ["train", *SMALL, "--budget.steps", 100, "--trainer.checkpoints", 50, "--trainer.num_nodes", 2]
+    words += ["--runs", tmp_path]
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "GLOO_SOCKET_IFNAME": "lo"}
+    nodes = [start(*words, NODE_RANK=str(rank), **environment) for rank in range(2)]
+    until(lambda: list(tmp_path.glob("*/checkpoint.ckpt")), nodes[0])
+    nodes[1].kill()
+    end(nodes[1])
+    status, _, err = end(nodes[0], 30)
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "node 0 has lost another node while training; start the same command on each node" in err
+    nodes = [start(*words, NODE_RANK=str(rank), **environment) for rank in range(2)]
+    assert [end(node)[::2] for node in nodes] == [(0, ""), (0, "")]
+    assert len(results(tmp_path)) == 1
 
 
 def test_a_study_on_two_nodes_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Studies whose runs are written, not trained: the reporting code reads files, and known numbers can be checked."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from normbench.report import Evidence, gather, write_report
-from normbench.spec import to_dict
-from normbench.spec.counts import device_batch, devices, images_per_statistic, steps
-from normbench.store.folder import CONFIG, CURVE_COLUMNS, ERROR, LAYOUT, LOCK, METRICS, RESULT
+from normbench.spec import to_dict, yaml_text
+from normbench.spec.resolve import device_batch, devices, images_per_statistic, steps, values_per_statistic
+from normbench.store import RunFolder
+from normbench.store.folder import CURVE_COLUMNS
 from normbench.study import PlannedRun, load_study, make_plan
 
 # What a run gave: its test accuracy, "diverged", "failed", or None where it was not run.
@@ -36,11 +35,6 @@ class Lab:
         return self.study.stem
 
     @property
-    def folder(self) -> Path:
-        """Of its run folders."""
-        return self.runs / self.name
-
-    @property
     def report(self) -> Path:
         """Folder of its report."""
         return self.reports / self.name
@@ -59,16 +53,16 @@ class Lab:
 MakeLab = Callable[..., Lab]
 
 
-def write_run(folder: Path, run: PlannedRun, outcome: Outcome) -> None:
+def write_run(root: Path, run: PlannedRun, outcome: Outcome) -> None:
     """The folder of a run, as training leaves it."""
     if outcome is None:
         return
-    target = folder / run.id
-    target.mkdir(parents=True, exist_ok=True)
-    (target / CONFIG).write_text(yaml.safe_dump(to_dict(run.config)))
-    if outcome == "failed":
-        (target / LOCK).touch()
-        (target / ERROR).write_text("Traceback\nRunFolderError: no space left\n")
+    folder = RunFolder(root / run.id)
+    with folder.claim():
+        folder.write_config(to_dict(run.config))
+    if outcome in ("failed", "interrupted"):
+        if outcome == "failed":
+            folder.write_error("Traceback\nRunFolderError: no space left in /home/ada/runs/x\n")
         return
     diverged = isinstance(outcome, str)
     accuracy = 0.1 if isinstance(outcome, str) else outcome
@@ -83,8 +77,6 @@ def write_run(folder: Path, run: PlannedRun, outcome: Outcome) -> None:
         "train_loss": loss / 2,
     }
     result = {
-        "layout": LAYOUT,
-        "run_id": run.id,
         "config": to_dict(run.config),
         "dataset": {"name": run.config.data.name, "md5": {"images": "6bbc9ace"}},
         "metrics": dict.fromkeys(metrics) if diverged else metrics,
@@ -97,10 +89,12 @@ def write_run(folder: Path, run: PlannedRun, outcome: Outcome) -> None:
         "virtual_devices": run.config.trainer.virtual_devices,
         "device_batch": device_batch(run.config),
         "images_per_statistic": images_per_statistic(run.config),
+        "values_per_statistic": values_per_statistic(run.config),
+        "code_digest": "0123456789abcdef",
         "seconds": 10.0 + run.seed,
         "samples_per_second": 2000.0,
         "wall_seconds": 12.0,
-        "environment": {"git_commit": "c0ffee", "device": "cpu", "torch": "2.6.0"},
+        "environment": {"commit": "c0ffee", "device": "cpu", "torch": "2.6.0", "hostname": "ada-pc"},
     }
     lines = [",".join(CURVE_COLUMNS)]
     for i in range(1, 9):
@@ -111,8 +105,8 @@ def write_run(folder: Path, run: PlannedRun, outcome: Outcome) -> None:
             lines.append(
                 f"{step},{step * run.config.data.batch_size},{i / 8},{i}.0,validation,accuracy,{accuracy * i / 8}"
             )
-    (target / METRICS).write_text("\n".join(lines) + "\n")
-    (target / RESULT).write_text(json.dumps(result))
+    folder.metrics_path.write_text("\n".join(lines) + "\n")
+    folder.write_result(result)
 
 
 @pytest.fixture
@@ -151,10 +145,10 @@ def build(
     base = {"data": {"name": "mnist"}, "budget": {"samples": 640}, "trainer": {"validations": 2}}
     tree = {"name": name, "question": "Which norm?", "base": base, "grid": dict(grid), "seeds": seeds}
     path = root / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(tree | {"compare": compare} | more, sort_keys=False, allow_unicode=True))
+    path.write_text(yaml_text(tree | {"compare": compare} | more))
     lab = Lab(path, root / "runs", root / "reports")
     for run in lab.planned(fallback):
-        write_run(lab.folder, run, outcomes(run.cell, run.seed))
+        write_run(lab.runs, run, outcomes(run.cell, run.seed))
     return lab
 
 

@@ -33,9 +33,9 @@ def test_each_command_writes_its_part(
 
 
 def test_a_report_changes_no_run(typical_lab: Lab) -> None:
-    before = {path: path.read_bytes() for path in typical_lab.folder.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in typical_lab.runs.rglob("*") if path.is_file()}
     typical_lab.write()
-    assert {path: path.read_bytes() for path in typical_lab.folder.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in typical_lab.runs.rglob("*") if path.is_file()} == before
 
 
 def test_a_report_is_the_same_to_the_byte_when_repeated(typical_lab: Lab) -> None:
@@ -85,7 +85,7 @@ def test_watch_writes_as_runs_finish_and_ends_when_all_are_done(
         for half in (rest[:6], rest[6:]):
             time.sleep(1.5)
             for run in half:
-                write_run(lab.folder, run, typical(run.cell, run.seed))
+                write_run(lab.runs, run, typical(run.cell, run.seed))
 
     writer = threading.Thread(target=add)
     writer.start()

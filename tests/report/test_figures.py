@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import vl_convert
 
-from normbench.report.figures.charts import MAX_FACETS, MAX_FOREST_ROWS, NORM_STYLE, PANEL, specifications, styles
+from normbench.report.figures import drawn_figures, specifications
+from normbench.report.figures.differences import MAX_ROWS
+from normbench.report.figures.frames import MAX_FACETS
+from normbench.report.figures.learning_curves import AXES
+from normbench.report.figures.style import NORM_STYLE, PANEL, styles
+from normbench.report.tables import read_csv
 
 from .conftest import NOISE, Lab, MakeLab
 
@@ -21,6 +26,19 @@ Spec = dict[str, Any]
 @pytest.fixture(scope="session")
 def specs(written: Lab) -> dict[str, Spec]:
     return specifications(written.evidence())
+
+
+FIGURES = [
+    "test_error_against_batch_size",
+    "test_error_against_values_per_statistic",
+    "test_error_against_images_per_statistic",
+    "differences",
+    "divergence",
+    "training_loss",
+    "validation_error",
+    "cost",
+    "detectable",
+]
 
 
 def parts(spec: Spec) -> Iterator[Spec]:
@@ -35,16 +53,7 @@ def encodings(spec: Spec, channel: str) -> list[Spec]:
 
 
 def test_every_figure_is_there(specs: dict[str, Spec], written: Lab) -> None:
-    assert list(specs) == [
-        "test_accuracy_against_batch_size",
-        "test_accuracy_against_images_per_statistic",
-        "differences",
-        "training_loss_by_samples",
-        "training_loss_by_step",
-        "training_loss_by_seconds",
-        "validation_accuracy_by_samples",
-        "cost",
-    ]
+    assert list(specs) == FIGURES
     for name in specs:
         svg = (written.report / "figures" / f"{name}.svg").read_text()
         png = (written.report / "figures" / f"{name}.png").read_bytes()
@@ -71,9 +80,16 @@ def test_no_figure_compiles_with_a_warning_or_an_empty_panel(
 def test_a_norm_has_one_colour_and_one_marker_everywhere(specs: dict[str, Spec]) -> None:
     seen: dict[str, set[str]] = {}
     for spec in specs.values():
-        for scale in (e["scale"] for channel in ("color", "shape") for e in encodings(spec, channel) if "scale" in e):
+        for scale in (
+            e["scale"]
+            for channel in ("color", "shape")
+            for e in encodings(spec, channel)
+            if "range" in e.get("scale", {})
+        ):
             for level, value in zip(scale["domain"], scale["range"], strict=True):
                 seen.setdefault(level, set()).add(value)
+    ends = {"difference found", "equivalence shown"}
+    seen = {level: values for level, values in seen.items() if level not in ends}
     assert {level: len(values) for level, values in seen.items()} == {"none": 2, "batch": 2, "group": 2}
     for level, values in seen.items():
         assert values == set(NORM_STYLE[level])
@@ -120,31 +136,76 @@ def test_axis_titles_carry_units(specs: dict[str, Spec]) -> None:
     def title(name: str, channel: str) -> str:
         return next(e["title"] for e in encodings(specs[name], channel) if e.get("title"))
 
-    assert title("test_accuracy_against_batch_size", "x") == "batch size (images), log scale"
-    assert title("test_accuracy_against_batch_size", "y") == "test accuracy (%)"
-    assert title("test_accuracy_against_images_per_statistic", "y") == "test error (%)"
+    assert title("test_error_against_batch_size", "x") == "batch size (images), log scale"
+    assert title("test_error_against_batch_size", "y") == "test error (%), log scale"
+    assert title("test_error_against_values_per_statistic", "x").startswith("smallest values per statistic (log scale")
     assert "(points; right is better)" in title("differences", "x")
-    assert title("training_loss_by_seconds", "x") == "training time (s)"
-    assert title("training_loss_by_samples", "x") == "training images seen"
-    assert title("training_loss_by_step", "x") == "optimizer steps"
-    assert title("training_loss_by_step", "y") == "training loss (nats, log scale)"
-    assert title("validation_accuracy_by_samples", "y") == "validation accuracy (%)"
+    assert title("training_loss", "x") == "training images seen"
+    assert title("training_loss", "y") == "training loss (nats, log scale)"
+    assert title("validation_error", "y") == "validation error (%, log scale)"
     assert "(s, log scale)" in title("cost", "x")
+    assert [axis["title"] for axis in specs["training_loss"]["usermeta"]["axes"]] == list(AXES.values())
 
 
-def test_error_is_what_accuracy_leaves(specs: dict[str, Spec]) -> None:
-    def cells(name: str) -> dict[tuple[str, int], list[float]]:
-        rows = next(iter(specs[name]["datasets"].values()))
-        return {(r["norm"], r["batch_size"]): [r[k] for k in ("mean", "ci_low", "ci_high")] for r in rows}
+def rows_of(spec: Spec) -> list[Spec]:
+    return list(itertools.chain.from_iterable(spec["datasets"].values()))
 
-    errors = cells("test_accuracy_against_images_per_statistic")
-    for cell, (mean, low, high) in cells("test_accuracy_against_batch_size").items():
-        assert errors[cell] == pytest.approx([100 - mean, 100 - high, 100 - low])
-        assert 0 <= low <= mean <= high <= 100
+
+def test_a_chart_has_no_field_that_vega_lite_could_misread(specs: dict[str, Spec]) -> None:
+    for spec in specs.values():
+        for row in rows_of(spec):
+            assert all(re.fullmatch(r"\w+", field) for field in row)
+
+
+def test_error_is_what_accuracy_leaves(written: Lab, specs: dict[str, Spec]) -> None:
+    evidence = written.evidence()
+    table = evidence.comparison[evidence.comparison["metric"] == "test_accuracy"].set_index(["norm", "batch_size"])
+    rows = [row for row in rows_of(specs["test_error_against_batch_size"]) if row["kind"] == "cell"]
+    assert len(rows) == 6
+    for row in rows:
+        cell = table.loc[(row["factor"], row["axis0"])]
+        assert row["mean"] == pytest.approx(100 - 100 * cell["mean"])
+        assert 0 <= row["low"] <= row["mean"] <= row["high"] <= 100
+
+
+def test_every_run_is_a_faint_point(written: Lab, specs: dict[str, Spec]) -> None:
+    survived = written.evidence().runs["test_accuracy"].dropna()
+    points = [row["value"] for row in rows_of(specs["test_error_against_batch_size"]) if row["kind"] == "seed"]
+    assert sorted(points) == pytest.approx(sorted(100 - 100 * survived))
+
+
+def test_differences_are_those_of_the_table_with_every_seed(written: Lab, specs: dict[str, Spec]) -> None:
+    evidence = written.evidence()
+    rows = rows_of(specs["differences"])
+    cells = {(row["factor"], row["axis0"]): row for row in rows if row["kind"] == "cell"}
+    assert len(cells) == len(evidence.pairs) == 4
+    for pair in evidence.pairs.to_dict("records"):
+        cell = cells[pair["norm"], pair["batch_size"]]
+        assert [cell[k] for k in ("diff", "low", "high")] == pytest.approx(
+            [100 * pair[k] for k in ("diff", "low", "high")]
+        )
+    assert sum(row["kind"] == "seed" for row in rows) == evidence.pairs["pairs"].sum()
+
+
+def test_headings_of_panels_are_those_of_their_cells(make_lab: MakeLab) -> None:
+    """Where combinations are skipped: Vega-Lite once put the rows of one layout under the name of another."""
+    sizes = {name: {"data.batch_size": size} for name, size in {"z": 2, "a": 4, "m": 8, "a b": 16}.items()}
+    lab = make_lab(
+        lambda c, s: 0.9 + NOISE[s * (1 + (c["model.norm"] == "batch"))],
+        {"model.norm": ["none", "batch"], "model.dropout": [0.0, 0.5], "size": sizes},
+        skip=[{"when": {"model.dropout": 0.5, "size": ["a", "a b"]}, "reason": "skipped"}],
+    )
+    spec = specifications(lab.evidence())["differences"]
+    header = spec["facet"]["row"]["header"]["labelExpr"]
+    order = json.loads(header.removesuffix("[datum.value]"))
+    assert order == ["z", "a", "m", "a b"]
+    for row in rows_of(spec):
+        assert order[row["down"]] == row["axis1"]
+        assert "sort" not in spec["facet"]["row"]
 
 
 def test_markers_at_one_place_stand_side_by_side(specs: dict[str, Spec]) -> None:
-    rows = next(iter(specs["test_accuracy_against_images_per_statistic"]["datasets"].values()))
+    rows = rows_of(specs["test_error_against_images_per_statistic"])
     places = [row["x"] for row in rows]
     assert len(set(places)) == len(places)
     assert all(abs(np.log2(row["x"] / row["place"])) < 0.5 for row in rows)
@@ -161,40 +222,80 @@ def test_more_panels_than_a_page_holds_are_reduced_with_a_note(make_lab: MakeLab
         make_lab(lambda c, s: 0.9 + NOISE[s + (c["model.norm"] == "group")], grid, seeds=2).evidence()
     )
     for name, of in {
-        "test_accuracy_against_batch_size": "8 values of dropout",
-        "test_accuracy_against_images_per_statistic": "8 values of dropout",
-        "training_loss_by_samples": "64 values of dropout × batch size",
+        "test_error_against_batch_size": "8 values of dropout",
+        "training_loss": "64 values of dropout × batch size",
     }.items():
         assert len(panels_of(specs[name])) == MAX_FACETS
-        assert f"{MAX_FACETS} of {of}" in specs[name]["title"]["subtitle"]
-    rows = next(rows for rows in specs["differences"]["datasets"].values() if "row" in rows[0])
-    assert len(rows) == MAX_FOREST_ROWS
-    assert "48 of 64 values of dropout × batch size" in specs["differences"]["title"]["subtitle"]
+        assert any(f"{MAX_FACETS} of {of}" in line for line in specs[name]["title"]["subtitle"])
+    rows = [row for row in rows_of(specs["differences"]) if row["kind"] == "cell"]
+    assert 0 < len(rows) <= MAX_ROWS
+    assert "3 of 8 values of dropout" in " ".join(specs["differences"]["title"]["subtitle"])
 
 
 def test_a_curve_averages_over_seeds_alone(make_lab: MakeLab) -> None:
     grid = {"model.norm": ["batch", "group"], "model.dropout": [0.0, 0.5], "data.batch_size": [8, 32]}
     specs = specifications(make_lab(lambda c, s: 0.9 + c["model.dropout"] / 10, grid, seeds=2).evidence())
-    rows = next(iter(specs["training_loss_by_samples"]["datasets"].values()))
+    rows = rows_of(specs["training_loss"])
     assert {row["n"] for row in rows} == {2}
-    assert panels_of(specs["training_loss_by_samples"]) == {"0.0, 8", "0.0, 32", "0.5, 8", "0.5, 32"}
+    assert panels_of(specs["training_loss"]) == {"0.0, 8", "0.0, 32", "0.5, 8", "0.5, 32"}
+    for panel, place in {(row[PANEL], row["place_of_panel"]) for row in rows}:
+        assert ["0.0, 8", "0.0, 32", "0.5, 8", "0.5, 32"][place] == panel
 
 
-def test_a_tuned_learning_rate_has_a_heat_map_with_diverged_runs_at_chance(make_lab: MakeLab) -> None:
+def test_the_learning_rate_map_shows_validation_and_counts_what_diverged(make_lab: MakeLab) -> None:
     grid = {"model.norm": ["batch", "group"], "optimizer.lr": [0.01, 1.0]}
-    lab = make_lab(lambda c, s: "diverged" if c["optimizer.lr"] == 1.0 else 0.9, grid, {"tuned": "optimizer.lr"})
-    spec = specifications(lab.evidence())["learning_rates"]
-    rows = next(iter(spec["datasets"].values()))
-    assert {(row["norm"], row["base_lr"]): row["value"] for row in rows} == pytest.approx(
-        {("batch", 0.01): 90.0, ("batch", 1.0): 10.0, ("group", 0.01): 90.0, ("group", 1.0): 10.0}
+    lab = make_lab(
+        lambda c, s: "diverged" if c["optimizer.lr"] == 1.0 and s else 0.9 + s / 100, grid, {"tuned": "optimizer.lr"}
     )
+    specs = specifications(lab.evidence())
+    assert {"learning_rates", "learning_rate_sensitivity", "divergence"} <= specs.keys()
+    rows = rows_of(specs["learning_rates"])
+    shown = {(row["factor"], row["axis0"]): (row["value"], row["diverged"]) for row in rows}
+    for norm in ("batch", "group"):  # validation accuracy is test accuracy - 0.01 in these runs
+        assert shown[norm, 0.01] == (pytest.approx(90.0), 0)
+        assert shown[norm, 1.0] == (pytest.approx(89.0), 2)
+
+
+def test_two_data_sets_are_never_averaged(make_lab: MakeLab) -> None:
+    """97 % on one and 87 % on the other are no 92 %: neither in a map nor in a curve."""
+    sets = {"digits": {"data.name": "mnist"}, "clothes": {"data.name": "fashion_mnist"}}
+    grid = {"model.norm": ["batch", "layer"], "data.batch_size": [2, 8, 32], "set": sets, "optimizer.lr": [0.01, 0.1]}
+    level = {"digits": 0.97, "clothes": 0.87}
+    lab = make_lab(lambda c, s: level[c["set"]], grid, {"tuned": "optimizer.lr"}, seeds=2)
+    specs = specifications(lab.evidence())
+    values = {round(row["value"]) for row in rows_of(specs["learning_rates"])}
+    assert values == {96, 86}
+    for name in ("test_error_against_images_per_statistic", "test_error_against_values_per_statistic"):
+        assert {round(row["curve"]) for row in rows_of(specs[name])} == {3, 13}
+        assert panels_of(specs[name]) == {"digits", "clothes"}
+
+
+def test_divergence_is_drawn_where_there_is_some(specs: dict[str, Spec], make_lab: MakeLab) -> None:
+    shown = {(row["factor"], row["axis0"]): row["text"] for row in rows_of(specs["divergence"])}
+    assert shown["none", 32] == "1 of 3"
+    assert shown["batch", 8] == "0 of 3"
+    assert "divergence" not in specifications(make_lab(lambda c, s: 0.9).evidence())
+
+
+def test_a_diverging_rate_does_not_stretch_the_axis_of_losses(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda c, s: "diverged" if c["model.norm"] == "none" else 0.9)
+    for run in lab.planned():
+        path = lab.runs / run.id / "metrics.csv"
+        if run.cell["model.norm"] == "none":
+            path.write_text(path.read_text().replace("train,loss,nan", "train,loss,1e28"))
+        if run.cell["model.norm"] == "group" and run.seed == 0:  # a survivor with one spike
+            path.write_text(path.read_text().replace("train,loss,0.4", "train,loss,1e12", 1))
+    spec = specifications(lab.evidence())["training_loss"]
+    domain = encodings(spec, "y")[0]["scale"]["domain"]
+    assert domain[1] < 50
+    assert any("6 runs that diverged" in line for line in spec["title"]["subtitle"])
 
 
 @pytest.mark.parametrize(
     ("outcome", "absent"),
     [
         (lambda c, s: 0.9 if s == 0 else None, {"differences"}),
-        (lambda c, s: "diverged", {"training_loss_by_samples", "differences", "cost"}),
+        (lambda c, s: "diverged", {"training_loss", "differences", "cost"}),
         (lambda c, s: 0.9 + NOISE[s] if c["model.norm"] == "none" else None, {"differences"}),
     ],
     ids=["one seed", "all diverged", "one level"],
@@ -216,7 +317,7 @@ def test_a_numeric_factor_is_drawn_by_name(make_lab: MakeLab) -> None:
     )
     for name, spec in specifications(lab.evidence()).items():
         for rows in spec["datasets"].values():
-            assert {type(row["batch_size"]) for row in rows if "batch_size" in row} <= {str}, name
+            assert {type(row["factor"]) for row in rows if "factor" in row} <= {str}, name
 
 
 def test_figures_of_an_earlier_version_are_removed(typical_lab: Lab) -> None:
@@ -238,3 +339,12 @@ def test_names_of_users_are_text_in_a_figure(nasty: Lab) -> None:
         svg = (nasty.report / "figures" / f"{name}.svg").read_text()
         assert "<script" not in svg
         assert "<img" not in svg
+
+
+def test_the_csv_of_a_figure_has_what_it_shows(written: Lab) -> None:
+    for name, figure in drawn_figures(written.evidence()).items():
+        frame = read_csv(written.report / "figures" / f"{name}.csv")
+        assert len(frame) == len(figure.data) > 0
+        assert list(frame.columns) == list(figure.data.columns)
+    frame = read_csv(written.report / "figures" / "differences.csv")
+    assert {"norm", "batch_size", "difference", "95 % from", "95 % to"} <= set(frame.columns)

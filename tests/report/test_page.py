@@ -139,7 +139,7 @@ def test_a_page_without_runs_has_no_chart_and_no_library(make_lab: MakeLab) -> N
 
 def test_runs_of_two_commits_are_warned_about(make_lab: MakeLab) -> None:
     lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
-    path = lab.folder / lab.planned()[0].id / "result.json"
+    path = lab.runs / lab.planned()[0].id / "result.json"
     path.write_text(path.read_text().replace("c0ffee", "facade"))
     lab.write("page")
     assert "more than one version of the code" in text(lab)

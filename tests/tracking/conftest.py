@@ -138,6 +138,11 @@ def expected_rows(folder: RunFolder) -> list[Point]:
     return [{**point, "_step": step} for step, point in enumerate(points(lines))]
 
 
+def comparable(rows: list[Point]) -> list[dict[str, str]]:
+    """Rows that equal others where those have the same numbers, NaN among them."""
+    return [{key: str(float(value)) for key, value in sorted(row.items())} for row in rows]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store."""

@@ -8,12 +8,14 @@ import threading
 from pathlib import Path
 
 import pytest
-import yaml
 from rich.console import Console
 
 from normbench.cli.live import sparkline, watch
-from normbench.store.folder import METRICS, RESULT, claimed
+from normbench.spec import yaml_text
+from normbench.store import Store
+from normbench.store.folder import METRICS
 from normbench.study import Plan, load_study, make_plan
+from tests.tracking.conftest import made_up
 from tests.tracking.test_points import TEXT
 
 
@@ -37,16 +39,16 @@ def plan(tmp_path: Path) -> Plan:
         "compare": {"factor": "model.norm", "baseline": "none"},
     }
     path = tmp_path / "live.yaml"
-    path.write_text(yaml.safe_dump(tree))
+    path.write_text(yaml_text(tree))
     return make_plan(load_study(path))
 
 
-def test_a_running_run_is_shown_from_its_files(plan: Plan, tmp_path: Path) -> None:
-    first = tmp_path / "runs" / plan.runs[0].id
+def test_a_running_run_is_shown_from_its_files(plan: Plan, store: Store) -> None:
+    first = store.folder(plan.runs[0].id)
     out = io.StringIO()
-    with claimed(first):
-        (first / METRICS).write_text(TEXT, newline="")
-        watch(plan, first.parent, Console(file=out, width=140))
+    with first.claim():
+        (first.path / METRICS).write_text(TEXT, newline="")
+        watch(plan, store, Console(file=out, width=140))
     text = out.getvalue()
     assert "live: 1 running, 1 waiting" in text
     assert "4/20" in text
@@ -54,15 +56,13 @@ def test_a_running_run_is_shown_from_its_files(plan: Plan, tmp_path: Path) -> No
     assert "50.00 %" in text
 
 
-def test_it_ends_when_nothing_is_left(plan: Plan, tmp_path: Path) -> None:
+def test_it_ends_when_nothing_is_left(plan: Plan, store: Store) -> None:
     out = io.StringIO()
     console = Console(file=out, width=140, force_terminal=True)
-    watcher = threading.Thread(target=watch, args=(plan, tmp_path / "runs", console, 0.02))
+    watcher = threading.Thread(target=watch, args=(plan, store, console, 0.02))
     watcher.start()
     for run in plan.runs:
-        folder = tmp_path / "runs" / run.id
-        folder.mkdir(parents=True)
-        (folder / RESULT).write_text("{}")
+        made_up(store, run.config)
     watcher.join(10)
     assert not watcher.is_alive()
     assert "2 done" in out.getvalue()

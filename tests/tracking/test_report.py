@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 
 import normbench
 from normbench.report.evidence import Evidence
+from normbench.spec import yaml_text
+from normbench.store import Store
 from normbench.study import load_study, make_plan
 from normbench.tracking import publish
-from normbench.train.run import train
 from tests.conftest import RunCli
-from tests.tracking.conftest import KEY, SMALL
+from tests.tracking.conftest import KEY, SMALL, made_up
 from tests.tracking.fake_server import FakeWandb
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb-workspaces, when it is imported
@@ -43,11 +43,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if key not in STUDY["grid"]:
             base.setdefault(section, {})[name] = value
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump(STUDY | {"base": base}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NORMBENCH_WANDB", "off")
-        for run in make_plan(load_study(path)).runs:
-            train(run.config, folder / "runs" / "small" / run.id)
+    path.write_text(yaml_text(STUDY | {"base": base}))
+    store = Store(folder / "runs")
+    for number, run in enumerate(make_plan(load_study(path)).runs):
+        noise = 0.01 * (number * 7 % 5)  # seeds of a cell differ
+        accuracy = 0.5 + noise + 0.2 * (run.config.model.norm == "layer")
+        metrics = {"test_accuracy": accuracy, "test_nll": 1 - accuracy, "test_calibration_error": noise}
+        metrics |= {"val_accuracy": accuracy, "val_nll": 1 - accuracy, "train_loss": 1 - accuracy}
+        made_up(store, run.config, metrics=metrics, seconds=1 + noise, samples_per_second=256 / (1 + noise))
     return path, folder / "runs"
 
 
@@ -94,8 +97,13 @@ def test_the_specification_is_written_without_a_network(
     assert "Media Browser" in kinds
     lines = [panel["config"] for panel in panels(spec) if panel["viewType"] == "Run History Line Plot"]
     assert {line["groupBy"] for line in lines} == {"model.value.norm"}
+    chosen = [
+        run_set["filters"] for block in spec["blocks"] for run_set in block.get("metadata", {}).get("runSets", [])
+    ]
+    assert chosen
+    assert all("study:small" in json.dumps(filters) for filters in chosen)  # by tag: a run may be of several studies
     text = path.read_text()
-    for part in ("Compared with none", "p (Holm)", "for the test", "normbench run small", "Does a norm help"):
+    for part in ("Compared with none", "p (adjusted)", "for the test", "normbench run small", "Does a norm help"):
         assert part in text, part
 
 
@@ -129,3 +137,30 @@ def test_without_a_key_it_says_so(done: tuple[Path, Path], tmp_path: Path, run_c
     said = run_cli("wandb", "report", study, "--runs", runs, "--reports", tmp_path)
     assert said.status == 1
     assert "no API key" in said.error
+
+
+def test_a_grouped_axis_is_grouped_by_its_labels(tmp_path: Path, run_cli: RunCli) -> None:
+    """`2x16 real` sets several keys, none of which tells it from the others: its label does."""
+    base: dict[str, dict[str, Any]] = {}
+    for key, value in SMALL.items():
+        section, name = key.split(".")
+        if key not in ("model.norm", "data.batch_size"):
+            base.setdefault(section, {})[name] = value
+    base["model"]["norm"] = "batch"
+    levels = {
+        "1x32": {"data.batch_size": 32, "trainer.virtual_devices": 1},
+        "2x16 virtual": {"data.batch_size": 32, "trainer.virtual_devices": 2},
+    }
+    grid = {"split of the batch": levels, "optimizer.lr": [0.05, 0.1]}
+    compare = {"factor": "split of the batch", "baseline": "1x32", "across": ["optimizer.lr"]}
+    study = STUDY | {"name": "grouped", "base": base, "grid": grid, "compare": compare, "skip": []}
+    path = tmp_path / "grouped.yaml"
+    path.write_text(yaml_text(study))
+    store = Store(tmp_path / "runs")
+    for run in make_plan(load_study(path)).runs:
+        made_up(store, run.config)
+    said = run_cli("wandb", "report", path, "--runs", store.root, "--reports", tmp_path, "--dry-run")
+    assert said.status == 0, said.err
+    spec = json.loads(Path(said.out.strip()).read_text())["spec"]
+    lines = [panel["config"] for panel in panels(spec) if panel["viewType"] == "Run History Line Plot"]
+    assert {line["groupBy"] for line in lines} == {"axes.value.grouped.split of the batch"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from normbench.tracking.push import push
 from tests.conftest import RunCli, start_cli
 from tests.tracking.conftest import (
     KEY,
+    comparable,
     expected_rows,
     read_result,
     small,
@@ -105,7 +105,7 @@ def test_a_diverged_run_is_logged_too(fake: FakeWandb, tmp_path: Path) -> None:
     assert result["diverged_at_step"] is not None
     run = fake.runs[folder.id]
     assert run.plain_summary == result
-    assert json.dumps(run.rows, sort_keys=True) == json.dumps(expected_rows(folder), sort_keys=True)
+    assert comparable(run.rows) == comparable(expected_rows(folder))
 
 
 def test_an_offline_run_with_pictures_is_pushed_whole(
@@ -240,7 +240,7 @@ def test_two_cells_in_one_worker_are_two_runs(fake: FakeWandb, tmp_path: Path, c
     assert len(found) == 2
     for folder in found:
         run = fake.runs[folder.id]
-        assert json.dumps(run.rows, sort_keys=True) == json.dumps(expected_rows(folder), sort_keys=True)
+        assert comparable(run.rows) == comparable(expected_rows(folder))
         assert run.plain_summary == read_result(folder)
         assert "study:two" in run.fields["tags"]
         assert run.fields["groupName"] == "two"

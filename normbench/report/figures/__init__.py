@@ -1,1 +1,9 @@
-"""Figures as Vega-Lite specifications."""
+"""Figures as Vega-Lite specifications: the same one gives SVG, PNG and the interactive page.
+
+One file a figure; `registry.py` lists them in the order of the report. What a figure draws lies in fields with safe
+names (`factor`, `axis0`, ...), since Vega-Lite reads dots, brackets and colons in a field's name.
+"""
+
+from normbench.report.figures.registry import FIGURES, Drawn, drawn_figures, specifications
+
+__all__ = ["FIGURES", "Drawn", "drawn_figures", "specifications"]

@@ -1,14 +1,11 @@
 "use strict";
 // Tables that sort, a filter over the runs, charts with tooltips, and buttons that show or hide a level everywhere.
 
-const number = (text) => {
-  const match = /-?\d[\d,]*\.?\d*(e-?\d+)?/i.exec(String(text));
-  return match ? parseFloat(match[0].replace(/,/g, "")) : NaN;
-};
+// Numbers first, in order; what is no number after them, as text.
 const compare = (a, b) => {
-  const [x, y] = [number(a), number(b)];
-  if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
-  return Number.isNaN(x) ? String(a).localeCompare(String(b)) : x - y;
+  const [x, y] = [typeof a === "number", typeof b === "number"];
+  if (x !== y) return x ? -1 : 1;
+  return x ? a - b : compareNames(a, b);
 };
 const compareNames = (a, b) => String(a).localeCompare(String(b), undefined, { numeric: true });
 
@@ -29,9 +26,13 @@ function makeSortable(table, sort) {
 
 document.querySelectorAll("table.sortable:not(#run-table)").forEach((table) => {
   makeSortable(table, (index, sign) => {
-    const order = index === 0 ? compareNames : compare;
     const rows = [...table.tBodies[0].rows];
-    rows.sort((a, b) => sign * order(a.cells[index].textContent, b.cells[index].textContent));
+    // A cell carries the number that it shows: "3 to 12 seeds" or "< 0.001" would not sort by its text.
+    const value = (row) => {
+      const cell = row.cells[index];
+      return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
+    };
+    rows.sort((a, b) => sign * compare(value(a), value(b)));
     table.tBodies[0].append(...rows);
   });
 });
@@ -69,9 +70,7 @@ function showRuns() {
   document.getElementById("more").hidden = kept.length <= shown;
 }
 makeSortable(runTable, (index, sign) => {
-  const numeric = rows.every((row) => row[index] === null || typeof row[index] === "number");
-  const order = numeric ? compare : compareNames;
-  rows = [...rows].sort((a, b) => sign * order(a[index] ?? "", b[index] ?? ""));
+  rows = [...rows].sort((a, b) => sign * compare(a[index] ?? "", b[index] ?? ""));
   showRuns();
 });
 document.getElementById("filter").addEventListener("input", () => { shown = PAGE; showRuns(); });
@@ -84,8 +83,20 @@ const views = [];
 function levelsOf(spec) {
   return new Set(Object.values(spec.datasets || {}).flat().filter((row) => FACTOR in row).map((row) => row[FACTOR]));
 }
+// A figure whose specification lists axes can be drawn over each of them.
+const chosenAxis = new Map();
+function putAxis(spec, from, to) {
+  const visit = (part) => {
+    const x = part.encoding && part.encoding.x;
+    if (x && x.field === from.field) Object.assign(x, { field: to.field, title: to.title });
+    (part.layer || (part.spec ? [part.spec] : [])).forEach(visit);
+  };
+  visit(spec);
+  if (spec.title && spec.title.text) spec.title.text = to.head;
+}
 async function draw(element) {
   const spec = structuredClone(SPECS[element.dataset.chart]);
+  if (chosenAxis.has(element.dataset.chart)) putAxis(spec, ...chosenAxis.get(element.dataset.chart));
   if (hidden.size && [...levelsOf(spec)].every((level) => hidden.has(level))) {
     element.textContent = "All that this figure shows is hidden.";
     element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
@@ -102,8 +113,8 @@ async function draw(element) {
     (inner || []).forEach((child) => each(child, named));
   };
   each(spec, null);
-  // Escape closes a tooltip; the menu gives the picture and its data.
-  const result = await vegaEmbed(element, spec, { renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false } });
+  // No menu over the picture: its files and its data are linked below it.
+  const result = await vegaEmbed(element, spec, { renderer: "svg", actions: false });
   views.push(result);
   element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
 }
@@ -118,4 +129,17 @@ document.querySelectorAll(".toggle").forEach((button) => {
     drawAll();
   });
 });
+document.querySelectorAll("select.axis").forEach((select) => {
+  select.addEventListener("change", () => {
+    const axes = SPECS[select.dataset.chart].usermeta.axes;
+    chosenAxis.set(select.dataset.chart, [axes[0], axes[Number(select.value)]]);
+    draw(document.getElementById(`chart-${select.dataset.chart}`));
+  });
+});
+const metricChoice = document.getElementById("metric");
+if (metricChoice) {
+  metricChoice.addEventListener("change", () => {
+    document.querySelectorAll(".metric").forEach((part) => { part.hidden = part.dataset.metric !== metricChoice.value; });
+  });
+}
 if (chartElements.length) drawAll();

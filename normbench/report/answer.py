@@ -1,0 +1,193 @@
+"""The answer to a study's question in sentences: one for each contrast, read off its verdicts and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from normbench.report.contrasts import Contrast
+from normbench.report.words import (
+    duration,
+    interval_text,
+    listed,
+    seeds_text,
+    size_text,
+)
+from normbench.study import seconds_left
+from normbench.study.metrics import counted
+
+if TYPE_CHECKING:
+    from normbench.report.evidence import Evidence
+
+TOLD = ("better", "worse", "better by less than the margin", "worse by less than the margin")
+ORDER = (*TOLD, "equivalent", "identical", "diverged", "baseline diverged", "open")
+
+
+def answer(evidence: Evidence) -> list[str]:
+    """One sentence for each contrast, one on how they were judged, and what is open, diverged and unfinished."""
+    sentences = []
+    for contrast, table in zip(evidence.contrasts, evidence.estimates, strict=True):
+        rows = _with_data(table)
+        if rows.empty:
+            sentences.append(_nothing_yet(evidence, contrast))
+        else:
+            sentences.append(contrast_sentence(evidence, contrast, rows))
+    whole = pd.concat([_with_data(table) for table in evidence.estimates], ignore_index=True)
+    if len(whole):
+        sentences.append(method_sentence(evidence, whole))
+    for sentence in (open_sentence(evidence, whole), progress_sentence(evidence)):
+        if sentence:
+            sentences.append(sentence)
+    return sentences
+
+
+def _with_data(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a pair, or with runs of both sides of which some diverged."""
+    runs = (table["runs_treatment"] > 0) & (table["runs_baseline"] > 0)
+    diverged = (table["diverged_treatment"] > 0) | (table["diverged_baseline"] > 0)
+    return table[(table["pairs"] > 0) | (runs & diverged)]
+
+
+def _nothing_yet(evidence: Evidence, contrast: Contrast) -> str:
+    what = evidence.level_name(contrast.baseline)
+    if contrast.kind == "within":
+        what = f"{what} at {evidence.title(contrast.along)} {contrast.start}"
+    elif contrast.kind == "change":
+        what = f"the change of {what} from {evidence.title(contrast.along)} {contrast.start}"
+    return f"No comparison with {what} can be made yet: {counted([len(evidence.runs)], 'run')} done."
+
+
+def contrast_sentence(evidence: Evidence, contrast: Contrast, rows: pd.DataFrame) -> str:
+    """What a contrast comes to: a clause for each treatment, by its verdicts and the range of its sizes."""
+    metric, base = evidence.metric, evidence.level_name(contrast.baseline)
+    along = evidence.title(contrast.along) if contrast.along else ""
+    treatments = list(dict.fromkeys(rows["treatment"]))
+    clauses = []
+    for treatment in sorted(treatments, key=_place(contrast)):
+        found = rows[rows["treatment"] == treatment]
+        name = evidence.level_name(treatment) if contrast.kind != "within" else f"{along} {treatment}"
+        clauses.append(_clause(evidence, contrast, name, found))
+    heads = {
+        "levels": f"Compared with {base} in {metric.label}: ",
+        "within": f"Within {base}, compared with {along} {contrast.start} in {metric.label}: ",
+        "change": f"In how much {metric.label} changes from {along} {contrast.start}, compared with {base}: ",
+    }
+    return heads[contrast.kind] + "; ".join(clauses) + "."
+
+
+def _place(contrast: Contrast) -> Any:
+    order = {label: i for i, label in enumerate(contrast.stops if contrast.kind == "within" else contrast.levels)}
+    return lambda label: order.get(label, len(order))
+
+
+def _clause(evidence: Evidence, contrast: Contrast, name: str, rows: pd.DataFrame) -> str:
+    """`group is worse by 1.20 points (95 % interval -1.50 to -0.90)`, or its cells counted by verdict."""
+    verdicts = [verdict for verdict in ORDER if (rows["verdict"] == verdict).any()]
+    if len(rows) == 1:
+        row = rows.iloc[0].to_dict()
+        where = _where(evidence, contrast, row)
+        return f"{name} {_alone(evidence, row)}" + (f" at {where}" if where else "")
+    parts = []
+    for verdict in verdicts:
+        found = rows[rows["verdict"] == verdict]
+        count = "every cell" if len(found) == len(rows) else f"{len(found)} of {len(rows)} cells"
+        parts.append(f"{_several(evidence, verdict, found)} in {count}")
+    return f"{name} {listed(parts)}"
+
+
+def _where(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> str:
+    parts = [f"{evidence.title(axis)} {row[axis]}" for axis in contrast.across]
+    if contrast.kind == "change":
+        stop = str(row["along"]).rpartition(" to ")[2]
+        parts.insert(0, f"{evidence.title(contrast.along)} {stop}")
+    return ", ".join(parts)
+
+
+def _alone(evidence: Evidence, row: Mapping[Any, Any]) -> str:
+    """The verdict of a lone row, with its size and interval."""
+    metric, verdict = evidence.metric, row["verdict"]
+    size = metric.shown_difference(row["diff"]) if pd.notna(row["diff"]) else "no difference known"
+    found = f"({size}, 95 % interval {interval_text(row, metric)})" if pd.notna(row["low"]) else f"({size})"
+    texts = {
+        "better": f"is better {found}",
+        "worse": f"is worse {found}",
+        "better by less than the margin": f"is better by less than {evidence.margin_text} {found}",
+        "worse by less than the margin": f"is worse by less than {evidence.margin_text} {found}",
+        "equivalent": f"is equivalent within {evidence.margin_text} {found}",
+        "identical": f"is identical in {_all_seeds(row['pairs'])}",
+        "diverged": f"diverged in {row['diverged_treatment']} of {row['runs_treatment']} runs",
+        "baseline diverged": f"stands while the other side diverged in {row['diverged_baseline']} of "
+        f"{row['runs_baseline']} runs",
+        "open": f"is not told apart {found}",
+    }
+    return texts[verdict]
+
+
+def _all_seeds(pairs: float) -> str:
+    return f"all {pairs:.0f} seeds" if pairs > 1 else "its one seed"
+
+
+def _several(evidence: Evidence, verdict: str, rows: pd.DataFrame) -> str:
+    size = size_text(rows["diff"], evidence.metric)
+    texts = {
+        "better": f"is better by {size}",
+        "worse": f"is worse by {size}",
+        "better by less than the margin": f"is better by {size}, less than {evidence.margin_text},",
+        "worse by less than the margin": f"is worse by {size}, less than {evidence.margin_text},",
+        "equivalent": f"is equivalent within {evidence.margin_text}",
+        "identical": "is identical",
+        "diverged": f"diverged ({rows['diverged_treatment'].sum()} of {rows['runs_treatment'].sum()} runs)",
+        "baseline diverged": f"stands while the other side diverged ({rows['diverged_baseline'].sum()} of "
+        f"{rows['runs_baseline'].sum()} runs)",
+        "open": "is not told apart",
+    }
+    return texts[verdict]
+
+
+def method_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
+    """How the verdicts were reached."""
+    errors = {
+        "paired": "paired t by seed",
+        "shrunk": "paired by seed, with each variance shrunk to its cell's",
+        "pooled": "paired by seed, with variances pooled over the cell",
+    }
+    error = evidence.criterion(evidence.metric).error
+    data = "" if len(rows) == evidence.family else f", of which {len(rows)} have data"
+    one = evidence.family == 1
+    judged = "read off its 95 % interval" if one else "read off 95 % intervals that hold for all of them at once"
+    return f"The verdicts are {judged} (family of {evidence.family}{data}; {errors[error]})."
+
+
+def open_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
+    """How many comparisons are open, and what would close them; empty where none is."""
+    undecided = rows[rows["verdict"] == "open"] if len(rows) else rows
+    if undecided.empty:
+        return ""
+    are = "is" if len(undecided) == 1 else "are"
+    text = f"{len(undecided)} of {counted([len(rows)], 'comparison')} {are} open with "
+    text += counted(undecided["pairs"], "seed")
+    needed = seeds_text(undecided["seeds_low"].min(), undecided["seeds_high"].max(), undecided["plan_reason"])
+    if evidence.margin is None:
+        return f"{text}; without a margin (compare.margin) no number of seeds can be named."
+    if not needed:
+        return f"{text}."
+    return f"{text}: to find a difference of {evidence.margin_text}, {needed} would be needed."
+
+
+def progress_sentence(evidence: Evidence) -> str:
+    """What is done of an unfinished study, and when to come back; empty for a finished one."""
+    planned, done = len(evidence.plan.runs), set(evidence.runs["run_id"])
+    left = sum(run.id not in done for run in evidence.plan.runs)
+    if not left:
+        return ""
+    states = {state: count for state, count in evidence.states.items() if state not in ("running", "waiting")}
+    stuck = "".join(f", {count} {state}" for state, count in sorted(states.items()))
+    text = f"Interim: {planned - left} of {planned} runs are done{stuck}"
+    running = evidence.states.get("running", 0)
+    if not running:
+        return f"{text}, and none is running: `normbench run {evidence.study.name}` goes on."
+    took = dict(zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True))
+    seconds, _ = seconds_left(evidence.plan.runs, {run_id: lambda s=s: float(s) for run_id, s in took.items()})
+    return f"{text}, {running} running: come back in {duration(seconds / running)}."

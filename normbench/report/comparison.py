@@ -1,0 +1,68 @@
+"""From runs to rows: the summary of every cell, and the estimate of every contrast with its verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from normbench.stats import Missing, estimates, mark_best, summarize
+from normbench.study.metrics import COST, Metric
+
+if TYPE_CHECKING:
+    from normbench.report.evidence import Evidence
+
+NOT_COMPARED = "not compared: runs share a machine"
+MARKED = 100  # cells up to which every metric has its best marked; beyond, the one that the study asks about
+FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
+
+
+def contrast_tables(evidence: Evidence, metric: Metric) -> list[pd.DataFrame]:
+    """For each declared contrast the estimates in a metric, with the intervals of the whole family."""
+    criterion, tables = evidence.criterion(metric), []
+    for contrast in evidence.contrasts:
+        found = contrast.differences(evidence.chosen, metric.name)
+        tables.append(estimates(found, criterion, family=evidence.family))
+    return tables
+
+
+def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
+    """A row a cell: its axes, `metric`, the summary, and for all but costs its mark and its paired difference."""
+    keys, runs = evidence.keys, evidence.chosen
+    cost = metric.name in COST
+    if runs.empty:
+        return pd.DataFrame(columns=[*keys, "metric", "n", "mean"])
+    missing: Missing = "left out" if cost else "diverged"  # a run that is too short to time did not diverge
+    cells = summarize(runs, keys, metric.name, missing=missing)
+    cells.insert(len(keys), "metric", metric.name)
+    told = [*(fact for fact in FACTS if fact in runs), *([evidence.tuned] if evidence.tuned else [])]
+    facts = runs.groupby(keys, sort=False, observed=True)[told].first()
+    cells = cells.merge(facts, left_on=keys, right_index=True, how="left")
+    if cost:
+        return evidence.in_order(cells.assign(verdict=NOT_COMPARED))
+    if metric == evidence.metric or len(cells) <= MARKED:
+        cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
+    pairs = evidence.estimates[0] if metric == evidence.metric else contrast_tables(evidence, metric)[0]
+    pairs = pairs.drop(columns=["contrast", "id", "along"]).rename(columns={"treatment": evidence.factor})
+    if len(pairs):
+        cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")
+    return evidence.in_order(cells)
+
+
+def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
+    """The mark of the best in each cell of the other axes, over the family of all planned pairs of levels."""
+    marks = mark_best(
+        evidence.chosen,
+        metric.name,
+        evidence.factor,
+        across=evidence.across,
+        criterion=evidence.criterion(metric),
+        planned=evidence.planned[evidence.keys].drop_duplicates(),
+    )
+    return marks[[*evidence.keys, "mark"]]
+
+
+def _like(cells: pd.DataFrame, pairs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """`pairs` with the columns `keys` of the same type as in `cells`, as a merge needs them."""
+    types: dict[Any, Any] = {key: cells[key].dtype for key in keys if pairs[key].dtype != cells[key].dtype}
+    return pairs.astype(types)

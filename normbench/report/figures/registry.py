@@ -1,0 +1,99 @@
+"""Every figure, in the order of the report. A new one is a file with a function, and a line here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from normbench.report.evidence import Evidence
+from normbench.report.figures import (
+    cost,
+    detectable,
+    differences,
+    divergence,
+    learning_curves,
+    learning_rates,
+    levels,
+    statistic_size,
+)
+from normbench.report.figures.style import Figure, configured
+
+Draw = Callable[[Evidence], Figure | None]
+
+FIGURES: tuple[Draw, ...] = (
+    levels.figure,
+    statistic_size.values_figure,
+    statistic_size.images_figure,
+    differences.figure,
+    divergence.figure,
+    learning_rates.heat_map,
+    learning_rates.sensitivity,
+    learning_curves.training_loss,
+    learning_curves.validation_error,
+    cost.figure,
+    detectable.figure,
+)
+LONGEST = 80  # characters of a file's name
+alt.data_transformers.disable_max_rows()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure ready to be shown.
+
+    Args:
+        spec: Vega-Lite.
+        caption: What it is called.
+        alt: What it shows, for who cannot see it.
+        data: What it shows, under the names that a reader knows.
+    """
+
+    spec: dict[str, Any]
+    caption: str
+    alt: str
+    data: pd.DataFrame
+
+
+@lru_cache(maxsize=1)  # files and page are made from the same ones
+def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
+    """Every figure that a study's data can fill, by file name."""
+    if evidence.chosen.empty:
+        return {}
+    found: dict[str, Drawn] = {}
+    for draw in FIGURES:
+        figure = draw(evidence)
+        if figure is None:
+            continue
+        name = _free(safe_name(figure.name), found)
+        spec = configured(figure.chart).to_dict()
+        found[name] = Drawn(spec, figure.caption or figure.name.replace("_", " "), figure.alt, figure.data)
+    return found
+
+
+def specifications(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    """The Vega-Lite specification of every figure, by file name."""
+    return {name: figure.spec for name, figure in drawn_figures(evidence).items()}
+
+
+def safe_name(name: str) -> str:
+    """A file name on every system: letters, digits, `_` and `-`, and not too long.
+
+    Example:
+        >>> safe_name("test_error_against_width [units]: a/b")
+        'test_error_against_width_units_a_b'
+    """
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name)[:LONGEST].strip("_") or "figure"
+
+
+def _free(name: str, taken: dict[str, Drawn]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

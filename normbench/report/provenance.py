@@ -1,0 +1,73 @@
+"""What the runs were made with: every distinct value of each fact, over all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from normbench.report.private import without_places
+
+if TYPE_CHECKING:
+    from normbench.report.evidence import Evidence
+
+MOST_VALUES = 12  # distinct values of a fact that are listed
+
+
+def code_notes(runs: pd.DataFrame) -> list[str]:
+    """Sentences about code: more than one version of it, or states that no commit holds. Empty for one clean version.
+
+    The digest of the computing modules decides where it is known; else the commit does.
+    """
+    digests, commits = _distinct(runs, "code_digest"), _distinct(runs, "commit")
+    notes = []
+    if len(digests) > 1:
+        notes.append(f"The runs come from more than one version of the code: digests {', '.join(digests)}.")
+    elif not digests and len(commits) > 1:
+        notes.append(f"The runs come from more than one version of the code: commits {', '.join(commits)}.")
+    elif digests and runs["code_digest"].isna().any():
+        notes.append("Some runs do not say by which version of the code they were computed.")
+    for commit in (name for name in commits if name.endswith(("+", "-dirty"))):
+        of = runs[runs["commit"] == commit]
+        states = of["code_digest"].nunique()
+        text = f"{len(of)} runs come from uncommitted changes of commit {commit.rstrip('+').removesuffix('-dirty')}"
+        notes.append(text + (f", in {states} different states." if states > 1 else "."))
+    return notes
+
+
+def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
+    return sorted(map(str, runs[column].dropna().unique())) if column in runs else []
+
+
+def environments(evidence: Evidence) -> list[tuple[str, str]]:
+    """What the runs were made with, from all of them: fact and its distinct values, the most frequent first."""
+    seen: dict[str, dict[str, int]] = {}
+    for result in _results(evidence):
+        facts = dict(result.get("environment") or {})
+        md5 = (result.get("dataset") or {}).get("md5") or {}
+        facts["MD5 of the data files"] = ", ".join(f"{name} {value}" for name, value in md5.items())
+        for key, value in without_places(facts).items():
+            if value not in (None, ""):
+                counts = seen.setdefault(key, {})
+                counts[str(value)] = counts.get(str(value), 0) + 1
+    return [(key, _listed(counts)) for key, counts in seen.items()]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    order = sorted(counts, key=lambda value: (-counts[value], value))
+    named = [f"{value} ({counts[value]} run{'s' * (counts[value] != 1)})" for value in order[:MOST_VALUES]]
+    return "; ".join(named) + (f"; {len(order) - MOST_VALUES} others" if len(order) > MOST_VALUES else "")
+
+
+def _results(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """The results of all finished runs; they counted when the table was read, so nothing is checked again."""
+    root = evidence.store.root
+    for run_id in evidence.runs["run_id"]:
+        try:
+            yield json.loads((root / run_id / "result.json").read_bytes())
+        except (OSError, ValueError):  # removed since
+            continue

@@ -1,0 +1,82 @@
+"""Tables as CSV, which no spreadsheet executes, and back."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from normbench.report.comparison import FACTS
+from normbench.report.evidence import Evidence
+from normbench.report.tables.comparison import row_name
+from normbench.stats.estimates import ESTIMATE_COLUMNS
+
+SUMMARY = ("n", "n_used", "mean", "sd", "ci_low", "ci_high", "method", "median", "min", "max", "diverged")
+
+# A spreadsheet takes text that starts so for a formula. An apostrophe in front makes it text; text that already has
+# apostrophes there gets one more, so that reading takes off exactly what was put on.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_QUOTED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def _safe(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _plain(value: Any) -> Any:
+    return value[1:] if isinstance(value, str) and _QUOTED.match(value) else value
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV; text that a spreadsheet would execute is quoted by an apostrophe, in headings too."""
+    return _mapped(frame, _safe).to_csv(index=False)
+
+
+def read_csv(source: Path | str) -> pd.DataFrame:
+    """What `csv_text` wrote, from its file or its text. A label may be "None" or "nan": only empty is missing."""
+    file: Any = StringIO(source) if isinstance(source, str) else source
+    return _mapped(pd.read_csv(file, keep_default_na=False, na_values=[""]), _plain)
+
+
+def _mapped(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
+    columns = {}
+    for place, name in enumerate(frame.columns):
+        values = frame.iloc[:, place]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+        if values.dtype == object or pd.api.types.is_string_dtype(values.dtype):
+            values = values.map(change)
+        columns[change(name)] = values
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def tidy(evidence: Evidence) -> pd.DataFrame:
+    """comparison.csv: a row for each metric and cell, with the difference from the baseline and its verdict."""
+    estimate = [name for name in ESTIMATE_COLUMNS if name not in ("contrast", "id", "along", "treatment")]
+    tuned = [evidence.tuned] if evidence.tuned else []
+    columns = [*evidence.keys, "metric", *SUMMARY, *FACTS, *tuned, "mark", *estimate]
+    return evidence.comparison.reindex(columns=columns)
+
+
+def contrasts_csv(evidence: Evidence) -> pd.DataFrame:
+    """contrasts.csv: every row of every contrast in the study's metric; the cell as text, since cells differ."""
+    frames = []
+    for contrast, table in zip(evidence.contrasts, evidence.estimates, strict=True):
+        names = [row_name(evidence, contrast, row) for row in table.to_dict("records")]
+        frames.append(table.assign(row=names)[["contrast", "row", *ESTIMATE_COLUMNS[2:]]])
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def paired_seeds(evidence: Evidence) -> pd.DataFrame:
+    """pairs.csv: the raw differences, a row for each contrast's row and seed, in the study's metric."""
+    frames = []
+    for contrast in evidence.contrasts:
+        found = contrast.differences(evidence.chosen, evidence.metric.name).drop(columns=["id", "block"])
+        frames.append(found)
+    whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    axes = [axis for axis in dict.fromkeys([*evidence.across, evidence.factor]) if axis in whole]
+    states = ["treatment_state", "baseline_state"]
+    return whole[["contrast", "along", *axes, "treatment", "baseline", "seed", "diff", *states]]

@@ -1,0 +1,200 @@
+"""Plug-ins: files of a user's own, imported once, whose mistakes are named."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normbench.errors import UsageError
+from normbench.spec import RunConfig, images_per_statistic, load_plugins, resolve, run_config
+from normbench.spec.registry import (
+    DATASETS,
+    MODELS,
+    NORMS,
+    OPTIMIZERS,
+    PROBES,
+    REQUIRED,
+    entry_of,
+    evaluated,
+    field_hints,
+)
+from normbench.spec.values import Count, Probability
+
+REGISTRIES = (NORMS, MODELS, DATASETS, OPTIMIZERS, PROBES)
+
+
+@pytest.fixture(autouse=True)
+def _forgets() -> Iterator[None]:
+    known = {registry: set(registry) for registry in REGISTRIES}
+    yield
+    for registry, names in known.items():
+        for name in set(registry) - names:
+            registry.remove(name)
+
+
+def write(folder: Path, text: str, name: str = "plugin.py") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+NORM = """
+from normbench import register_norm
+
+
+@register_norm("{name}", axes="nothing", scope="none", same_in_eval=True)
+def build(num_channels, spatial=True, strength: float = 1.0):
+    from torch import nn
+
+    return nn.Identity()
+"""
+
+
+def test_a_plug_in_registers_a_norm(tmp_path: Path) -> None:
+    path = write(tmp_path, NORM.format(name="my_norm"))
+    for _ in range(2):  # the second time it is there already
+        one = resolve(run_config({"plugins": [path], "model.norm": "my_norm"}))
+        assert one.model.norm_options == {"strength": 1.0}
+        assert images_per_statistic(one) == 0
+    assert NORMS.get("my_norm").source == str(Path(path).resolve())
+    with pytest.raises(UsageError, match=r"model\.norm_options\.strength=x: expected a number"):
+        resolve(run_config({"plugins": [path], "model.norm": "my_norm", "model.norm_options.strength": "x"}))
+
+
+def test_a_plug_in_that_fails_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "import no_such_library\n", "broken_plugin.py")
+    for _ in range(2):  # a second attempt does not find a half-imported module
+        with pytest.raises(
+            UsageError, match=r"broken_plugin\.py fails to import: ModuleNotFoundError: No module named"
+        ):
+            load_plugins((path,))
+    with pytest.raises(UsageError, match=r"fails to import: SyntaxError"):
+        load_plugins((write(tmp_path, "def (:\n", "no_python.py"),))
+    with pytest.raises(UsageError, match=r"norm 'batch' is registered already by \w+\.py: choose another name"):
+        load_plugins((write(tmp_path, NORM.format(name="batch"), "taken_name.py"),))
+    for nowhere in ("nowhere.py", str(tmp_path), write(tmp_path, "x", "text.txt")):
+        with pytest.raises(UsageError, match=r"^plugin .* is not a Python file: give a path that exists$"):
+            load_plugins((nowhere,))
+
+
+EVERYTHING = '''
+from __future__ import annotations
+
+import numpy as np
+from normbench import register_dataset, register_model, register_probe
+from normbench.data import Images
+from normbench.probes import Probe
+from normbench.train.optimizers import register_optimizer
+from normbench.spec.values import Count
+
+
+@register_model("wide")
+def wide(image, classes, norms, *, width: Count = 8):
+    """One hidden layer."""
+    from torch import nn
+
+    first = nn.Linear(image[0] * image[1] * image[2], width)
+    return nn.Sequential(nn.Flatten(), first, *(part for _, part in norms.after(first, nn.ReLU(), width)))
+
+
+@register_dataset("stripes")
+def stripes(*, count: Count = 100) -> Images:
+    """Stripes.
+
+    Args:
+        count: Images.
+    """
+    x, y = np.zeros((count, 8, 8), np.uint8), np.arange(count) % 3
+    return Images((x, y), (x, y), validation=10)
+
+
+@register_optimizer("slow")
+def slow(parameters, lr, *, patience: float = 0.5):
+    """Slow."""
+
+
+@register_probe("nothing")
+class Nothing(Probe):
+    """Nothing.
+
+    Args:
+        often: How often.
+    """
+
+    def __init__(self, often: int = 1) -> None:
+        self.often = often
+'''
+
+
+def test_one_file_registers_anything_and_its_options_are_keys(tmp_path: Path) -> None:
+    keys = {
+        "plugins": [write(tmp_path, EVERYTHING)],
+        "model": {"name": "wide", "width": 4, "norm": "none"},
+        "data": {"name": "stripes", "count": 90, "batch_size": 8},
+        "optimizer": {"name": "slow", "patience": 1},
+        "probes": {"nothing": {"often": 2}},
+    }
+    load_plugins((keys["plugins"][0],))
+    one = resolve(run_config(keys))
+    assert (one.model.options, one.data.options, one.optimizer.options) == (
+        {"width": 4},
+        {"count": 90},
+        {"patience": 1.0},
+    )
+    assert one.probes == {"nothing": {"often": 2}}
+    for key, value in {"model.width": 0, "data.count": "x", "optimizer.patience": None}.items():
+        with pytest.raises(UsageError, match=rf"^{key}="):
+            resolve(run_config({**keys, key: value}))
+    with pytest.raises(UsageError, match=r"did you mean 'model\.width'"):
+        run_config({"model.widht": 3})
+
+
+def test_options_are_read_from_signature_and_docstring() -> None:
+    def build(image: Any, *rest: Any, size: Count, share: Probability = 0.5, loose=3, **more: Any) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Builds.
+
+        Args:
+            size: How large
+                it is.
+            share: A part.
+        """
+
+    entry = entry_of("x", build, handed=("image",), defaults={"share": 0.25})
+    assert entry.summary == "Builds."
+    assert [(o.name, o.default, o.help) for o in entry.options.values()] == [
+        ("size", REQUIRED, "How large it is."),
+        ("share", 0.25, "A part."),
+        ("loose", 3, ""),
+    ]
+    with pytest.raises(UsageError, match=r"^model\.size: 'x' needs this option$"):
+        entry.chosen({}, "model")
+    assert entry.chosen({"size": 2}, "model") == {"size": 2, "share": 0.25, "loose": 3}
+    with pytest.raises(
+        UsageError, match=r"model\.siz: 'x' has no such option; unknown option 'siz': did you mean 'size'"
+    ):
+        entry.chosen({"siz": 2}, "model")
+
+
+def test_options_that_a_base_class_of_another_module_declares_keep_their_types() -> None:
+    """The built-in models are dataclasses whose base names types that their own modules do not know."""
+    for registry in REGISTRIES:
+        for name in registry:
+            for option in registry.get(name).options.values():
+                assert option.hint is not Any, f"{registry.kind} {name}: {option.name} takes anything"
+
+
+def test_types_that_only_a_checker_knows_are_left_unchecked() -> None:
+    @dataclasses.dataclass
+    class Given:
+        known: "int" = 1
+        unknown: "Nowhere" = 2  # type: ignore[name-defined]  # noqa: F821
+
+    assert field_hints(Given) == {"known": int}
+    assert evaluated({"a": "list[int]", "b": "Nope", "c": int}, {}) == {"a": list[int], "c": int}
+    assert entry_of("x", Given).chosen({"unknown": [1]}, "k") == {"known": 1, "unknown": [1]}
+
+
+def test_nothing_of_a_user_is_imported_for_a_run_without_plug_ins() -> None:
+    assert resolve(RunConfig()).plugins == []

@@ -1,0 +1,345 @@
+"""From what was written to what runs: contradictions are named before anything is trained."""
+
+import typing
+import warnings
+from typing import Annotated, Any
+
+import pytest
+
+from normbench.errors import UsageError
+from normbench.spec import (
+    DegenerateStatisticWarning,
+    RunConfig,
+    device_batch,
+    epoch_samples,
+    images_per_statistic,
+    replace,
+    resolve,
+    run_config,
+    run_id,
+    steps,
+    validates,
+    values_per_statistic,
+)
+from normbench.spec.counts import evenly_spread
+from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
+from normbench.spec.schema import ALIASES, SECTIONS, hints
+from normbench.spec.values import Range
+
+
+def resolved(**changes: Any) -> RunConfig:
+    return resolve(run_config(changes))
+
+
+# Ranges, of every number that has one, over the schema and all registries.
+
+
+def limits(hint: Any) -> list[Range]:
+    """The ranges of a type, those of the parts of a union included."""
+    found = [part for part in typing.get_args(hint)[1:] if isinstance(part, Range)]
+    if typing.get_origin(hint) is Annotated:
+        return found + limits(typing.get_args(hint)[0])
+    return [one for part in typing.get_args(hint) for one in limits(part)]
+
+
+def bad_values(hint: Any) -> list[float]:
+    return [
+        value
+        for one in limits(hint)
+        for bound, step in ((one.low, -1), (one.high, 1))
+        if bound is not None
+        for value in [int(bound) + step]
+    ]
+
+
+OWN = [
+    (f"{section}.{name}", value)
+    for section in SECTIONS
+    for name, hint in hints(section).items()
+    for value in bad_values(hint)
+]
+OPTIONS = [
+    (f"{section}.name", name, f"{section}.{option.name}", value)
+    for section, registry in (("model", MODELS), ("optimizer", OPTIMIZERS), ("data", DATASETS))
+    for name in registry
+    for option in registry.get(name).options.values()
+    for value in bad_values(option.hint)
+]
+NORM_OPTIONS = [
+    (name, option.name, value)
+    for name in NORMS
+    for option in NORMS.get(name).options.values()
+    for value in bad_values(option.hint)
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OWN)
+def test_a_number_out_of_its_range_is_named(key: str, value: float) -> None:
+    with pytest.raises(UsageError, match=rf"^{key}={value}: expected .*a (whole )?number"):
+        resolved(**{key: value})
+
+
+@pytest.mark.parametrize(("named", "name", "key", "value"), OPTIONS)
+def test_an_option_out_of_its_range_is_named(named: str, name: str, key: str, value: float) -> None:
+    for bad in (value, [value]):
+        with pytest.raises(UsageError, match=rf"^{key}=\[?{value}\]?: expected "):
+            resolved(**{named: name, key: bad})
+
+
+@pytest.mark.parametrize(("norm", "option", "value"), NORM_OPTIONS)
+def test_a_norms_option_out_of_its_range_is_named(norm: str, option: str, value: float) -> None:
+    with pytest.raises(UsageError, match=rf"^model.norm_options.{option}={value}: expected "):
+        resolved(**{"model.norm": norm, f"model.norm_options.{option}": value})
+
+
+def test_the_ranges_are_really_looked_at() -> None:
+    assert len(OWN) > 20
+    assert len(OPTIONS) > 20
+    assert len(NORM_OPTIONS) > 10
+
+
+@pytest.mark.parametrize("value", [".nan", float("nan"), float("inf"), "abc", True, [1]])
+@pytest.mark.parametrize(
+    "key", ["optimizer.lr", "optimizer.weight_decay", "model.dropout", "trainer.gradient_clip_val"]
+)
+def test_what_is_no_number_is_named(key: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=rf"^{key}=.*: expected a number"):
+        resolved(**{key: value})
+
+
+# Whatever is named, in every registry.
+
+
+@pytest.mark.parametrize(
+    ("registry", "key"),
+    [(DATASETS, "data.name"), (MODELS, "model.name"), (NORMS, "model.norm"), (OPTIMIZERS, "optimizer.name")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unknown_name_has_a_nearest_one(registry: Any, key: str) -> None:
+    for name in registry:
+        with pytest.raises(UsageError, match=rf"^{key}: unknown .* '{name}x': did you mean '\w+'\? known: .*{name}"):
+            resolved(**{key: f"{name}x"})
+
+
+def test_an_unknown_probe_or_callback_is_named() -> None:
+    assert "layers" in PROBES
+    with pytest.raises(UsageError, match=r"unknown probe 'layer': did you mean 'layers'"):
+        resolve(run_config({"probes": {"layer": {}}}))
+    with pytest.raises(UsageError, match=r"unknown callback 'x'"):
+        resolved(**{"trainer.callbacks": ["x"]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("trainer.precision", "bf16_mixed"), ("trainer.accelerator", "gppu"), ("model.init", "hee")]
+)
+def test_a_misspelt_word_is_named_with_the_nearest(key: str, value: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{key}={value}: expected one of .*; did you mean '"):
+        resolved(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model.dropout": 1.0}, r"model\.dropout=1\.0: expected a number from 0 below 1"),
+        ({"model.dropout": -0.1}, r"model\.dropout=-0\.1"),
+        ({"data.batch_size": 55_001}, r"batch_size=55001 is larger than the 55,000 training images of mnist: choose"),
+        ({"data.train_samples": 30}, r"batch_size=64 is larger than the 30 training images of mnist"),
+        ({"data.train_samples": 55_001}, r"train_samples=55001 is more than the 55,000 training images of mnist"),
+        ({"data.name": "mnist_5k", "data.batch_size": 3_501}, r"larger than the 3,500 training images of mnist_5k"),
+        ({"data.name": "mnist_5k", "data.validation": 4_000}, r"data.validation=4000 leaves nothing of mnist_5k"),
+        ({"data.name": "mnist_5k", "data.validation": 3_990}, r"batch_size=64 is larger than the 10 training images"),
+        ({"trainer.devices": 3}, r"batch_size=64 is the global batch and cannot be divided by .*=3: choose a multiple"),
+        ({"trainer.accumulate_grad_batches": 5}, r"cannot be divided by trainer\.accumulate_grad_batches=5"),
+        ({"trainer.virtual_devices": 6}, r"cannot be divided by trainer\.virtual_devices=6"),
+        (
+            {"trainer.virtual_devices": 16, "trainer.accumulate_grad_batches": 8},
+            r"virtual_devices=16 \(by 128 in all\)",
+        ),
+        ({"trainer.devices": 2, "trainer.virtual_devices": 2}, r"virtual_devices needs trainer\.devices=1"),
+        ({"budget.samples": 63}, r"budget\.samples=63 is less than one batch of 64"),
+        ({"budget": {"steps": 2, "epochs": 1}}, r"give one of epochs, steps and samples, not epochs and steps"),
+        ({"optimizer.warmup_steps": 100, "budget.steps": 20}, r"warmup_steps=100 is more than the 20 steps"),
+        ({"trainer.validations": 50, "budget.steps": 20}, r"validations=50 is more than the 20 steps of the budget"),
+        ({"trainer.loss_points": 500, "budget.steps": 20}, r"loss_points=500 is more than the 20 steps of the budget"),
+        ({"optimizer.nesterov": True, "optimizer.momentum": 0.0}, r"optimizer\.nesterov=true needs .*momentum"),
+        ({"model.init": "normal"}, r"model\.init_std: init normal needs a standard deviation, for example 0\.02"),
+        ({"model.init": "he", "model.init_std": 0.1}, r"model\.init_std=0\.1: only init normal has a standard dev"),
+        ({"trainer.precision": "16-mixed", "trainer.accelerator": "cpu"}, r"16-mixed: a CPU computes .*bf16-mixed"),
+        ({"trainer.precision": 64, "trainer.accelerator": "mps"}, r"64-true: Apple's GPUs have no float64"),
+        ({"trainer.keep": "best", "trainer.validations": 0}, r"keep=best needs validation images and .*validations"),
+        ({"trainer.keep": "best", "data.validation": 0}, r"keep=best needs validation images"),
+        (
+            {"model.norm": "ghost", "model.norm_options": {"size": 24}},
+            r"takes its statistics from 24 images at a time, which does not divide the 64 images of a device: choose",
+        ),
+        (
+            {"model.norm": "group", "model.norm_options": {"groups": 5}},
+            r"32 channels .*: 5 does not divide 32: choose one of 1, 2, 4, 8, 16, 32",
+        ),
+        ({"model.kernel_size": 15, "model.padding": "valid"}, r"makes a map of .*: use fewer blocks"),
+        ({"plugins": ["nowhere.py"]}, r"plugin nowhere\.py is not a Python file: give a path that exists"),
+    ],
+)
+def test_contradictions_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        resolved(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_evaluations_than_steps_by_default_are_one_a_step() -> None:
+    """Defaults fit any budget; a number that someone asks for is a promise."""
+    assert resolved(**{"budget.steps": 2}).trainer.validations == 5
+    assert evenly_spread(2, 5) == [1, 2]
+    assert evenly_spread(12, 5) == [3, 5, 8, 10, 12], "five are five"
+
+
+# Degenerate statistics: one rule for every norm.
+
+ONE_PIXEL = {
+    "model.name": "cnn",
+    "model.channels": [8, 8, 8, 8, 8],
+    "model.stride": 2,
+    "model.pool": "none",
+    "data.batch_size": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "site"),
+    [
+        ({**ONE_PIXEL, "model.norm": "group", "model.norm_options": {"groups": 8}}, r"block\.4"),
+        ({**ONE_PIXEL, "model.norm": "instance"}, r"block\.4"),
+        ({**ONE_PIXEL, "model.norm": "batch", "data.batch_size": 1}, r"block\.4"),
+        ({**ONE_PIXEL, "model.norm": "sync_batch", "data.batch_size": 1}, r"block\.4"),
+        ({**ONE_PIXEL, "model.norm": "ghost", "model.norm_options": {"size": 1}}, r"block\.4"),
+        ({"model.name": "mlp", "model.norm": "layer", "model.hidden": [1]}, r"hidden\.0"),
+        ({"model.name": "mlp", "model.norm": "instance"}, r"hidden\.0"),
+        ({"model.name": "mlp", "model.norm": "batch", "data.batch_size": 1}, r"hidden\.0"),
+        ({"model.name": "mlp", "model.norm": "sync_batch", "data.batch_size": 1}, r"hidden\.0"),
+        (
+            {"model.name": "mlp", "model.norm": "batch", "data.batch_size": 4, "trainer.virtual_devices": 4},
+            r"hidden\.0",
+        ),
+        ({"model.norm": "batch", "model.norm_linear": True, "data.batch_size": 1}, r"hidden\.0"),
+        (
+            {"model.norm": "batch", "data.batch_size": 1, "model.channels": [2], "model.kernel_size": 28}
+            | {"model.padding": "valid", "model.pool": "none"},
+            r"block\.0",
+        ),
+    ],
+)
+def test_one_value_a_statistic_is_refused_for_every_norm(changes: dict[str, Any], site: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{site}: .*one value for each statistic .*choose "):
+        resolved(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {**ONE_PIXEL, "model.norm": "group", "model.norm_options": {"groups": 4}},
+        {"model.name": "mlp", "model.norm": "layer", "model.hidden": [2]},
+        {"model.name": "mlp", "model.norm": "batch", "data.batch_size": 2},
+        {"model.name": "mlp", "model.norm": "ghost", "model.norm_options": {"size": 2}, "data.batch_size": 8},
+    ],
+)
+def test_two_values_a_statistic_are_warned_about(changes: dict[str, Any]) -> None:
+    with pytest.warns(DegenerateStatisticWarning, match="two values"):
+        resolved(**changes)
+    assert values_per_statistic(quietly(changes)) == 2
+
+
+def quietly(changes: dict[str, Any]) -> RunConfig:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateStatisticWarning)
+        return resolve(run_config(changes))
+
+
+def test_enough_values_are_fine() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = resolved(**{"model.norm": "batch", "data.batch_size": 1})
+        assert images_per_statistic(one) == 1
+        assert values_per_statistic(one) == 14 * 14
+        resolved(**{"model.name": "mlp", "model.norm": "layer", "data.batch_size": 1})
+        resolved(**{**ONE_PIXEL, "model.norm": "group", "model.norm_options": {"groups": 1}})
+        resolved(**{"model.name": "mlp", "model.norm": "none", "model.hidden": [1], "data.batch_size": 1})
+
+
+# What everything is filled in with.
+
+
+def test_everything_is_filled_in_and_nothing_moves_afterwards() -> None:
+    for changes in ({"model.norm": "group"}, {"optimizer.name": "adam"}, {"model.name": "digit_cnn_bn"}):
+        once = resolved(**changes)
+        assert once.budget.epochs == 1
+        assert once.model.norm is not None
+        assert once.model.options.keys() == MODELS.get(once.model.name).options.keys()
+        assert once.model.norm_options.keys() == NORMS.get(once.model.norm).options.keys()
+        assert once.optimizer.options.keys() == OPTIMIZERS.get(once.optimizer.name).options.keys()
+        assert once.trainer.accelerator in {"cpu", "cuda", "mps"}
+        assert resolve(once) == once
+        assert run_id(resolve(once)) == run_id(once)
+    assert resolved(**{"model.norm": "group"}).model.norm_options == {"groups": 8, "eps": 1e-5}
+
+
+@pytest.mark.parametrize(("key", "word", "meant"), [(k, w, m) for k, ws in ALIASES.items() for w, m in ws.items()])
+def test_another_word_for_a_value_is_the_same_run(key: str, word: Any, meant: str) -> None:
+    rest = {"trainer.accelerator": "cuda"} if key == "trainer.precision" else {}
+    for build in (run_config, lambda changes: replace(RunConfig(), changes)):
+        one, other = (resolve(build({**rest, key: value})) for value in (word, meant))
+        assert one == other
+        assert run_id(one) == run_id(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "total", "epoch"),
+    [
+        ({"budget.epochs": 2}, 2 * 859, 54_976),  # 55,000 // 64 = 859: whole batches only
+        ({"budget.steps": 7}, 7, 54_976),
+        ({"budget.samples": 1_000}, 15, 54_976),
+        ({"budget.epochs": 3, "data.train_samples": 100}, 3, 64),
+        ({"data.name": "mnist_5k", "budget.epochs": 1, "data.batch_size": 100}, 35, 3_500),
+        ({"data.name": "mnist_5k", "budget.epochs": 1, "data.batch_size": 100, "data.validation": 0}, 40, 4_000),
+        ({"data.name": "mnist_5k", "budget.epochs": 1, "data.batch_size": 100, "data.validation": 1000}, 30, 3_000),
+    ],
+)
+def test_budgets_in_steps(changes: dict[str, Any], total: int, epoch: int) -> None:
+    assert steps(resolved(**changes)) == total
+    assert epoch_samples(resolved(**changes)) == epoch
+
+
+def test_equal_samples_are_more_steps_of_smaller_batches() -> None:
+    counts = {size: steps(resolved(**{"budget.samples": 1_024, "data.batch_size": size})) for size in (8, 32, 128)}
+    assert counts == {8: 128, 32: 32, 128: 8}
+
+
+def test_a_run_validates_where_it_has_images_and_is_asked_to() -> None:
+    assert validates(resolved())
+    assert not validates(resolved(**{"data.validation": 0}))
+    assert not validates(resolved(**{"trainer.validations": 0}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "statistic"),
+    [
+        ({"model.norm": "batch"}, 64, 64),
+        ({"model.norm": "batch", "trainer.devices": 4}, 16, 16),
+        ({"model.norm": "batch", "trainer.virtual_devices": 4}, 16, 16),
+        ({"model.norm": "batch", "trainer.virtual_devices": 4, "trainer.accumulate_grad_batches": 2}, 8, 8),
+        ({"model.norm": "batch", "trainer.devices": 2, "trainer.num_nodes": 2}, 16, 16),
+        ({"model.norm": "sync_batch", "trainer.devices": 4}, 16, 64),
+        ({"model.norm": "ghost", "trainer.devices": 2}, 32, 16),
+        ({"model.norm": "ghost", "trainer.devices": 8}, 8, 8),
+        ({"model.norm": "layer", "trainer.devices": 2}, 32, 1),
+        ({"model.norm": "none"}, 64, 0),
+    ],
+)
+def test_images_of_a_device_and_of_a_statistic(changes: dict[str, Any], device: int, statistic: int) -> None:
+    one = resolved(**changes)
+    assert (device_batch(one), images_per_statistic(one)) == (device, statistic)
+
+
+def test_virtual_devices_are_not_promised_to_a_norm_that_ignores_them() -> None:
+    """A statistic over more images than a device has would be reported as one over fewer."""
+    with pytest.raises(UsageError, match=r"virtual_devices=8: norm 'ghost' does not compute as that many devices"):
+        resolved(**{"model.norm": "ghost", "model.norm_options": {"size": 16}, "trainer.virtual_devices": 8})
