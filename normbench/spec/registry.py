@@ -13,7 +13,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -181,7 +181,7 @@ def entry_of(
         facts: See `Entry`.
     """
     call = build.__init__ if inspect.isclass(build) else build
-    hints = (field_hints(build) if dataclasses.is_dataclass(build) else {}) | option_hints(call)
+    hints = field_hints(build) if dataclasses.is_dataclass(build) else option_hints(call)
     helps = argument_helps(inspect.getdoc(build) or "") | argument_helps(inspect.getdoc(call) or "")
     options: dict[str, Option] = {}
     for parameter in inspect.signature(build).parameters.values():
@@ -196,29 +196,32 @@ def entry_of(
 
 
 def option_hints(call: Callable[..., Any]) -> dict[str, Any]:
-    """Types of a function's parameters; a type that does not evaluate (a name known to checkers only) is left out."""
+    """Types of a function's parameters, without those that do not evaluate (names known to checkers only)."""
     try:
         return typing.get_type_hints(call, include_extras=True)
     except Exception:
-        return evaluated(getattr(call, "__annotations__", {}), getattr(call, "__globals__", {}))
+        hints = {}
+    for name, annotation in getattr(call, "__annotations__", {}).items():
+        hints[name] = _evaluated(annotation, getattr(call, "__globals__", {}))
+    return hints
 
 
-def field_hints(kind: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields, each seen from the module of the class that declares it."""
-    found: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
-        found |= evaluated(base.__dict__.get("__annotations__", {}), vars(sys.modules.get(base.__module__, typing)))
-    return found
+def field_hints(build: type) -> dict[str, Any]:
+    """Types of a dataclass's fields. Those that it inherits are read with the names of the module that has them."""
+    hints = {}
+    for owner in reversed(build.__mro__):
+        known = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
+        for name, annotation in vars(owner).get("__annotations__", {}).items():
+            hints[name] = _evaluated(annotation, known)
+    return hints
 
 
-def evaluated(annotations: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """The annotations that evaluate among the names of a module."""
-    known, found = {**vars(typing), **names}, {}
-    for name, annotation in annotations.items():
-        with suppress(Exception):
-            # The builder's own code, which was run when it was imported.
-            found[name] = eval(annotation, known) if isinstance(annotation, str) else annotation
-    return found
+def _evaluated(annotation: Any, known: Mapping[str, Any]) -> Any:
+    try:
+        # The builder's own code, which was run when it was imported.
+        return eval(annotation, {**vars(typing), **known}) if isinstance(annotation, str) else annotation
+    except Exception:
+        return Any
 
 
 def source_file(build: Any) -> str:
