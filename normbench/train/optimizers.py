@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 Build = TypeVar("Build", bound=Callable[..., Any])
 
 
-def register_optimizer(
-    name: str, check: Callable[[Mapping[str, Any]], None] | None = None
-) -> Callable[[Build], Build]:
+def register_optimizer(name: str, check: Callable[[Mapping[str, Any]], None] | None = None) -> Callable[[Build], Build]:
     """Decorator that registers an optimizer: a class or function of (parameters, lr, its typed options).
 
     Args:
