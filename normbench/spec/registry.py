@@ -112,7 +112,9 @@ class Registry:
 
     def add(self, entry: Entry, replace: bool = False) -> None:
         """Registers `entry`. A name that another file has taken raises UsageError."""
-        if _importing:  # whatever module made the builder (functools, say): this file decides what it is
+        # Whatever module made the builder (functools, say): the plug-in decides what it is. A plug-in that is the first
+        # to import a room of the package does not thereby define what that registers.
+        if _importing and not entry.source.startswith(_PACKAGE):
             entry = dataclasses.replace(entry, source=_importing[-1])
         old = self._entries.get(entry.name)
         if old is not None and not replace and old.source != entry.source:
@@ -143,6 +145,7 @@ class Registry:
 
 
 _importing: list[str] = []
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 @contextmanager
