@@ -104,9 +104,13 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
+    longest = [max(map(len, " ".join(column).split())) for column in zip(headings, *rows, strict=True)]
+    while len(longest) > 2 and sum(longest) + 3 * len(longest) + 1 > console.width:
+        longest.pop()  # on a narrow terminal words stay whole, and the last columns are left out
     table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if unicode else box.ASCII)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for heading, width in zip(headings, longest, strict=False):
+        table.add_column(heading, overflow="fold", min_width=width)
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140, markup=False).print(table)
+        table.add_row(*row[: len(longest)])
+    console.print(table)
