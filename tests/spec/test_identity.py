@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec import RunConfig, identity_tree, resolve, run_config, run_id
+from normbench.spec import identity_tree, resolve, run_config, run_id
 from normbench.spec.identity import counted_in_identity, file_digest
 from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, UsedWhen, hints

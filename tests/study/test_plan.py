@@ -3,46 +3,28 @@
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from normbench.errors import UsageError
-from normbench.spec.resolve import resolve
-from normbench.spec.schema import replace, run_id
-from normbench.study import Plan, describe, estimate, iter_pending, load_study, make_plan
+from normbench.spec import replace, resolve, run_id
+from normbench.spec.registry import NORMS
+from normbench.study import changed_study, describe, estimate, iter_pending, load_study, make_plan
 
-from .conftest import REPOSITORY
+from .conftest import REPOSITORY, TREE, Write, plan
 
-TREE: dict[str, Any] = {
-    "name": "small",
-    "question": "Which norm?",
-    "base": {"data": {"name": "mnist_5k"}, "budget": {"steps": 10}},
-    "grid": {"model.norm": ["none", "batch", "group"], "data.batch_size": [8, 32]},
-    "seeds": 2,
-    "compare": {"factor": "model.norm", "baseline": "batch"},
-}
-Write = Callable[..., Path]
+NORM = """
+from normbench import register_norm
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes the small study with other values at some of its top keys; None leaves a key out."""
+@register_norm("beside")
+def build(num_channels, strength: float = 1.0):
+    from torch import nn
 
-    def write(**changes: Any) -> Path:
-        path = tmp_path / "study.yaml"
-        tree = {key: value for key, value in {**TREE, **changes}.items() if value is not None}
-        path.write_text(yaml.safe_dump(tree, sort_keys=False))
-        return path
-
-    return write
-
-
-def plan(path: Path) -> Plan:
-    return make_plan(load_study(path))
+    return nn.Identity()
+"""
 
 
 def test_a_plan_has_every_cell_with_every_seed(write: Write) -> None:
@@ -109,7 +91,7 @@ def test_groups_for_each_norm(write: Write) -> None:
 def test_lists_as_values_of_an_axis(write: Write) -> None:
     made = plan(write(grid={"model.hidden": [[], [8]], "model.norm": ["none", "batch"]}))
     assert {run.cell["model.hidden"] for run in made.runs} == {"[]", "[8]"}
-    assert {str(run.config.model.hidden) for run in made.runs} == {"[]", "[8]"}
+    assert {str(run.config.model.options["hidden"]) for run in made.runs} == {"[]", "[8]"}
 
 
 def test_skipped_cells_have_their_reason(write: Write) -> None:
@@ -131,7 +113,9 @@ def test_skipped_cells_have_their_reason(write: Write) -> None:
 def test_a_cell_that_cannot_run_may_be_skipped(write: Write) -> None:
     grid = {"model.norm": ["batch", "instance"], "model.name": ["cnn", "mlp"]}
     compare = {"factor": "model.norm", "baseline": "batch"}
-    with pytest.raises(UsageError, match=r"cell model\.norm=instance, model\.name=mlp: norm 'instance' .*skip rule"):
+    with pytest.raises(
+        UsageError, match=r"cell model\.norm=instance, model\.name=mlp: hidden\.0: norm 'instance' .*skip rule"
+    ):
         plan(write(grid=grid, compare=compare))
     rule = {"when": {"model.norm": "instance", "model.name": "mlp"}, "reason": "no positions"}
     assert len(plan(write(grid=grid, compare=compare, skip=[rule])).runs) == 6
@@ -144,136 +128,27 @@ def test_pending_runs_are_those_without_a_result(write: Write) -> None:
     assert describe(made.runs[0].cell).startswith("norm ")
 
 
-def test_a_plugin_beside_the_study_is_found(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("x = 1\n")
-    first = plan(write(plugins=["own.py"]))
-    assert first.runs[0].config.plugins == [str(tmp_path / "own.py")]
-    assert first.runs[0].id != plan(write()).runs[0].id
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"name": None}, r"'name' is missing or empty"),
-        ({"question": ""}, r"'question' is missing or empty"),
-        ({"grid": None}, r"'grid' is missing or empty: a study has a name, a question, a grid and a compare"),
-        ({"grid": {}}, r"'grid' is missing or empty"),
-        ({"compare": None}, r"'compare' is missing or empty"),
-        ({"compares": 1}, r"unknown key of a study 'compares': did you mean 'compare'\?"),
-        ({"name": "a b/c"}, r"name 'a b/c' becomes a folder: use letters, digits, - and _"),
-        ({"name": "../x"}, r"name '\.\./x' becomes a folder"),
-        ({"name": 5}, r"name '5' becomes a folder"),
-        ({"base": [1]}, r"base is a mapping of keys to values, not \[1\]"),
-        ({"base": {"model": {"nrom": "x"}}}, r"unknown configuration key 'model\.nrom': did you mean 'model\.norm'"),
-        ({"base": {"data": {"batch_size": "big"}}}, r"data\.batch_size=big: expected a whole number"),
-        ({"grid": {"model.norm": []}}, r"grid\.model\.norm has no values: give a list"),
-        ({"grid": {"model.norm": {}}}, r"grid\.model\.norm has no values: give a list"),
-        ({"grid": {"model.norm": "batch"}}, r"grid\.model\.norm has no values: give a list"),
-        ({"grid": {"model.norn": ["batch"]}}, r"grid: unknown configuration key 'model\.norn': did you mean"),
-        ({"grid": {"data.batch_size": [8, "x"]}}, r"grid: data\.batch_size=x: expected a whole number"),
-        ({"grid": {"model.norm": ["batch", "none", "batch"]}}, r"grid\.model\.norm has 'batch' twice: keep one"),
-        ({"grid": {"seed": [0, 1], "model.norm": ["batch"]}}, r"grid\.seed: seeds are given under 'seeds'"),
-        ({"grid": {"norm": {"a": 3}}}, r"grid\.norm\.a is a mapping of keys to values, not 3"),
-        ({"grid": {"norm": {"a": {"modl.norm": "batch"}}}}, r"grid\.norm\.a: unknown configuration key 'modl\.norm'"),
-        (
-            {"grid": {"model.norm": ["batch"], "norm": {"a": {"model.norm": "none"}}}},
-            r"both grid\.model\.norm and grid\.norm set model\.norm: keep one of the axes",
-        ),
-        (
-            {"grid": {"model.norm": ["batch"], "x": {"a": {"model": {"norm": "none"}}}}},
-            r"both grid\.model\.norm and grid\.x set model\.norm",
-        ),
-        ({"seeds": []}, r"seeds is a list of whole numbers from 0, or how many: \[\]"),
-        ({"seeds": 0}, r"seeds is a list of whole numbers from 0, or how many: 0"),
-        ({"seeds": -2}, r"seeds is a list of whole numbers"),
-        ({"seeds": [0, -1]}, r"seeds is a list of whole numbers"),
-        ({"seeds": [True]}, r"seeds is a list of whole numbers"),
-        ({"seeds": "three"}, r"seeds is a list of whole numbers"),
-        ({"seeds": 2.5}, r"seeds is a list of whole numbers"),
-        ({"seeds": [1, 1]}, r"a seed is given twice: each counts once"),
-        ({"skip": [{"when": {"model.norm": "batch"}}]}, r"a skip rule has 'when' \(keys and values\) and 'reason'"),
-        ({"skip": [{"reason": "x"}]}, r"a skip rule has 'when'"),
-        ({"skip": ["x"]}, r"a skip rule has 'when'"),
-        ({"skip": {"when": {"model.norm": "batch"}, "reason": "x"}}, r"skip"),
-        ({"skip": [{"when": ["model.norm"], "reason": "x"}]}, r"skip\.when is a mapping"),
-        ({"skip": [{"when": {"norm": "x"}, "reason": "x"}]}, r"skip\.when: unknown axis 'norm': did you mean 'model"),
-        (
-            {"skip": [{"when": {"model.norm": ["batch", "bach"]}, "reason": "x"}]},
-            r"skip\.when\.model\.norm: 'bach' is not among \['none', 'batch', 'group'\]",
-        ),
-        ({"skip": [{"when": {"data.batch_size": [8, 32]}, "reason": "x"}]}, r"every cell is skipped: nothing is left"),
-        ({"compare": [1]}, r"compare is a mapping"),
-        ({"compare": {"factr": "model.norm"}}, r"unknown key of compare 'factr': did you mean 'factor'\?"),
-        ({"compare": {"factor": "norm", "baseline": "batch"}}, r"compare\.factor: unknown axis 'norm': did you mean"),
-        ({"compare": {"factor": "model.norm"}}, r"compare\.baseline None is not among"),
-        ({"compare": {"factor": "model.norm", "baseline": "bach"}}, r"compare\.baseline 'bach' is not among \['none'"),
-        (
-            {"compare": {"factor": "model.norm", "baseline": "batch", "across": ["batch_size"]}},
-            r"compare\.across: unknown other axis 'batch_size': did you mean 'data\.batch_size'",
-        ),
-        (
-            {"compare": {"factor": "model.norm", "baseline": "batch", "margin": 0}},
-            r"compare\.margin=0 is not a positive",
-        ),
-        (
-            {"compare": {"factor": "model.norm", "baseline": "batch", "margin": "x"}},
-            r"compare\.margin='x' is not a pos",
-        ),
-        ({"plugins": ["nowhere.py"]}, r"plugin .*nowhere\.py"),
-        ({"grid": {"model.norm": ["batch", "bach"]}}, r"cell model\.norm=bach: unknown norm 'bach'.*skip rule"),
-        (
-            {"grid": {"model.norm": ["batch", "group"], "model.channels": [[6]]}},
-            r"cell model\.norm=group, model\.channels=\[6\]: .*groups=8 does not divide 6 channels: choose one of 1, 2",
-        ),
-        (
-            {"grid": {"model.norm": ["batch"], "data.batch_size": [8, 4_000]}},
-            r"batch_size=4000 is larger than the 3,500",
-        ),
-        ({"grid": {"model.norm": ["batch"], "data.batch_size": [8, 0]}}, r"batch_size=0 is not positive"),
-        ({"grid": {"model.norm": ["batch"], "optimizer.lr": [0.1, -0.1]}}, r"optimizer\.lr=-0\.1 is not positive"),
-        (
-            {"grid": {"model.norm": ["batch"], "x": {"a": {"seed": 1}}}},
-            r"grid\.seed|seeds are given under 'seeds'",
-        ),
-        (
-            {"grid": {"model.norm": ["none", "batch"], "x": {"a": {"data.dir": "/a"}, "b": {"data.dir": "/b"}}}},
-            r"are the same run: leave one out",
-        ),
-    ],
-)
-def test_what_a_study_cannot_mean(write: Write, changes: dict[str, Any], said: str) -> None:
-    path = write(**changes)
-    with pytest.raises(UsageError, match=said) as caught:
-        plan(path)
-    message = str(caught.value)
-    assert message.startswith((str(path), "plugin")), "the file is named first"
-    assert "\n" not in message
-
-
-def test_an_axis_given_twice_is_an_error(write: Write) -> None:
-    path = write()
-    path.write_text(path.read_text().replace("grid:\n", "grid:\n  data.batch_size: [2]\n"))
-    with pytest.raises(UsageError, match=r"study\.yaml, line \d+: 'data\.batch_size' is given twice: keep one"):
-        plan(path)
+def test_a_plugin_beside_the_study_is_found_and_counts_where_it_is_used(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(NORM)
+    grid = {"model.norm": ["batch", "beside"]}
+    try:
+        used = {run.cell["model.norm"]: run for run in plan(write(plugins=["own.py"], grid=grid, seeds=1)).runs}
+        assert used["beside"].config.plugins == [str(tmp_path / "own.py")]
+        plain = {
+            run.cell["model.norm"]: run for run in plan(write(grid={"model.norm": ["batch", "none"]}, seeds=1)).runs
+        }
+        assert used["batch"].id == plain["batch"].id, "a run that does not use the plug-in is the same without"
+        in_base = {**TREE["base"], "plugins": [str(tmp_path / "own.py")], "model": {"norm_options": {"strength": 2}}}
+        made = plan(write(base=in_base, grid={"model.norm": ["beside"], "data.batch_size": [8, 16]}, seeds=1,
+                          compare={"factor": "data.batch_size", "baseline": 8}))  # fmt: skip
+        assert {run.config.model.norm_options["strength"] for run in made.runs} == {2.0}
+    finally:
+        NORMS.remove("beside")
 
 
 def test_a_value_that_is_equal_to_another_is_an_error(write: Write) -> None:
     with pytest.raises(UsageError, match="twice: keep one"):
         plan(write(grid={"model.norm": ["batch"], "optimizer.lr": [1, 1.0]}))
-
-
-def test_studies_by_name(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"no study 'small': experiments/ has none here"):
-        load_study("small")
-    (tmp_path / "experiments").mkdir()
-    path.rename(tmp_path / "experiments" / "small.yaml")
-    assert load_study("small").name == "small"
-    with pytest.raises(UsageError, match=r"unknown study 'smal': did you mean 'small'\? known: small"):
-        load_study("smal")
-    with pytest.raises(UsageError, match=r"no study at elsewhere/small\.yaml: check the path"):
-        load_study("elsewhere/small.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
@@ -323,3 +198,55 @@ def test_planning_agrees_with_replacing_keys_one_by_one(write: Write) -> None:
     for run in make_plan(study).runs:
         slow = resolve(replace(study.base, {**run.cell, "seed": run.seed}))
         assert (run_id(slow), slow) == (run.id, run.config)
+
+
+# Warnings, smaller studies, labels.
+
+
+def test_two_values_a_statistic_are_a_warning_of_the_plan(write: Write) -> None:
+    base = {**TREE["base"], "model": {"name": "mlp", "hidden": [2]}}
+    compare = {"factor": "model.norm", "baseline": "none"}
+    made = plan(write(base=base, grid={"model.norm": ["none", "layer"]}, compare=compare))
+    (warning,) = made.warnings
+    assert "hidden.0: norm 'layer' has two values for each statistic" in warning
+
+
+def test_any_label_and_any_axis_name_is_planned_as_written(write: Write) -> None:
+    labels = ["no", "off", "1:32", "", " x ", "é", "a=b", "a,b", "|", "$x$", "<b>", "x" * 300, 3, 0.5, True]
+    names = ["seed", "test_accuracy", "width [units]", "width: hidden", "a/b", "value", "n", "x" * 300, '"', "ü"]
+    cells = {label: {"optimizer.lr": 0.01 * (index + 1)} for index, label in enumerate(labels)}
+    for name in names:
+        made = plan(write(grid={name: cells}, compare={"factor": name, "baseline": "no"}, seeds=1))
+        assert [run.cell[name] for run in sorted(made.runs, key=lambda run: run.config.optimizer.lr)] == labels
+
+
+def test_a_smaller_study_never_mixes_with_the_real_one(write: Write) -> None:
+    study = load_study(write(skip=[{"when": {"model.norm": "none", "data.batch_size": 8}, "reason": "so"}]))
+    small = changed_study(study, {"budget.samples": 500}, 1, {"model.norm": ["group", "none"]})
+    assert (small.name, small.seeds, small.compare.baseline) == ("small-smoke", (0,), "none")
+    made = make_plan(small)
+    assert {run.cell["model.norm"] for run in made.runs} == {"none", "group"}
+    assert {(run.config.budget.samples, run.config.budget.steps) for run in made.runs} == {(500, None)}
+    assert not {run.id for run in made.runs} & {run.id for run in make_plan(study).runs}
+    assert len(made.skipped) == 1
+    assert changed_study(study, {}, 5).seeds == (0, 1, 2, 3, 4)
+    for arguments, said in (
+        (
+            ({"data.batch_size": 4},),
+            r"--set data\.batch_size: the axis data\.batch_size of the study sets it: use --only",
+        ),
+        (({"budget.stepps": 4},), r"unknown configuration key 'budget\.stepps': did you mean 'budget\.steps'"),
+        (({"seed": 4},), r"--set: seed: the seeds of a study are given under 'seeds'|seeds"),
+        (({}, None, {"norm": ["x"]}), r"--only: unknown axis 'norm': did you mean 'model\.norm'"),
+        (({}, None, {"model.norm": ["bach"]}), r"--only model\.norm: unknown label 'bach': did you mean 'batch'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            changed_study(study, *arguments)
+
+
+def test_a_small_budget_of_a_smaller_study_fits_many_evaluations(write: Write) -> None:
+    base = {**TREE["base"], "budget": {"steps": 200}, "trainer": {"validations": 20, "loss_points": 100}}
+    small = changed_study(load_study(write(base=base)), {"budget.samples": 64})
+    assert {(run.config.trainer.validations, run.config.trainer.loss_points) for run in make_plan(small).runs} == {
+        (5, 50)
+    }

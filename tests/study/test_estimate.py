@@ -1,0 +1,73 @@
+"""How long runs take: rough before anything has run, from what has run afterwards."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from normbench.spec import resolve, run_config
+from normbench.study import estimate, make_plan, seconds_left
+from normbench.study.file import load_study
+
+from .conftest import Write
+
+
+def of(**changes: Any) -> float:
+    base = {"data.name": "mnist_5k", "trainer.accelerator": "cpu", "model.name": "cnn", "budget.steps": 100}
+    return estimate(resolve(run_config({**base, **changes})))
+
+
+def test_more_work_takes_longer() -> None:
+    plain = of()
+    assert 0 < plain < 60
+    for more in (
+        {"budget.steps": 1000},
+        {"data.batch_size": 512},
+        {"model.channels": [64, 128]},
+        {"trainer.validations": 50},
+        {"data.name": "mnist"},
+    ):
+        assert of(**more) > plain, more
+    for less in ({"trainer.devices": 2}, {"model.stride": 2}, {"data.validation": 0}, {"trainer.validations": 0}):
+        assert of(**less) < plain, less
+
+
+def test_twice_the_steps_are_twice_the_training() -> None:
+    one, two, three = (of(**{"budget.steps": count}) for count in (1000, 2000, 3000))
+    assert three - two == pytest.approx(two - one)
+
+
+def test_what_has_run_corrects_the_figure_by_kind(write: Write) -> None:
+    runs = make_plan(load_study(write())).runs
+    total = sum(estimate(run.config) for run in runs)
+    assert seconds_left(runs, {}) == (
+        pytest.approx(total),
+        "a rough figure: nothing of this study has run yet",
+    )
+    one = runs[0]
+    seconds, basis = seconds_left(runs, {one.id: lambda: 3 * estimate(one.config)})
+    assert basis == "from 1 finished run"
+    assert seconds == pytest.approx(3 * (total - estimate(one.config)))
+    done = {run.id: (lambda run=run: (2 if run.cell["model.norm"] == "batch" else 5) * estimate(run.config)) for run in runs if run.seed == 0}  # fmt: skip  # noqa: E501
+    seconds, basis = seconds_left(runs, done)
+    assert basis == "from 6 finished runs"
+    left = [run for run in runs if run.seed == 1]
+    assert seconds == pytest.approx(
+        sum((2 if run.cell["model.norm"] == "batch" else 5) * estimate(run.config) for run in left)
+    )
+    assert seconds_left(runs, {one.id: lambda: None})[1].startswith("a rough figure"), "a result that is gone"
+    assert seconds_left(runs, {run.id: lambda: 1.0 for run in runs})[0] == 0
+
+
+def test_a_model_without_layers_has_an_estimate_too() -> None:
+    from normbench import register_model
+    from normbench.spec.registry import MODELS
+
+    @register_model("unknown_cost")
+    def unknown_cost(image: Any, classes: int) -> Any:
+        return SimpleNamespace()
+
+    try:
+        assert of(**{"model.name": "unknown_cost", "model.norm": "none"}) > 0
+    finally:
+        MODELS.remove("unknown_cost")
