@@ -105,12 +105,14 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
-    longest = [max(map(len, " ".join(column).split())) for column in zip(headings, *rows, strict=True)]
-    while len(longest) > 2 and sum(longest) + 3 * len(longest) + 1 > console.width:
-        longest.pop()  # on a narrow terminal words stay whole, and the last columns are left out
+    columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:
+        words.pop()  # on a narrow terminal words stay whole, and the last columns are left out
     table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if unicode else box.ASCII)
-    for heading, width in zip(headings, longest, strict=False):
-        table.add_column(heading, overflow="fold", min_width=width)
+    for column, word in zip(columns, words, strict=False):
+        lines = [line for cell in column for line in cell.splitlines()]
+        table.add_column(column[0], overflow="fold", no_wrap=max(map(len, lines)) == word)
     for row in rows:
-        table.add_row(*row[: len(longest)])
+        table.add_row(*row[: len(words)])
     console.print(table)

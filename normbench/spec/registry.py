@@ -112,9 +112,11 @@ class Registry:
 
     def add(self, entry: Entry, replace: bool = False) -> None:
         """Registers `entry`. A name that another file has taken raises UsageError."""
-        if _importing:  # whatever module made the builder (functools, say): this file decides what it is
-            entry = dataclasses.replace(entry, source=_importing[-1])
         old = self._entries.get(entry.name)
+        # Whatever module made the builder (functools, say), the plug-in that is being imported decides what it is;
+        # unless it imports a module of ours that registers its own part once more, as families of norms do.
+        if _importing and not (old is not None and old.source == entry.source):
+            entry = dataclasses.replace(entry, source=_importing[-1])
         if old is not None and not replace and old.source != entry.source:
             raise UsageError(
                 f"{self.kind} '{entry.name}' is registered already by {Path(old.source).name}: choose another name"
@@ -147,7 +149,12 @@ _importing: list[str] = []
 
 @contextmanager
 def importing(file: str) -> Iterator[None]:
-    """What is registered inside is defined by `file`, a plug-in."""
+    """What is registered inside is defined by `file`, a plug-in.
+
+    The built-in things are registered before: their rooms, which a plug-in may be the first to import, are not its own.
+    """
+    for registry in (NORMS, MODELS, DATASETS, OPTIMIZERS, PROBES, CALLBACKS):
+        registry._load()
     _importing.append(file)
     try:
         yield
