@@ -112,11 +112,11 @@ class Registry:
 
     def add(self, entry: Entry, replace: bool = False) -> None:
         """Registers `entry`. A name that another file has taken raises UsageError."""
-        old = self._entries.get(entry.name)
-        # Whatever module made the builder (functools, say), the plug-in that is being imported decides what it is;
-        # unless it imports a module of ours that registers its own part once more, as families of norms do.
-        if _importing and not (old is not None and old.source == entry.source):
+        # Whatever module made the builder (functools, say): the plug-in decides what it is. A plug-in that is the first
+        # to import a room of the package does not thereby define what that registers.
+        if _importing and not entry.source.startswith(_PACKAGE):
             entry = dataclasses.replace(entry, source=_importing[-1])
+        old = self._entries.get(entry.name)
         if old is not None and not replace and old.source != entry.source:
             raise UsageError(
                 f"{self.kind} '{entry.name}' is registered already by {Path(old.source).name}: choose another name"
@@ -145,6 +145,7 @@ class Registry:
 
 
 _importing: list[str] = []
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 @contextmanager

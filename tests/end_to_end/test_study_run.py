@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
+from normbench.spec import yaml_text
 from normbench.store.folder import CHECKPOINT, RESULT
 from normbench.study import PlannedRun, load_study, make_plan
 from normbench.train.run import train
@@ -72,7 +72,7 @@ def write_study(folder: Path, digits: str, name: str, steps: int, **changes: Any
         "compare": {"factor": "model.norm", "baseline": "batch"},
     }
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(tree | changes, sort_keys=False))
+    path.write_text(yaml_text(tree | changes))
     return path
 
 
@@ -157,19 +157,19 @@ def test_a_killed_worker_loses_nothing(
     long_study: Path, undisturbed: dict[str, dict[str, Any]], tmp_path: Path, start: Start
 ) -> None:
     process = start(long_study, "--runs", tmp_path, "--workers", 2)
-    until(lambda: in_the_middle(tmp_path / "long"), process)
+    until(lambda: in_the_middle(tmp_path), process)
     workers(process)[0].kill()
     status, err = end(process)
     assert status == 0, err
     assert "again: norm" in err
     assert "its worker was ended by signal 9; continuing from its last checkpoint" in err
-    assert same(results(tmp_path / "long"), undisturbed)
+    assert same(results(tmp_path), undisturbed)
 
 
 def test_a_study_that_is_stopped_and_killed_goes_on(
     long_study: Path, undisturbed: dict[str, dict[str, Any]], tmp_path: Path, start: Start
 ) -> None:
-    runs = tmp_path / "long"
+    runs = tmp_path
     words = (long_study, "--runs", tmp_path, "--workers", 1)
 
     process = start(*words)
@@ -224,8 +224,8 @@ def test_a_run_that_fails_does_not_stop_the_others(folder: Path, digits: str, tm
     assert "FAILED (RuntimeError: this norm is broken)" in err
     assert "failed: norm broken, seed 0: RuntimeError: this norm is broken (" in err
     assert "Traceback" not in err
-    assert len(results(tmp_path / "failing")) == 2
-    failed = {run.cell["model.norm"]: tmp_path / "failing" / run.id for run in planned(path)}["broken"]
+    assert len(results(tmp_path)) == 2
+    failed = {run.cell["model.norm"]: tmp_path / run.id for run in planned(path)}["broken"]
     assert "Traceback" in (failed / "error.txt").read_text(), "the whole story is in the run's folder"
     assert not (failed / RESULT).exists()
     said = subprocess.run(
@@ -253,5 +253,5 @@ def test_two_studies_at_once_share_the_runs(folder: Path, digits: str, tmp_path:
         status, err = end(process)
         assert status == 0, err
     # One of them may have ended while the other still trained what it had left to it.
-    assert len(results(tmp_path / "shared")) == 3
+    assert len(results(tmp_path)) == 3
     assert len(log.read_text().splitlines()) == 3, "each run was trained once"

@@ -1,0 +1,59 @@
+"""`normbench norms`, `models`, `datasets`, `optimizers`, `probes`: what there is, its options, where it is defined."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
+
+from ..conftest import RunCli
+
+LISTS = {"norms": NORMS, "models": MODELS, "datasets": DATASETS, "optimizers": OPTIMIZERS, "probes": PROBES}
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_everything_registered_is_listed_with_its_options(run_cli: RunCli, command: str) -> None:
+    said = run_cli(command)
+    assert (said.status, said.err) == (0, "")
+    for name in LISTS[command]:
+        assert re.search(rf"^[│┃|] {name} ", said.out, re.MULTILINE), name
+        for option in LISTS[command].get(name).options:
+            assert f"{option}=" in said.out
+
+
+def test_the_table_of_norms(run_cli: RunCli) -> None:
+    said = run_cli("norms", "--channels", 32)
+    assert said.status == 0
+    for text in ("(N, H, W)", "(C, H, W)", "(C/8, H, W)", "(16 of N, H, W)", "all devices", "groups=8", "momentum=0.1"):
+        assert text in said.out
+    odd = run_cli("norms", "--channels", 12)
+    assert odd.status == 0, "eight groups do not divide 12 channels: the other rows are there"
+    assert "layer" in odd.out
+
+
+PLUGIN = '''
+from normbench import register_norm
+
+
+@register_norm("listed")
+def listed(num_channels: int, strength: float = 2.5):
+    """Does nothing."""
+    from torch import nn
+
+    return nn.Identity()
+'''
+
+
+def test_what_a_plug_in_registers_is_listed(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    try:
+        said = run_cli("norms", "--plugins", tmp_path / "mine.py")
+        assert said.status == 0
+        for text in ("listed", "strength=2.5", "mine.py"):
+            assert text in said.out
+    finally:
+        NORMS.remove("listed")
+    answer = run_cli("models", "--plugins", "nowhere.py")
+    assert answer.status == 2
+    assert "plugin nowhere.py is not a Python file" in answer.error
