@@ -91,7 +91,7 @@ def alias(key: str, value: Any) -> Any:
 
 
 def own_value(key: str, value: Any, hint: Any) -> Any:
-    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest word, theirs too."""
+    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest of all words."""
     try:
         return checked(alias(key, value), hint, key)
     except UsageError as error:

@@ -204,8 +204,9 @@ def test_planning_agrees_with_replacing_keys_one_by_one(write: Write) -> None:
 
 
 def test_two_values_a_statistic_are_a_warning_of_the_plan(write: Write) -> None:
-    made = plan(write(base={**TREE["base"], "model": {"name": "mlp", "hidden": [2]}}, grid={"model.norm": ["none", "layer"]},
-                      compare={"factor": "model.norm", "baseline": "none"}))  # fmt: skip
+    base = {**TREE["base"], "model": {"name": "mlp", "hidden": [2]}}
+    compare = {"factor": "model.norm", "baseline": "none"}
+    made = plan(write(base=base, grid={"model.norm": ["none", "layer"]}, compare=compare))
     (warning,) = made.warnings
     assert "hidden.0: norm 'layer' has two values for each statistic" in warning
 
