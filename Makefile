@@ -14,7 +14,7 @@ RUN   := $(BIN) -m normbench
 OPTIONS := $(if $(WORKERS),--workers "$(WORKERS)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install experiment quick plan status tables plots report test lint unit golden test-lowest bench clean
+.PHONY: help install experiment quick plan status tables plots report test test-slow lint unit golden test-lowest bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,7 +54,7 @@ plots: $(STAMP) ## write the figures of STUDY from what is logged
 report: $(STAMP) ## write tables, figures and report.html of STUDY from what is logged
 	$(RUN) report "$(STUDY)"
 
-test: lint unit ## run all checks: lint, format, types, unit and end-to-end tests
+test: lint unit ## run all checks but the slow ones: lint, format, types, unit and end-to-end tests
 
 lint: $(STAMP)
 	$(BIN) -m ruff check .
@@ -62,7 +62,10 @@ lint: $(STAMP)
 	$(BIN) -m mypy
 
 unit: $(STAMP)
-	$(BIN) -m pytest -n 2 --dist worksteal
+	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs (CI does)
+	$(BIN) -m pytest -n 2 --dist worksteal -m slow
 
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
 	$(BIN) benchmarks/golden.py check

@@ -30,7 +30,7 @@ def _held(names: list[str], exact: bool) -> None:
         return
     # Another torch rounds in another order: the same steps, so the first losses agree to float32's digits.
     for name in names:
-        first = [[float(p[3]) for p in run[name]["points"] if p[1] == "train"][0] for run in (recorded, found)]
+        first = [next(float(p[3]) for p in run[name]["points"] if p[1] == "train") for run in (recorded, found)]
         assert first[0] == pytest.approx(first[1], rel=1e-5), name
 
 

@@ -100,6 +100,7 @@ def _plan(options: argparse.Namespace) -> int:
     from normbench.launch import launcher
     from normbench.launch.progress import duration
     from normbench.study import describe, iter_pending, make_plan
+    from normbench.study.estimate import WORKER_SECONDS
 
     _use_data_dir(options)
     plan = make_plan(chosen_study(options))
@@ -113,13 +114,20 @@ def _plan(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
-    seconds, basis = time_left(plan, store, done)
+    work, basis = time_left(plan, store, done)
+    seconds = WORKER_SECONDS + work / workers
     print(
-        f"{len(plan.runs)} runs ({len(plan.runs) // len(study.seeds)} cells, {len(study.seeds)} seeds), "
-        f"{len(plan.skipped)} cells skipped, {len(plan.runs) - len(left)} runs done, {len(left)} to do: "
-        f"about {duration(seconds / workers)} with {workers} workers ({basis})"
+        f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
+        f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
+        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
     )
     return 0
+
+
+def number(count: int, noun: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _say_warnings(plan: Plan, store: Store) -> None:
@@ -153,7 +161,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
     workers = launch.at_once(tasks)
-    print(f"{study.name}: {len(left)} of {len(plan.runs)} runs to train with {workers} workers", file=sys.stderr)
+    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"
+    print(f"{study.name}: {told}", file=sys.stderr)
     try:
         with settled(study.base.logger), Display(left) as display:
             launch.launch(tasks, display)
@@ -213,5 +222,5 @@ def _status(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
-    print(f"{plan.study.name}: {told}, {len(plan.skipped)} cells skipped")
+    print(f"{plan.study.name}: {told}, {number(len(plan.skipped), 'cell')} skipped")
     return 0

@@ -219,7 +219,10 @@ class SyncBatchNorm(_RunningNorm):
 
 
 class _AllReduce(torch.autograd.Function):
-    """Sum over processes whose gradient is summed over processes too: each output depends on each input."""
+    """Sum over processes whose gradient is summed over processes too: each output depends on each input.
+
+    torch.distributed.nn.functional.all_reduce does the same, but torch 2.14 withdraws it in favour of a private module.
+    """
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -37,10 +38,7 @@ def answer(evidence: Evidence) -> list[str]:
     whole = pd.concat([_with_data(table) for table in evidence.estimates], ignore_index=True)
     if len(whole):
         sentences.append(method_sentence(evidence, whole))
-    for sentence in (open_sentence(evidence, whole), progress_sentence(evidence)):
-        if sentence:
-            sentences.append(sentence)
-    return sentences
+    return [*sentences, *filter(None, (open_sentence(evidence, whole), progress_sentence(evidence)))]
 
 
 def _with_data(table: pd.DataFrame) -> pd.DataFrame:
@@ -188,6 +186,7 @@ def progress_sentence(evidence: Evidence) -> str:
     running = evidence.states.get("running", 0)
     if not running:
         return f"{text}, and none is running: `normbench run {evidence.study.name}` goes on."
-    took = dict(zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True))
-    seconds, _ = seconds_left(evidence.plan.runs, {run_id: lambda s=s: float(s) for run_id, s in took.items()})
+    walls = zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True)
+    took = {run_id: partial(float, seconds) for run_id, seconds in walls}
+    seconds, _ = seconds_left(evidence.plan.runs, took)
     return f"{text}, {running} running: come back in {duration(seconds / running)}."

@@ -67,16 +67,18 @@ def check_comparable(sides: Sequence[Side], allowed: Sequence[str]) -> list[str]
             differs = (left[field].to_numpy() != right[field].to_numpy()) & whole
             if differs.any():
                 place = int(differs.argmax())
+                one, two = left[field].iloc[place], right[field].iloc[place]
                 raise UsageError(
-                    f"{pair}: {field} is {left[field].iloc[place]!r} and {right[field].iloc[place]!r} in the same cell; "
-                    f"--allow {field} compares all the same"
+                    f"{pair}: {field} is {one!r} and {two!r} in the same cell; --allow {field} compares all the same"
                 )
     return first.axes
 
 
 def _one_data_set_a_cell(sides: Sequence[Side]) -> list[Side]:
     """The sides with the data set as an axis, where one of them has a cell on two: they are never averaged."""
-    mixed = any(side.runs.duplicated([*side.axes, "seed"]).any() for side in sides)
+    mixed = any(
+        side.runs["dataset"].nunique() > 1 and side.runs.duplicated([*side.axes, "seed"]).any() for side in sides
+    )
     if not mixed or any("dataset" in side.axes for side in sides):
         return list(sides)
     return [Side(**{**side.__dict__, "axes": ["dataset", *side.axes]}) for side in sides]

@@ -19,7 +19,7 @@ from normbench.report.private import without_places
 from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.stats import Criterion, chosen_values, error_term, family_size
+from normbench.stats import AskedError, Criterion, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
@@ -67,7 +67,11 @@ class Evidence:
     @cached_property
     def titles(self) -> dict[str, str]:
         """What a reader calls the column of an axis: its short name, or the axis as written."""
-        return {column: axis if column == f"axis {axis}" else column for axis, column in self.columns.items()}
+        key = {axis: all(axis in level.changes for level in levels) for axis, levels in self.study.axes.items()}
+        return {
+            column: column if key[axis] and not column.startswith("axis ") else axis
+            for axis, column in self.columns.items()
+        }
 
     def title(self, column: str) -> str:
         """What a reader calls a column."""
@@ -173,7 +177,7 @@ class Evidence:
     def criterion(self, metric: Metric) -> Criterion:
         """How differences in a metric are judged; the margin is meant for the study's own."""
         margin = self.margin if metric == self.metric else None
-        asked = getattr(self.study.compare, "error", "auto")
+        asked: AskedError = getattr(self.study.compare, "error", "auto")
         error = error_term(asked, self.seeds)
         return Criterion(higher_is_better=metric.higher_is_better, margin=margin, error=error)
 

@@ -123,7 +123,7 @@ def yaml_text(tree: Any) -> str:
     writer = YAML(typ="safe", pure=True)
     writer.Representer = Representer
     writer.default_flow_style = None
-    writer.sort_base_mapping_type_on_output = False
+    setattr(writer, "sort_base_mapping_type_on_output", False)  # noqa: B010  (its type says None)
     writer.width = 110
     writer.allow_unicode = True
     stream = StringIO()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from normbench.errors import UsageError
+from normbench.spec.plugins import load_plugins
+from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
 from normbench.spec.schema import ALIASES, FREE, SECTIONS, TOP, BudgetConfig, RunConfig, Seed, has_options, hints
 from normbench.spec.values import checked
@@ -91,7 +93,7 @@ def alias(key: str, value: Any) -> Any:
 
 
 def own_value(key: str, value: Any, hint: Any) -> Any:
-    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest of all words."""
+    """The checked value of a configuration's own key, aliases resolved; a refusal names the nearest word."""
     try:
         return checked(alias(key, value), hint, key)
     except UsageError as error:
@@ -113,7 +115,12 @@ def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:
 
 
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
-    """The configuration that `to_dict` gave, or a part of it."""
+    """The configuration that `to_dict` gave, or a part of it.
+
+    Its plug-ins are imported first: another process (a worker, a rank, a later command) does not know the options
+    of what they register.
+    """
+    load_plugins(tuple(tree.get("plugins") or ()))
     return run_config(tree)
 
 

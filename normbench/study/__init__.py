@@ -1,14 +1,16 @@
 """A study: a YAML file that becomes a plan of runs.
 
 file.py       what is written
-plan.py       the runs that it comes to
+smaller.py    a smaller one made from it
+    plan.py       the runs that it comes to
 estimate.py   how long they take
 metrics.py    what a reader needs to know of a metric
 """
 
 from normbench.study.estimate import estimate, seconds_left
-from normbench.study.file import Compare, Level, Skip, Study, changed_study, load_study
+from normbench.study.file import Compare, Level, Skip, Study, load_study
 from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, possible_plans
+from normbench.study.smaller import changed_study
 
 __all__ = [
     "Compare",

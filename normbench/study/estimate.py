@@ -13,6 +13,7 @@ from normbench.spec.registry import DATASETS
 
 # Seconds on one core of a common server CPU, measured with the digit CNN. Finished runs correct them.
 START_SECONDS = 0.5
+WORKER_SECONDS = 4.0  # until a worker process has imported torch and Lightning; the workers do so side by side
 STEP_SECONDS = 2.5e-3
 TRAINING_MACS_PER_SECOND = 35e9
 EVALUATION_MACS_PER_SECOND = 25e9

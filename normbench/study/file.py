@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from normbench.errors import UsageError, unknown
-from normbench.spec import RunConfig, load_plugins, read_yaml, replace, run_config, typed
-from normbench.spec.schema import SEED_LIMIT, TrainerConfig
+from normbench.spec import RunConfig, load_plugins, read_yaml, run_config, typed
+from normbench.spec.schema import SEED_LIMIT
 from normbench.spec.values import Positive, Range, checked
 from normbench.study.metrics import get_metric
 
@@ -117,63 +117,6 @@ def load_study(name: str | Path) -> Study:
         compare=_compare(_mapping(tree["compare"], "compare", path), axes, path),
         path=path,
     )
-
-
-def changed_study(
-    study: Study, changes: Mapping[str, Any], seeds: int | None = None, only: Mapping[str, Sequence[str]] | None = None
-) -> Study:
-    """A smaller or otherwise changed study, under the name `<name>-smoke`, so that it never mixes with the real one.
-
-    Args:
-        study: The study as written.
-        changes: Dotted keys set in every cell, as on the command line.
-        seeds: Take the first so many seeds, or so many from 0.
-        only: Axes with the labels to keep, as text.
-    """
-    where = f"{study.path} --set"
-    values = typed(changes, where)
-    if "seed" in values:
-        raise UsageError("--set seed: the seeds of a study are chosen by --seeds")
-    axes = dict(study.axes)
-    for axis, wanted in (only or {}).items():
-        if axis not in axes:
-            raise UsageError(f"--only: {unknown('axis', axis, axes)}")
-        labels = {str(level.label): level for level in axes[axis]}
-        for label in wanted:
-            if label not in labels:
-                raise UsageError(f"--only {axis}: {unknown('label', label, labels)}")
-        axes[axis] = tuple(level for label, level in labels.items() if label in wanted)
-    for axis, levels in axes.items():
-        for key in values:
-            if any(key in level.changes for level in levels):
-                raise UsageError(f"--set {key}: the axis {axis} of the study sets it: use --only {axis}=...")
-    chosen = tuple(range(seeds)) if seeds and seeds > len(study.seeds) else study.seeds[: seeds or None]
-    compare = study.compare
-    kept = [level.label for level in axes[compare.factor]]
-    if compare.baseline not in kept:
-        compare = dataclasses.replace(compare, baseline=kept[0])
-    skips = tuple(_kept_skip(skip, axes) for skip in study.skips)
-    return dataclasses.replace(
-        study,
-        name=f"{study.name}-smoke",
-        base=replace(study.base, _cadence(study.base, values) | values),
-        axes=axes,
-        seeds=chosen,
-        compare=compare,
-        skips=tuple(skip for skip in skips if all(skip.when.values())),
-    )
-
-
-def _cadence(base: RunConfig, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluations and loss points at most as many as by default, where the budget is set: it may be a small one."""
-    if not any(key.startswith("budget") for key in values):
-        return {}
-    names = ("validations", "loss_points")
-    return {f"trainer.{n}": min(getattr(base.trainer, n), getattr(TrainerConfig, n)) for n in names}
-
-
-def _kept_skip(skip: Skip, axes: Mapping[str, tuple[Level, ...]]) -> Skip:
-    return Skip({a: [w for w in ws if w in [lv.label for lv in axes[a]]] for a, ws in skip.when.items()}, skip.reason)
 
 
 def _seeds(given: Any, path: Path) -> tuple[int, ...]:
@@ -308,9 +251,18 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
             raise UsageError(f"{path}: compare.across: {unknown('other axis', axis, rest)}")
     if missing := [axis for axis in rest if axis not in across]:
         raise UsageError(f"{path}: compare: axis {missing[0]} is compared with nothing: put it into across or tuned")
-    metric = tree.get("metric", Compare.metric)
+    metric, margin = _metric(tree, path)
+    target = tree.get("target")
+    if target is not None:
+        target = checked(target, Share, f"{path}: compare.target")
+    return Compare(factor, baseline, tuple(across), tuned, metric, margin, target)
+
+
+def _metric(tree: dict[str, Any], path: Path) -> tuple[str, float | None]:
+    """The metric that a study asks about, and the difference in it that does not matter."""
+    metric = str(tree.get("metric", Compare.metric))
     try:
-        found = get_metric(str(metric))
+        found = get_metric(metric)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     # A margin has the metric's unit, so only the metric that it is meant for has a default.
@@ -322,7 +274,4 @@ def _compare(tree: dict[str, Any], axes: Mapping[str, tuple[Level, ...]], path: 
                 f"{path}: compare.margin={margin:g} is {margin * 100:g} {found.difference_unit}: {metric} is a "
                 f"fraction, so half a point is 0.005"
             )
-    target = tree.get("target")
-    if target is not None:
-        target = checked(target, Share, f"{path}: compare.target")
-    return Compare(factor, baseline, tuple(across), tuned, str(metric), margin, target)
+    return metric, margin

@@ -1,6 +1,7 @@
 """`normbench compare`: two versions of a study side by side, or the field in which they do not compare."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from normbench.errors import UsageError
 from normbench.report.compare import load_side, side_by_side
 from tests.conftest import RunCli
 
-from .conftest import NOISE, Lab
+from .conftest import NOISE, Lab, MakeLab
 
 Edit = Callable[[pd.DataFrame, dict[str, Any]], None]
 
@@ -48,9 +49,9 @@ def test_two_versions_side_by_side(typical_lab: Lab, twin: Callable[..., Path]) 
     cells = [cell.text for cell in dict(grid.rows)["norm batch, batch_size 8"]]
     assert cells[0].startswith("97.03 ± ")
     assert cells[1].startswith("95.03 ± ")
-    assert cells[2] == "-2.00 points: worse"
+    assert re.fullmatch(r"-2\.00 points \(-2\.\d\d to -1\.\d\d\): worse", cells[2])
     assert "paired by seed and cell" in grid.footnote
-    assert "Holm over the 6 comparisons" in grid.footnote
+    assert "95 % intervals hold for all 6 comparisons shown at once" in grid.footnote
 
 
 def test_the_same_numbers_are_not_told_apart(typical_lab: Lab, twin: Callable[..., Path], run_cli: RunCli) -> None:
@@ -139,3 +140,28 @@ def test_a_label_none_is_a_label(typical_lab: Lab, twin: Callable[..., Path]) ->
     folders = [twin("one", edit), twin("two", edit)]
     grid = side_by_side([load_side(str(folder), typical_lab.reports) for folder in folders])
     assert "norm None, batch_size 8" in dict(grid.rows)
+
+
+def test_one_study_on_two_data_sets_compares_each_with_itself(make_lab: MakeLab) -> None:
+    """`--allow dataset` raised: each cell of the study had two runs of a seed."""
+    lab = make_lab(lambda cell, seed: 0.97 + NOISE[seed])
+    make_lab(lambda cell, seed: 0.87 + NOISE[seed], fallback=True)
+    lab.write("tables")
+    shutil.copytree(lab.report, lab.reports / "again")
+    grid = side_by_side([load_side(name, lab.reports) for name in ("synthetic", "again")], ["dataset"])
+    assert len(grid.rows) == 12
+    means = {name: cells[0].text[:2] for name, cells in grid.rows}
+    assert {name: mean for name, mean in means.items() if "mnist_5k" in name} == dict.fromkeys(
+        (name for name in means if "mnist_5k" in name), "87"
+    )
+
+
+def test_an_axis_called_version_is_an_axis(make_lab: MakeLab) -> None:
+    lab = make_lab(
+        lambda cell, seed: 0.9 + NOISE[seed],
+        {"model.norm": ["batch", "group"], "version": {"a": {"model.dropout": 0.0}, "b": {"model.dropout": 0.5}}},
+    )
+    lab.write("tables")
+    shutil.copytree(lab.report, lab.reports / "again")
+    grid = side_by_side([load_side(name, lab.reports) for name in ("synthetic", "again")])
+    assert [name for name, _ in grid.rows][:2] == ["norm batch, version a", "norm batch, version b"]

@@ -4,6 +4,7 @@ import html
 import html.parser
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,9 @@ def test_one_file_under_ten_megabytes_that_loads_nothing(written: Lab) -> None:
         if tag == "link":
             assert attributes["href"] == "data:,"
         if tag == "a":
-            assert (attributes["href"] or "").startswith(("#", "figures/"))
+            assert (attributes["href"] or "").startswith(("#", "figures/")) or (attributes["href"] or "").endswith(
+                ".csv"
+            )
     assert not re.search(r"@import|url\(", own(document))
     # Addresses in the page itself are names of schemas and namespaces, which nothing fetches.
     addresses = set(re.findall(r"https?://[^\s\"'<>)\\]+", own(document)))
@@ -72,7 +75,7 @@ def test_every_section_is_there_and_linked(written: Lab) -> None:
 
 def test_the_files_that_it_links_exist(written: Lab) -> None:
     links = re.findall(r'href="(figures/[^"]+)"', text(written))
-    assert len(links) == 16
+    assert len(links) == 27
     assert all((written.report / link).is_file() for link in links)
 
 
@@ -95,8 +98,8 @@ def test_says_what_was_asked_done_skipped_and_failed(make_lab: MakeLab) -> None:
         "none, batch, group",
         "640 samples",
         "model.norm none, data.batch_size 32: too slow here",
-        "5 runs without a result",
-        "failed, RunFolderError: no space left",
+        "5 runs without a result: 3 failed, 2 waiting",
+        "failed, RunFolderError: no space left in x",
         "group, batch_size 8, seed 2: waiting",
         "make experiment STUDY=synthetic",
         "optimizer.momentum",
@@ -107,7 +110,7 @@ def test_says_what_was_asked_done_skipped_and_failed(make_lab: MakeLab) -> None:
 
 def test_charts_have_alternative_texts(written: Lab) -> None:
     charts = [a for _, a in Elements(text(written)).elements if a.get("class") == "chart"]
-    assert len(charts) == 8
+    assert len(charts) == 9
     for chart in charts:
         assert chart["role"] == "img"
         assert len(chart["aria-label"] or "") > 30
@@ -137,13 +140,74 @@ def test_a_page_without_runs_has_no_chart_and_no_library(make_lab: MakeLab) -> N
     assert "No run is done yet." in text(lab)
 
 
-def test_runs_of_two_commits_are_warned_about(make_lab: MakeLab) -> None:
-    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
-    path = lab.runs / lab.planned()[0].id / "result.json"
-    path.write_text(path.read_text().replace("c0ffee", "facade"))
+def change_result(lab: Lab, place: int, old: str, new: str) -> None:
+    path = lab.runs / lab.planned()[place].id / "result.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_runs_of_two_versions_of_the_code_are_warned_about(make_lab: MakeLab) -> None:
+    """The environment is that of all runs: the last of 60 differs."""
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed], seeds=10)
+    assert len(lab.planned()) == 60
+    change_result(lab, 59, "0123456789abcdef", "fedcba9876543210")
+    change_result(lab, 59, "2.6.0", "2.7.1")
     lab.write("page")
-    assert "more than one version of the code" in text(lab)
-    assert "c0ffee; facade" in text(lab)
+    assert "more than one version of the code: digests 0123456789abcdef, fedcba9876543210" in text(lab)
+    assert "2.6.0 (59 runs); 2.7.1 (1 run)" in text(lab)
+
+
+def test_uncommitted_code_is_named(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
+    for place in (0, 1):
+        change_result(lab, place, "c0ffee", "c0ffee+")
+    lab.write("page")
+    assert "2 runs come from uncommitted changes of commit c0ffee." in text(lab)
+    assert "more than one version" not in text(lab)
+
+
+def test_another_commit_with_the_same_code_is_no_other_version(make_lab: MakeLab) -> None:
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
+    change_result(lab, 0, "c0ffee", "facade")
+    lab.write("page")
+    assert "version of the code" not in text(lab)
+    assert "c0ffee (17 runs); facade (1 run)" in text(lab)
+
+
+def test_neither_places_nor_people_are_in_the_page(make_lab: MakeLab, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    base = {"data": {"name": "mnist", "dir": str(tmp_path / "digits")}, "budget": {"samples": 640}}
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed] if seed else "failed", base=base)
+    lab.write()
+    for path in lab.report.rglob("*"):
+        if path.suffix in (".html", ".json", ".md", ".tex", ".csv"):
+            shown = path.read_text(encoding="utf-8")
+            for secret in ("/home/ada", "ada-pc", str(tmp_path)):
+                assert secret not in shown, (path.name, secret)
+
+
+def test_numbers_carry_the_value_that_they_sort_by(written: Lab) -> None:
+    """`3 to 12` or `< 0.001` or `98.9 ± 0.1` would sort by their first digit, or not at all."""
+    for tag, attributes in Elements(text(written)).elements:
+        if tag == "td" and "data-value" in attributes:
+            float(attributes["data-value"] or "")
+    rows = re.findall(r'<td class="plain" data-value="([^"]+)">(-?[\d.]+) ±', own(text(written)))
+    assert len(rows) >= 12
+    for value, shown in rows:
+        assert float(shown) in (pytest.approx(100 * float(value), abs=0.006), pytest.approx(float(value), abs=0.06))
+
+
+def test_every_metric_has_its_table_and_the_loss_its_axes(written: Lab) -> None:
+    elements = Elements(text(written)).elements
+    options = [a["value"] for tag, a in elements if tag == "option" and a["value"] and not a["value"].isdigit()]
+    shown = {str(a["data-metric"]): "hidden" in a for _, a in elements if a.get("class") == "metric"}
+    assert list(shown) == options
+    assert shown.pop("test_accuracy") is False
+    assert all(shown.values())
+    selects = [a["data-chart"] for tag, a in elements if tag == "select" and a.get("class") == "axis"]
+    assert selects == ["training_loss", "validation_error"]
+    assert "Every paired seed" in text(written)
 
 
 def test_the_list_of_runs_is_cut_where_the_page_would_grow_too_large(

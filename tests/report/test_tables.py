@@ -177,7 +177,7 @@ def test_numbers_that_say_nothing_are_words(make_lab: MakeLab) -> None:
         for _, cells in grid.rows:
             for cell in cells:
                 assert not re.search(r"\d{4,}|nan|inf|<NA>", cell.text.replace(",", "")) or "1,000" in cell.text
-    texts = {name: cells for name, cells in pairs_grid(make_lab(lambda c, s: 0.9, seeds=1, name="one").evidence()).rows}
+    texts = dict(pairs_grid(make_lab(lambda c, s: 0.9, seeds=1, name="one").evidence()).rows)
     row = dict(zip(grid.columns, texts["none, batch_size 8"], strict=True))
     assert row["95 % interval"].text == "none: one seed"
     assert row["seeds needed"].text == "unknown with one seed"

@@ -75,7 +75,7 @@ def test_a_key_given_twice_is_named(text: str) -> None:
     "text", ["a: b: c", "[1, 2", "!!python/object:os.system x", "--- a\n--- b", "=", "\t- a", "{a: *b}"]
 )
 def test_what_is_no_yaml_is_one_line(text: str) -> None:
-    with pytest.raises(UsageError, match="^here") as caught:
+    with pytest.raises(UsageError, match=r"^here") as caught:
         parse_yaml(text, "here")
     assert "\n" not in str(caught.value)
 

@@ -126,7 +126,7 @@ def _layers(evidence: Evidence, marks: Marks, x: alt.X, y: alt.Y) -> list[Any]:
     metric = evidence.metric
     number = f"+.{metric.digits}f"
     base = alt.Chart().encode(y=y, color=marks.color)
-    low, high, value = (_at(x, name) for name in ("low", "high", "value"))
+    low, _high, value = (_at(x, name) for name in ("low", "high", "value"))
     layers: list[Any] = []
     if evidence.margin is not None:
         margin = evidence.margin * metric.scale

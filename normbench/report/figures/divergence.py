@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 from normbench.report.evidence import Evidence
@@ -27,14 +29,14 @@ def figure(evidence: Evidence) -> Figure | None:
     y = alt.Y(
         f"{FACTOR}:N", sort=[str(level) for level in evidence.levels], title=shown_title(evidence, evidence.factor)
     )
-    encoding = {"y": y}
+    encoding: dict[str, Any] = {"y": y}
     if swept is not None:
         axis = alt.Axis(labelAngle=0, grid=False, labelLimit=CELL_WIDTH + 10)
         order_x = sorted(cells[of[swept]].unique()) if frames.is_quantity(runs[swept]) else None
         encoding["x"] = alt.X(f"{of[swept]}:O", title=shown_title(evidence, swept), axis=axis, sort=order_x)
     base = alt.Chart().encode(**encoding)
-    color = alt.Color("share:Q", title="diverged", scale=alt.Scale(domain=[0, 1], scheme="oranges"))
-    color.legend = alt.Legend(format="%")
+    scale, legend = alt.Scale(domain=[0, 1], scheme="oranges"), alt.Legend(format="%")
+    color = alt.Color("share:Q", title="diverged", scale=scale, legend=legend)
     text = alt.when(alt.datum.share > 0.6).then(alt.value("white")).otherwise(alt.value("#333333"))
     layers = [
         base.mark_rect(stroke="white").encode(color=color, tooltip=[alt.Tooltip("text:N", title="diverged")]),

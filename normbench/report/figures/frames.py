@@ -148,7 +148,7 @@ def panels(evidence: Evidence, frame: pd.DataFrame, by: Sequence[str]) -> tuple[
     first = frame[keys].assign(**dict(zip(_ranks(by), places, strict=True))).drop_duplicates(keys)
     cells, note = evenly(first.sort_values(_ranks(by), kind="stable")[keys], MAX_FACETS)
     texts = cells.astype(str).agg(", ".join, axis=1)
-    cells = cells.assign(**{PANEL: texts, PANEL_PLACE: range(len(cells))})
+    cells = cells.assign(**{PANEL: texts}).assign(**{PANEL_PLACE: range(len(cells))})
     heading = " × ".join(shown_title(evidence, column) for column in by)
     frame = frame.merge(cells, on=keys)
     return frame, list(texts), heading, note and f"{note} of {heading}"

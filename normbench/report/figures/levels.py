@@ -37,10 +37,10 @@ def figure(evidence: Evidence) -> Figure | None:
     else:
         x = _names(evidence, whole, field, label)
     offset = {} if quantity or axis is None else {"xOffset": alt.XOffset(f"{FACTOR}:N", sort=Marks(evidence).names)}
-    chart = _layers(evidence, cells, shown, scale, {"x": x, **offset}, quantity)
+    layers = _layers(evidence, cells, shown, scale, {"x": x, **offset}, quantity)
     title = f"{capital(shown.metric.label)} " + (f"against {label}, by " if axis else "by ")
     note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", left_away) if part)
-    chart = alt.layer(*chart, data=whole).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=whole).properties(width=WIDTH, height=HEIGHT)
     chart = frames.faceted(chart, order, heading)
     name = f"{shown.metric.label.replace(' ', '_')}" + (f"_against_{label.replace(' ', '_')}" if axis else "")
     return Figure(

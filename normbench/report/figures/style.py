@@ -56,7 +56,7 @@ class Figure:
 def styles(levels: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Colour and marker of each level: a norm's own everywhere, the remaining ones in order for others."""
     names = [str(level) for level in levels]
-    rest = [style for style in OTHER_STYLES]
+    rest = list(OTHER_STYLES)
     rest += [style for norm, style in NORM_STYLE.items() if norm not in names]
     chosen = []
     for place, name in enumerate(names):

@@ -64,7 +64,7 @@ def _comparisons(evidence: Evidence) -> list[tuple[str, str, str]]:
     if evidence.chosen.empty:
         grid = tables.comparison_grid(evidence)
         return [(evidence.metric.name, grid.title, tables.html_table(grid, "comparison"))]
-    names = [name for name in dict.fromkeys(evidence.comparison["metric"])]
+    names = list(dict.fromkeys(evidence.comparison["metric"]))
     found = []
     for name in names:
         grid = tables.comparison_grid(evidence, name)
