@@ -9,7 +9,6 @@ from typing import Any
 
 from normbench.errors import UsageError
 from normbench.spec.plugins import load_plugins
-from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
 from normbench.spec.schema import ALIASES, FREE, SECTIONS, TOP, BudgetConfig, RunConfig, Seed, has_options, hints
 from normbench.spec.values import checked
