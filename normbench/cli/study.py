@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from normbench.cli.devices import refuse_missing_devices
 from normbench.cli.options import folder, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
@@ -159,6 +160,7 @@ def _run(options: argparse.Namespace) -> int:
     if not left:
         print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
         return 0
+    refuse_missing_devices(run.config for run in left)
     tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
     workers = launch.at_once(tasks)
     told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"

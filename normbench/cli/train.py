@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.cli.arguments import help_text, parse_run
+from normbench.cli.devices import refuse_missing_devices
 from normbench.errors import NormbenchError, Stopped
 from normbench.spec import RunConfig, replace, resolve, run_id, steps, to_dict, yaml_text
 
@@ -21,6 +22,7 @@ def train(argv: Sequence[str]) -> int:
         print(yaml_text(to_dict(resolve(config))), end="")
         return 0
     config = settled_data(config)
+    refuse_missing_devices([config])
     path = Path(arguments.folder or Path(arguments.runs, run_id(config))).expanduser()
     from rich.console import Console
     from rich.progress import Progress

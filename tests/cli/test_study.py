@@ -199,3 +199,19 @@ def test_an_unknown_study_is_named(run_cli: RunCli, tmp_path: Path, monkeypatch:
     answer = run_cli("run", "nowhere/x.yaml")
     assert answer.status == 2
     assert "no study at nowhere/x.yaml: check the path" in answer.error
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_said_before_anything_is_trained(
+    run_cli: RunCli, study: Write, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("normbench.cli.devices.visible_gpus", lambda: [])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    path = study(base={"data": {"name": "mnist_5k"}, "budget": {"steps": 4}, "trainer": {"accelerator": kind}})
+    assert run_cli("plan", path).status == 0, "another machine may have it"
+    words = ["train", "--data.name=mnist_5k", f"--trainer.accelerator={kind}", f"--runs={tmp_path / 'r'}"]
+    for answer in (run_cli("run", path, "--runs", tmp_path / "r"), run_cli(*words)):
+        assert answer.status == 2
+        assert f"trainer.accelerator={kind}: this machine has no GPU" in answer.error
+    assert not list((tmp_path / "r").glob("*/config.yaml"))

@@ -162,6 +162,17 @@ def test_one_file_registers_anything_and_its_options_are_keys(tmp_path: Path) ->
         run_config({"model.widht": 3})
 
 
+def test_a_stored_configuration_brings_its_plug_ins_into_another_process(tmp_path: Path) -> None:
+    """As a worker gets it; version 0.2's first workers knew no plug-in's norms or options."""
+    path = write(tmp_path, EVERYTHING)
+    load_plugins((path,))
+    keys = {"plugins": [path], "model": {"name": "wide", "width": 4, "norm": "none"}, "data.name": "mnist_5k"}
+    one = resolve(run_config(keys))
+    code = f"from normbench.spec import *; print(run_id(from_dict({to_dict(one)!r})))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.strip() == run_id(one)
+
+
 def test_options_are_read_from_signature_and_docstring() -> None:
     def build(image: Any, *rest: Any, size: Count, share: Probability = 0.5, loose=3, **more: Any) -> None:  # type: ignore[no-untyped-def]
         """Builds.

@@ -42,7 +42,8 @@ def figure(evidence: Evidence) -> Figure | None:
         base.mark_rect(stroke="white").encode(color=color, tooltip=[alt.Tooltip("text:N", title="diverged")]),
         base.mark_text(fontSize=11).encode(text="text:N", color=text),
     ]
-    chart = alt.layer(*layers, data=cells).properties(width={"step": CELL_WIDTH}, height={"step": CELL_HEIGHT})
+    width = CELL_WIDTH if swept is None else {"step": CELL_WIDTH}  # a step needs an axis
+    chart = alt.layer(*layers, data=cells).properties(width=width, height={"step": CELL_HEIGHT})
     note = "; ".join(part for part in ("of all runs, tuned or not" if evidence.tuned else "", left_away) if part)
     return Figure(
         "divergence",
