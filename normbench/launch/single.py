@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from normbench.errors import UsageError
 from normbench.launch.ranks import execute
 from normbench.launch.rendezvous import node_of, refuse_second_launcher
 from normbench.spec import RunConfig, run_id
@@ -41,7 +42,10 @@ def train_run(
         UsageError: Before anything is claimed, where NODE_RANK, MASTER_ADDR or MASTER_PORT of a run on several nodes
             is missing, or another program has started this one several times.
     """
-    folder = folder if isinstance(folder, RunFolder) else place_of(folder, run_id(config))
+    own = run_id(config)
+    folder = folder if isinstance(folder, RunFolder) else place_of(folder, own)
+    if folder.id != own:
+        raise UsageError(f"folder {folder.path} is not that of run {own}: name it so, or let normbench choose it")
     say = say or _to_stderr
     refuse_second_launcher(config)
     if node_of(config).rank > 0:

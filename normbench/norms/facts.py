@@ -121,8 +121,14 @@ class Facts:
         names: dict[int, Literal["one", "two"]] = {1: "one", 2: "two"}
         return names.get(self.values_per_statistic(images, channels, positions))
 
-    def advice(self, images: int, channels: int, positions: int) -> str:
+    def advice(self, images: int, channels: int, positions: int, layout: str = "image") -> str:
         """What would give a statistic more values: only what this norm averages over is named.
+
+        Args:
+            images: Images of a device.
+            channels: Channels of the norm's input.
+            positions: Positions of a channel.
+            layout: Of the input; behind a linear layer ("vector") no map can be larger.
 
         Example:
             >>> one, all_ = Extent("one"), Extent("all")
@@ -140,11 +146,11 @@ class Facts:
             ways.append("fewer groups")
         if self.channels.of(2 * channels) > self.channels.of(channels):
             ways.append("more channels")
-        if self.positions.rule != "one":
+        if self.positions.rule != "one" and layout != "vector":
             ways.append("a larger map")
         return f"choose {', '.join(ways)} or another norm" if ways else "choose another norm"
 
-    def sentence(self, images: int, channels: int, positions: int) -> str | None:
+    def sentence(self, images: int, channels: int, positions: int, layout: str = "image") -> str | None:
         """The line for a degenerate statistic, or None: refused where there is one value, warned of where two are."""
         few = self.degenerate(images, channels, positions)
         if few is None:
@@ -153,7 +159,7 @@ class Facts:
         left = "nothing of the input is left" if few == "one" else "only which of the two is larger is left"
         return (
             f"norm '{self.norm}' has {values} for each statistic (images {images}, channels {channels}, positions "
-            f"{positions}), so {left}: {self.advice(images, channels, positions)}"
+            f"{positions}), so {left}: {self.advice(images, channels, positions, layout)}"
         )
 
     def to_dict(self) -> dict[str, Any]:

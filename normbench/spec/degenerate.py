@@ -37,7 +37,7 @@ def check_statistics(config: RunConfig) -> None:
         site = layer.site
         if site is None:
             continue
-        sentence = facts.sentence(images, site.channels, site.positions)
+        sentence = facts.sentence(images, site.channels, site.positions, site.layout)
         if sentence is None:
             continue
         without = {"vector": ", or model.norm_linear=false"} if site.role != "logits" else {}

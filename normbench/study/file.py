@@ -16,6 +16,7 @@ from normbench.spec.values import Positive, Range, checked
 from normbench.study.metrics import get_metric
 
 EXPERIMENTS = Path("experiments")
+SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
 COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "target")
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, TrainerConfig, replace, typed
-from normbench.study.file import Level, Skip, Study
+from normbench.study.file import SMALLER, Level, Skip, Study
 
 
 def changed_study(
@@ -47,7 +47,7 @@ def changed_study(
     skips = tuple(_kept_skip(skip, axes) for skip in study.skips)
     return dataclasses.replace(
         study,
-        name=f"{study.name}-smoke",
+        name=study.name + SMALLER,
         base=replace(study.base, _cadence(study.base, values) | values),
         axes=axes,
         seeds=chosen,
