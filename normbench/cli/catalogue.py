@@ -104,9 +104,15 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
+    columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:
+        words.pop()  # on a narrow terminal words stay whole, and the last columns are left out
     table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if unicode else box.ASCII)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for column, word in zip(columns, words, strict=False):
+        lines = [line for cell in column for line in cell.splitlines()]
+        table.add_column(column[0], overflow="fold", no_wrap=max(map(len, lines)) == word)
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140, markup=False).print(table)
+        table.add_row(*row[: len(words)])
+    console.print(table)

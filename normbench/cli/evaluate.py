@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from normbench.cli.options import folder
-from normbench.errors import NormbenchError
+from normbench.errors import NormbenchError, UsageError
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -20,6 +20,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from normbench.train import evaluated
 
     run = RunFolder(options.run)
+    if not run.path.is_dir():
+        raise UsageError(f"no run folder at {run.path}: check the path")
     if not run.weights_path.is_file():
         raise NormbenchError(
             f"{run.path} has no weights: train it with --trainer.keep last (or best), which keeps them there"

@@ -17,14 +17,16 @@ from normbench.store.folder import METRICS
 from normbench.study import Plan, PlannedRun, describe
 from normbench.tracking.points import Follower, Point
 
-BLOCKS = "▁▂▃▄▅▆▇█"
-WIDTH = 40
+BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█×", "_.-:=+*#x"  # lowest to highest and no number; the latter for any terminal
+WIDTH, NARROWEST = 40, 8
+NUMBERS_WIDTH = 66  # what a line needs besides its curve: the run's name in two lines, step, loss, accuracy
 REFRESH_SECONDS = 1.0
 ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
-LIVING: tuple[State, ...] = ("running", "waiting")
+LIVING: tuple[State, ...] = ("running", "waiting", "interrupted")
+IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
 
 
-def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
+def sparkline(values: Sequence[float], width: int = WIDTH, blocks: str = BLOCKS) -> str:
     """Values as a line of blocks, lowest to highest, the newest on the right; × for what is not a number.
 
     More values than `width` are averaged in consecutive groups.
@@ -35,7 +37,8 @@ def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
     finite = [mean for mean in means if math.isfinite(mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     span = high - low or 1.0
-    return "".join(BLOCKS[int((m - low) / span * (len(BLOCKS) - 1) + 0.5)] if math.isfinite(m) else "×" for m in means)
+    *levels, none = blocks
+    return "".join(levels[int((m - low) / span * (len(levels) - 1) + 0.5)] if math.isfinite(m) else none for m in means)
 
 
 class Curves:
@@ -61,11 +64,16 @@ class Curves:
                 self.points.setdefault(run.id, []).extend(follower.read())
         return found
 
-    def shown(self, found: dict[State, list[PlannedRun]]) -> RenderableType:
-        """The counts, and a line for each running run."""
+    def shown(
+        self, found: dict[State, list[PlannedRun]], columns: int = 120, encoding: str = "utf-8"
+    ) -> RenderableType:
+        """The counts, and a line for each running run: whole numbers, curves as wide as there is room."""
         table = Table(box=None, pad_edge=False)
-        for heading in ("running", "step", "training loss", "", "validation accuracy", ""):
+        table.add_column("running", overflow="fold")
+        for heading in ("step", "loss", "", "val. accuracy", ""):
             table.add_column(heading, no_wrap=True)
+        width = max(NARROWEST, min(WIDTH, columns - NUMBERS_WIDTH))
+        blocks = BLOCKS if encoding.lower().startswith("utf") else PLAIN_BLOCKS
         for run in found["running"]:
             points = self.points[run.id]
             losses = [point["train/loss"] for point in points if "train/loss" in point]
@@ -73,9 +81,9 @@ class Curves:
             table.add_row(
                 f"{describe(run.cell)}, seed {run.seed}",
                 f"{points[-1]['step'] if points else 0:,}/{steps(run.config):,}",
-                sparkline(losses),
+                sparkline(losses, width, blocks),
                 f"{losses[-1]:.4f}" if losses else "",
-                sparkline(scores, 10),
+                sparkline(scores, NARROWEST, blocks),
                 f"{100 * scores[-1]:.2f} %" if scores else "",
             )
         counts = ", ".join(f"{len(found[name])} {name}" for name in ORDER if found[name])
@@ -84,18 +92,29 @@ class Curves:
 
 
 def watch(plan: Plan, store: Store, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
-    """Shows the curves until nothing runs or waits any more, or Ctrl-C; where there is no terminal, once."""
+    """Shows the curves until all runs are done or have failed, or Ctrl-C; where there is no terminal, once.
+
+    Runs that wait or were interrupted are waited for IDLE_SECONDS while none runs: nobody may be there to train them.
+    """
     console = console or Console()
     curves = Curves(plan, store)
     found = curves.look()
+
+    def shown() -> RenderableType:
+        return curves.shown(found, console.width, console.encoding)
+
     if not console.is_terminal:
-        console.print(curves.shown(found))
+        console.print(shown())
         return
-    with Live(curves.shown(found), console=console, auto_refresh=False) as live:
+    idle = 0.0
+    with Live(shown(), console=console, auto_refresh=False) as live:
         try:
-            while any(found[name] for name in LIVING):
+            while any(found[name] for name in LIVING) and idle < IDLE_SECONDS:
                 time.sleep(seconds)
                 found = curves.look()
-                live.update(curves.shown(found), refresh=True)
+                idle = 0.0 if found["running"] else idle + seconds
+                live.update(shown(), refresh=True)
         except KeyboardInterrupt:
             return
+    if any(found[name] for name in LIVING):
+        console.print(f"no run is being trained: `normbench run {plan.study.name}` trains those that are left")

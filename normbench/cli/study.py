@@ -26,7 +26,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     plan = add("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
     run = add("run", _run, "train the runs of a study that have no result yet")
     status = add("status", _status, "tell which runs are done, running, failed or waiting")
-    status.add_argument("--live", action="store_true", help="show the curves of running runs until Ctrl-C")
+    status.add_argument("--live", action="store_true", help="show the curves of running runs, until all are done")
     for sub in (plan, run, status):
         add_study(sub)
     for sub in (plan, run):

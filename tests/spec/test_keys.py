@@ -196,7 +196,9 @@ def test_known_keys_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "registry"), [("data", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)], ids=str
+    ("section", "registry"),
+    [("data", DATASETS), ("model", MODELS), ("optimizer", OPTIMIZERS)],
+    ids=["data", "model", "optimizer"],
 )
 def test_every_option_of_everything_registered_is_a_key(section: str, registry: Any) -> None:
     for name in registry:

@@ -1,6 +1,7 @@
 """Plug-ins: files of a user's own, imported once, whose mistakes are named."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,16 @@ from typing import Any
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec import RunConfig, images_per_statistic, load_plugins, resolve, run_config, run_id, to_dict
+from normbench.spec import (
+    RunConfig,
+    from_dict,
+    images_per_statistic,
+    load_plugins,
+    resolve,
+    run_config,
+    run_id,
+    to_dict,
+)
 from normbench.spec.registry import (
     DATASETS,
     MODELS,
@@ -209,3 +219,30 @@ def test_types_that_only_a_checker_knows_are_left_unchecked() -> None:
 
 def test_nothing_of_a_user_is_imported_for_a_run_without_plug_ins() -> None:
     assert resolve(RunConfig()).plugins == []
+
+
+IN_A_FRESH_PROCESS = """
+import json, sys
+from normbench.spec import from_dict, resolve, run_id
+from normbench.spec.registry import NORMS
+
+config = resolve(from_dict(json.loads(sys.argv[1])))
+print(run_id(config), NORMS.get("none").source, NORMS.get("batch").source, NORMS.get("mine").source)
+"""
+
+
+def test_a_worker_knows_a_plug_in_by_its_configuration_alone(tmp_path: Path) -> None:
+    """It is the first to import the rooms there, and built-in parts stay built in; options of plug-ins are known."""
+    text = (
+        "from normbench import register_model, register_norm\n"
+        "from normbench.norms.batch import BatchNorm\n"
+        "@register_norm('mine')\nclass Mine(BatchNorm):\n    'As batch.'\n"
+        "@register_model('own')\ndef own(image, classes, norms, *, width: int = 4):\n    pass\n"
+    )
+    path = write(tmp_path, text)
+    config = resolve(run_config({"plugins": [path], "model.name": "own", "model.norm": "batch"}))
+    changed = to_dict(dataclasses.replace(config, model=dataclasses.replace(config.model, options={"width": 8})))
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, json.dumps(changed)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert said[0] == run_id(from_dict(changed))
+    assert [Path(source).name for source in said[1:]] == ["none.py", "batch.py", "plugin.py"]

@@ -56,6 +56,37 @@ def test_a_running_run_is_shown_from_its_files(plan: Plan, store: Store) -> None
     assert "50.00 %" in text
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_numbers_are_whole_on_a_narrow_terminal(plan: Plan, store: Store, encoding: str) -> None:
+    first = store.folder(plan.runs[0].id)
+    with first.claim():
+        (first.path / METRICS).write_text(TEXT, newline="")
+        raw = io.BytesIO()
+        out = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
+        watch(plan, store, Console(file=out, width=80))
+        text = raw.getvalue().decode(encoding)
+    assert "4/20" in text
+    assert "50.00 %" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_it_does_not_wait_for_what_nobody_trains(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normbench.cli.live.IDLE_SECONDS", 0.05)
+    out = io.StringIO()
+    watch(plan, store, Console(file=out, width=140, force_terminal=True), 0.02)
+    assert "no run is being trained: `normbench run live` trains those that are left" in out.getvalue()
+
+
+def test_it_ends_when_only_failed_runs_are_left(plan: Plan, store: Store) -> None:
+    for run in plan.runs:
+        with store.folder(run.id).claim():
+            store.folder(run.id).write_error("no")
+    out = io.StringIO()
+    watch(plan, store, Console(file=out, width=140, force_terminal=True), 0.02)
+    assert "live: 2 failed" in out.getvalue()
+
+
 def test_it_ends_when_nothing_is_left(plan: Plan, store: Store) -> None:
     out = io.StringIO()
     console = Console(file=out, width=140, force_terminal=True)
