@@ -37,7 +37,7 @@ def sparkline(values: Sequence[float], width: int = WIDTH, blocks: str = BLOCKS)
     finite = [mean for mean in means if math.isfinite(mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     span = high - low or 1.0
-    *levels, none = blocks
+    levels, none = blocks[:-1], blocks[-1]
     return "".join(levels[int((m - low) / span * (len(levels) - 1) + 0.5)] if math.isfinite(m) else none for m in means)
 
 
