@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from normbench.errors import UsageError, unknown
-from normbench.stats import Criterion
+
+if TYPE_CHECKING:
+    from normbench.stats import Criterion
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Metric:
 
     def criterion(self, margin: float | None) -> Criterion:
         """How differences in this metric are judged."""
+        from normbench.stats import Criterion  # brings pandas along, which a plan does not need
+
         return Criterion(higher_is_better=self.higher_is_better, margin=margin)
 
 
