@@ -133,7 +133,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
-    """`config` with dotted keys replaced, which `typed` has checked. Setting one budget unsets the others."""
+    """`config` with dotted keys replaced, which `typed` has checked.
+
+    What is replaced is unset: one budget unsets the others, and another norm the options of the norm before it.
+    """
     by_section: dict[str, dict[str, Any]] = {}
     top: dict[str, Any] = {}
     for key, value in flatten(changes):
@@ -154,6 +157,8 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
 def _replaced(section: str, old: Any, values: Mapping[str, Any]) -> Any:
     own: dict[str, Any] = {}
     options: dict[str, Any] = dict(old.options) if has_options(section) else {}
+    if section == "model" and old.norm is not None and values.get("norm", old.norm) != old.norm:
+        old = dataclasses.replace(old, norm_options={})  # they were another norm's
     for name, value in values.items():
         head, _, option = name.partition(".")
         if head not in hints(section):

@@ -254,3 +254,11 @@ def test_replacing_keys() -> None:
     assert config.budget.epochs == 3, "the original is left alone"
     probes = replace(replace(config, {"probes.layers.points": 4}), {"probes.layers.of": "x"}).probes
     assert probes == {"layers": {"points": 4, "of": "x"}}
+
+
+def test_another_norm_unsets_the_options_of_the_norm_before_it() -> None:
+    printed = resolve(run_config({"data.name": "mnist_5k", "model.norm": "batch", "model.norm_options.momentum": 0.5}))
+    other = replace(printed, typed({"model.norm": "group"}))
+    assert resolve(other).model.norm_options == {"groups": 8, "eps": 1e-5}
+    same = replace(printed, typed({"model.norm": "batch", "model.norm_options.eps": 0.001}))
+    assert resolve(same).model.norm_options == {"momentum": 0.5, "eps": 0.001}
