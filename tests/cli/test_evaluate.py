@@ -24,10 +24,15 @@ def test_a_run_is_scored_anew_from_its_weights(run_cli: RunCli, tmp_path: Path) 
 
 
 def test_a_run_without_weights_says_how_to_keep_them(run_cli: RunCli, tmp_path: Path) -> None:
-    for folder in ("nowhere", "."):
-        answer = run_cli("evaluate", tmp_path / folder)
-        assert answer.status == 1
-        assert "has no weights: train it with --trainer.keep last (or best)" in answer.error
+    answer = run_cli("evaluate", tmp_path)
+    assert answer.status == 1
+    assert "has no weights: train it with --trainer.keep last (or best)" in answer.error
+
+
+def test_a_folder_that_is_not_there_is_named(run_cli: RunCli, tmp_path: Path) -> None:
+    answer = run_cli("evaluate", tmp_path / "nowhere")
+    assert answer.status == 2
+    assert answer.error.endswith(f"no run folder at {tmp_path / 'nowhere'}: check the path")
 
 
 def test_nothing_to_migrate(run_cli: RunCli, tmp_path: Path) -> None:
