@@ -15,7 +15,7 @@ import pandas as pd
 from normbench.report.answer import answer
 from normbench.report.comparison import cell_table, contrast_tables
 from normbench.report.contrasts import Contrast, declared_contrasts
-from normbench.report.private import without_places
+from normbench.report.privacy import without_places
 from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten

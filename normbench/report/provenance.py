@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from normbench.report.private import without_places
+from normbench.report.privacy import without_places
 
 if TYPE_CHECKING:
     from normbench.report.evidence import Evidence

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from normbench.report.privacy import without_places
 from normbench.spec import LoggerConfig, RunConfig, run_id, to_dict
-from normbench.tracking.privacy import without_places
 
 PROJECT = "normbench"
 LONGEST_TAG = 64  # what W&B takes

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import NormbenchError, UsageError
+from normbench.report.privacy import file_name
 from normbench.spec import run_id, to_dict
 from normbench.store import LAYOUT, Store, layout1, write_atomically
 from normbench.store.folder import METRICS
@@ -20,7 +21,6 @@ from normbench.store.store import RUN_ID
 from normbench.tracking.client import silent_wandb, without_key
 from normbench.tracking.identity import REPORT_JOB, study_tag
 from normbench.tracking.points import POSITION, metrics_csv
-from normbench.tracking.privacy import file_name
 from normbench.tracking.push import Pushed, require_server, resolved
 
 TIMEOUT_SECONDS = 30

@@ -9,12 +9,12 @@ from typing import Any
 
 from normbench.report import tables
 from normbench.report.evidence import Evidence
+from normbench.report.privacy import without_paths, without_places
 from normbench.report.provenance import code_notes, environments
 from normbench.study import describe
 from normbench.study.metrics import COST, Metric, get_metric
 from normbench.tracking.client import require, wandb_module
 from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag
-from normbench.tracking.privacy import without_paths, without_places
 
 FIGURES = "figures"  # what the figures are logged under
 MOST_RUNS = 100

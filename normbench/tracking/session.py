@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from normbench.report.privacy import without_places
 from normbench.spec import RunConfig, run_id
 from normbench.tracking.client import open_run, say_once, settings, wandb_module
 from normbench.tracking.identity import AXES, Places, axis_config, identity, tags
 from normbench.tracking.mode import Decision, Mode, server
 from normbench.tracking.points import POSITION, Point
-from normbench.tracking.privacy import without_places
 
 GROUPS = ("train", "validation", "test", "activations", "gradients")  # what keys of logged values begin with
 _refused: set[str] = set()  # servers that refused this process: not asked again for every run

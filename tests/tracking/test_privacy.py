@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from normbench.report.privacy import file_name, without_paths, without_places
 from normbench.spec import resolve, run_config, run_id
 from normbench.spec.registry import NORMS
 from normbench.store import Store
 from normbench.tracking.mirror import Mirror
-from normbench.tracking.privacy import file_name, without_paths, without_places
 from normbench.tracking.push import push
 from tests.tracking.conftest import SMALL, expected_rows, made_up, train_mirrored
 from tests.tracking.fake_server import FakeWandb

@@ -12,6 +12,7 @@ from typing import Any
 # Keys whose values are files or folders, even where they are written as relative paths.
 FILES = frozenset({"plugins", "path"})
 FOLDERS = frozenset({"dir"})
+PERSONAL = frozenset({"user", "username", "host", "hostname", "home", "cwd"})  # keys that are left out
 
 # A path of at least one folder in running text; what stands before it must not make it part of a word or an address.
 _PATH = re.compile(
@@ -20,7 +21,7 @@ _PATH = re.compile(
 
 
 def without_places(tree: Any, key: str = "") -> Any:
-    """`tree` (of mappings, lists and plain values) with file names in the place of paths; a folder becomes None.
+    """`tree` (of mappings, lists and plain values) with file names in the place of paths, and no folder or person.
 
     Args:
         tree: For example a configuration or a result.
@@ -29,9 +30,11 @@ def without_places(tree: Any, key: str = "") -> Any:
     Example:
         >>> without_places({"data": {"dir": "/home/ada/digits", "path": "sets/a.npz"}, "plugins": ["/tmp/x/norm.py"]})
         {'data': {'dir': None, 'path': 'a.npz'}, 'plugins': ['norm.py']}
+        >>> without_places({"host": "ada-pc", "why": "cannot write /home/ada/runs/x/result.json: disk full"})
+        {'why': 'cannot write result.json: disk full'}
     """
     if isinstance(tree, Mapping):
-        return {name: without_places(value, str(name)) for name, value in tree.items()}
+        return {name: without_places(value, str(name)) for name, value in tree.items() if name not in PERSONAL}
     if isinstance(tree, list | tuple):
         return [without_places(value, key) for value in tree]
     if isinstance(tree, Path):
