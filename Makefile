@@ -63,6 +63,7 @@ lint: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN) -m pytest -q --doctest-modules normbench
 
 test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs (CI does)
 	$(BIN) -m pytest -n 2 --dist worksteal -m slow

@@ -50,8 +50,8 @@ def without_paths(text: str) -> str:
     """Running text with file names in the place of whole paths.
 
     Example:
-        >>> without_paths("plugins: [/home/ada/my norms/rms.py]  # and/or https://example.org/a/b")
-        'plugins: [norms/rms.py]  # and/or https://example.org/a/b'
+        >>> without_paths("plugins: [/home/ada/norms/rms.py]  # and/or https://example.org/a/b")
+        'plugins: [rms.py]  # and/or https://example.org/a/b'
     """
     for place in _own_places():
         # The known folders first: they may hold spaces, which end a path in running text.
