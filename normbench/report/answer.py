@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOLD = ("better", "worse", "better by less than the margin", "worse by less than the margin")
 ORDER = (*TOLD, "equivalent", "identical", "diverged", "baseline diverged", "open")
 
+LOST = "lost"
+
 
 def answer(evidence: Evidence) -> list[str]:
     """One sentence for each contrast, one on how they were judged, and what is open, diverged and unfinished."""
@@ -83,12 +85,14 @@ def _place(contrast: Contrast) -> Any:
 
 def _clause(evidence: Evidence, contrast: Contrast, name: str, rows: pd.DataFrame) -> str:
     """`group is worse by 1.20 points (95 % interval -1.50 to -0.90)`, or its cells counted by verdict."""
-    verdicts = [verdict for verdict in ORDER if (rows["verdict"] == verdict).any()]
     if len(rows) == 1:
         row = rows.iloc[0].to_dict()
         where = _where(evidence, contrast, row)
         return f"{name} {_alone(evidence, row)}" + (f" at {where}" if where else "")
     parts = []
+    # "open" without a pair is another thing than a difference that is not told apart.
+    rows = rows.assign(verdict=rows["verdict"].mask((rows["verdict"] == "open") & (rows["pairs"] == 0), LOST))
+    verdicts = [verdict for verdict in (*ORDER, LOST) if (rows["verdict"] == verdict).any()]
     for verdict in verdicts:
         found = rows[rows["verdict"] == verdict]
         count = "every cell" if len(found) == len(rows) else f"{len(found)} of {len(rows)} cells"
@@ -119,7 +123,7 @@ def _alone(evidence: Evidence, row: Mapping[Any, Any]) -> str:
         "diverged": f"diverged in {row['diverged_treatment']} of {row['runs_treatment']} runs",
         "baseline diverged": f"stands while the other side diverged in {row['diverged_baseline']} of "
         f"{row['runs_baseline']} runs",
-        "open": f"is not told apart {found}",
+        "open": f"is not told apart {found}" if row["pairs"] else "cannot be compared (no pair has two values)",
     }
     return texts[verdict]
 
@@ -141,6 +145,8 @@ def _several(evidence: Evidence, verdict: str, rows: pd.DataFrame) -> str:
         "baseline diverged": f"stands while the other side diverged ({rows['diverged_baseline'].sum()} of "
         f"{rows['runs_baseline'].sum()} runs)",
         "open": "is not told apart",
+        LOST: f"cannot be compared ({rows['diverged_treatment'].sum()} of {rows['runs_treatment'].sum()} runs "
+        f"diverged, {rows['diverged_baseline'].sum()} of {rows['runs_baseline'].sum()} of the other side)",
     }
     return texts[verdict]
 
@@ -164,9 +170,13 @@ def open_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
     undecided = rows[rows["verdict"] == "open"] if len(rows) else rows
     if undecided.empty:
         return ""
+    if not undecided["pairs"].any():
+        return f"{len(undecided)} of {counted([len(rows)], 'comparison')} cannot be made: no pair has two values."
     are = "is" if len(undecided) == 1 else "are"
     text = f"{len(undecided)} of {counted([len(rows)], 'comparison')} {are} open with "
-    text += counted(undecided["pairs"], "seed")
+    text += counted(undecided.loc[undecided["pairs"] > 0, "pairs"], "seed")
+    if lost := int((undecided["pairs"] == 0).sum()):
+        text += f" ({lost} without a pair that has two values)"
     needed = seeds_text(undecided["seeds_low"].min(), undecided["seeds_high"].max(), undecided["plan_reason"])
     if evidence.margin is None:
         return f"{text}; without a margin (compare.margin) no number of seeds can be named."

@@ -123,7 +123,8 @@ class Evidence:
         """The margin as a reader sees it: `0.5 points`; empty without one."""
         if self.margin is None:
             return ""
-        return f"{self.margin * self.metric.scale:g} {self.metric.difference_unit}".strip()
+        number, unit = f"{self.margin * self.metric.scale:g}", self.metric.difference_unit
+        return f"{number} {unit.removesuffix('s') if number == '1' else unit}".strip()
 
     @cached_property
     def planned(self) -> pd.DataFrame:

@@ -22,7 +22,20 @@ pytestmark = [
 ]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
+FIGURES = [
+    "test_error_against_batch_size",
+    "test_error_against_values_per_statistic",
+    "test_error_against_images_per_statistic",
+    "differences",
+    "divergence",
+    "training_loss",
+    "validation_error",
+    "cost",
+    "detectable",
+]
+# These have no marks in the colour of a level; the second is not of levels at all.
+WITHOUT_COLOURS = ("divergence", "detectable")
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
 
 
 @dataclass
@@ -83,7 +96,8 @@ def open_page(browser: "playwright.Browser") -> Iterator[Open]:
 def test_opens_from_the_file_system_and_draws_every_chart(open_page: Open, written: Lab) -> None:
     opened = open_page(written)
     charts = opened.page.locator(".chart")
-    assert charts.count() == 8
+    assert charts.count() == len(FIGURES)
+    assert [charts.nth(index).get_attribute("data-chart") for index in range(len(FIGURES))] == FIGURES
     for index in range(charts.count()):
         box = charts.nth(index).locator("svg.marks").bounding_box()
         assert box is not None
@@ -97,15 +111,17 @@ def test_opens_from_the_file_system_and_draws_every_chart(open_page: Open, writt
 
 def test_a_table_sorts_on_a_click(open_page: Open, written: Lab) -> None:
     opened = open_page(written)
-    before = opened.column("pairs", 1)
-    heading = opened.page.locator("#pairs thead th").nth(1)
+    names = opened.page.locator("#pairs thead th").all_inner_texts()
+    place = names.index("difference (points)")
+    before = opened.column("pairs", place)
+    heading = opened.page.locator("#pairs thead th").nth(place)
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
-    ascending = opened.column("pairs", 1)
+    ascending = opened.column("pairs", place)
     assert ascending == sorted(before, key=float) != before
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "descending"
-    assert opened.column("pairs", 1) == ascending[::-1]
+    assert opened.column("pairs", place) == ascending[::-1]
     opened.page.locator("#pairs thead th").first.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") is None
     assert opened.column("pairs", 0) == [
@@ -116,13 +132,91 @@ def test_a_table_sorts_on_a_click(open_page: Open, written: Lab) -> None:
     ]
 
 
-def test_a_table_sorts_by_keyboard(open_page: Open, written: Lab) -> None:
+def test_a_table_sorts_by_keyboard_and_by_the_number_that_it_shows(open_page: Open, written: Lab) -> None:
+    """`6,272` comes after `1,568`, and `none` (no statistic) before both."""
     opened = open_page(written)
-    opened.page.locator("#cost thead button").nth(3).focus()
-    for key, sign in (("Enter", 1), ("Space", -1)):
+    names = opened.page.locator("#cost thead th").all_inner_texts()
+    place = names.index("values per statistic")
+    opened.page.locator("#cost thead button").nth(place).focus()
+    ascending = ["none", "none", "1,568", "1,568", "1,568", "6,272"]
+    for key, expected in (("Enter", ascending), ("Space", ascending[::-1])):
         opened.page.keyboard.press(key)
-        seconds = [sign * float(text) for text in opened.column("cost", 3)]
-        assert seconds == sorted(seconds)
+        assert opened.column("cost", place) == expected
+
+
+def test_what_has_no_number_stays_at_the_end(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    opened.page.get_by_text("Every paired seed").click()
+    button = opened.page.locator("#paired thead button").nth(2)
+    for sign in (1, -1):
+        button.click()
+        shown = opened.column("paired", 2)
+        assert len(shown) == 12
+        assert shown[-1] == "—"
+        numbers = [sign * float(text) for text in shown[:-1]]
+        assert numbers == sorted(numbers)
+
+
+def test_the_means_of_every_metric_can_be_chosen(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    choice = opened.page.get_by_label("Means of")
+    names = choice.locator("option").evaluate_all("options => options.map(option => option.value)")
+    assert names[0] == "test_accuracy"
+    assert {"test_nll", "train_loss", "seconds"} <= set(names)
+    for name in reversed(names):
+        choice.select_option(name)
+        shown = opened.page.locator(".metric:visible")
+        assert shown.count() == 1
+        assert shown.get_attribute("data-metric") == name
+        assert shown.locator("tbody tr").count() == 3
+
+
+@pytest.mark.parametrize("name", ["training_loss", "validation_error"])
+def test_the_horizontal_axis_of_the_curves_can_be_chosen(open_page: Open, written: Lab, name: str) -> None:
+    opened = open_page(written)
+    choice = opened.page.locator(f"select.axis[data-chart='{name}']")
+    chart = opened.page.locator(f"#chart-{name}")
+    axes = choice.locator("option").all_inner_texts()
+    assert axes == ["training images seen", "optimizer steps", "training time (s)"]
+    ends = []
+    for times, axis in enumerate([*axes[1:], axes[0]], start=2):
+        choice.select_option(label=axis)
+        opened.page.wait_for_function(
+            "([name, times]) => document.getElementById(`chart-${name}`).dataset.drawn >= times", arg=[name, times]
+        )
+        texts = chart.locator("svg.marks text").all_text_contents()
+        assert texts.count(axis) == 2  # one a panel
+        assert sum(text.endswith(f" over {axis}") for text in texts) == 1
+        assert not any(other in text for other in axes if other != axis for text in texts)
+        assert f" over {axis}" in str(chart.get_attribute("aria-label"))
+        ends.append(max(float(text.replace(",", "")) for text in texts if text.replace(",", "").isdigit()))
+    assert ends[0] == 80  # steps, of the smaller batch
+    assert ends[2] >= 600  # images
+
+
+def test_no_menu_lies_over_a_title(open_page: Open, written: Lab) -> None:
+    for viewport in (DESK, PHONE):
+        opened = open_page(written, viewport)
+        boxes = opened.page.locator(".chart svg.marks .role-title-text").evaluate_all(
+            "titles => titles.map(t => { t.scrollIntoView({block: 'center'}); const r = t.getBoundingClientRect();"
+            " const at = document.elementFromPoint(r.left + 4, r.top + r.height / 2);"
+            " return [t.textContent, Boolean(at && at.closest('.chart')), r.left >= 0]; })"
+        )
+        assert len(boxes) >= len(FIGURES)
+        assert all(own and inside for _, own, inside in boxes), boxes
+        assert opened.page.locator(".vega-actions, .vega-embed summary").count() == 0
+
+
+def test_the_files_behind_tables_and_figures_are_linked(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    links = opened.page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    files = {link for link in links if not link.startswith("#")}
+    tables = {"pairs.csv", "comparison.csv", "contrasts.csv", "results.csv"}
+    assert files == tables | {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "csv")}
+    assert all((written.report / link).is_file() for link in files)
+    opened.page.get_by_text("Every paired seed").click()
+    for link in tables:
+        assert opened.page.locator(f"a[href='{link}']").is_visible()
 
 
 def test_the_list_of_runs_sorts_by_number(open_page: Open, written: Lab) -> None:
@@ -146,6 +240,8 @@ def test_the_filter_narrows_the_runs(open_page: Open, written: Lab) -> None:
     opened.page.get_by_label("Filter").fill("group 32")
     assert count.inner_text() == "3 of 18 runs"
     assert set(opened.column("run-table", 1)) == {"group"}
+    opened.page.get_by_label("Filter").fill("batch 8 2")  # numbers are matched whole: 80 steps are no 8
+    assert count.inner_text() == "1 of 18 runs"
     opened.page.get_by_label("Filter").fill("nothing like it")
     assert count.inner_text() == "0 of 18 runs"
     opened.page.get_by_label("Filter").fill("")
@@ -166,11 +262,17 @@ def test_a_button_hides_a_level_in_every_chart_and_brings_it_back(open_page: Ope
     batch, group = "#0072b2", "#009e73"
     before = {color: legend_free_marks(opened, color) for color in (batch, group)}
     button = opened.page.locator(".toggle", has_text="group")
-    assert all(before[group])
+    assert [name for name, count in zip(FIGURES, before[group], strict=True) if not count] == list(WITHOUT_COLOURS)
+    rows = opened.page.locator("#chart-divergence svg.marks .role-axis-label text").all_text_contents()
+    assert "group" in rows
     button.click()
     opened.drawn(2)
     assert button.get_attribute("aria-pressed") == "false"
-    assert legend_free_marks(opened, group) == [0] * 8
+    assert legend_free_marks(opened, group) == [0] * len(FIGURES)
+    rows = opened.page.locator("#chart-divergence svg.marks .role-axis-label text").all_text_contents()
+    assert "group" not in rows
+    assert {"none", "batch"} <= set(rows)
+    assert opened.page.locator("#chart-detectable svg.marks").count() == 1
     assert [bool(count) for count in legend_free_marks(opened, batch)] == [bool(count) for count in before[batch]]
     button.focus()
     opened.page.keyboard.press("Space")
@@ -184,16 +286,43 @@ def test_everything_can_be_hidden(open_page: Open, written: Lab) -> None:
     for times, name in enumerate(("none", "batch", "group"), start=2):
         opened.page.locator(".toggle", has_text=name).click()
         opened.drawn(times)
+    hidden = opened.page.locator(".chart", has_text="All that this figure shows is hidden.")
+    assert hidden.count() == len(FIGURES) - 1
+    assert opened.page.locator("#chart-detectable svg.marks").count() == 1
+
+
+def test_quick_clicks_end_with_what_the_buttons_say(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    before = legend_free_marks(opened, "#009e73")
+    opened.js("document.querySelectorAll('.toggle').forEach(b => { b.click(); b.click(); })")
+    opened.drawn(7)
+    assert legend_free_marks(opened, "#009e73") == before
+    assert opened.page.locator(".chart svg.marks").count() == len(FIGURES)
 
 
 def test_a_tooltip_tells_the_numbers(open_page: Open, written: Lab) -> None:
     opened = open_page(written)
     chart = opened.page.locator(".chart").first
     chart.scroll_into_view_if_needed()
-    chart.locator("svg.marks .mark-symbol.role-mark path").first.hover(force=True)
     tooltip = opened.page.locator("#vg-tooltip-element")
+    runs, cells = (chart.locator("svg.marks .mark-symbol.role-mark").nth(index) for index in (0, 1))
+    runs.locator("path").first.hover(force=True)
     tooltip.wait_for(state="visible")
-    assert "95 % from" in tooltip.inner_text()
+    assert tooltip.inner_text().split() == [
+        "norm",
+        "batch",
+        "batch_size",
+        "8",
+        "seed",
+        "0",
+        "test",
+        "error",
+        "(%)",
+        "3.00",
+    ]
+    cells.locator("path").first.hover(force=True)
+    opened.page.wait_for_function("document.getElementById('vg-tooltip-element').innerText.includes('95 % from')")
+    assert "mean test error (%)" in tooltip.inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -225,13 +354,30 @@ def test_text_can_be_read_in_both_modes(open_page: Open, written: Lab, scheme: s
 @pytest.mark.parametrize("study", ["written", "nasty"])
 def test_a_phone_never_scrolls_sideways(open_page: Open, study: str, request: pytest.FixtureRequest) -> None:
     opened = open_page(request.getfixturevalue(study), PHONE)
-    assert opened.js("document.documentElement.scrollWidth") == 360
-    for selector in (".chart", ".scroll"):  # what is wider scrolls within its own box
+    opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert opened.js("document.documentElement.scrollWidth") == PHONE["width"]
+    for selector in (".chart", ".scroll:visible"):  # what is wider scrolls within its own box
         boxes = opened.page.locator(selector)
         for index in range(boxes.count()):
             box = boxes.nth(index).bounding_box()
             assert box is not None
-            assert box["x"] + box["width"] <= 360
+            assert box["x"] + box["width"] <= PHONE["width"]
+
+
+def test_a_phone_shows_the_verdicts_and_text_that_can_be_read(open_page: Open, written: Lab) -> None:
+    opened = open_page(written, PHONE)
+    verdicts = opened.page.locator("#pairs tbody td.words")
+    assert verdicts.count() == 4
+    for index in range(4):
+        box = verdicts.nth(index).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= PHONE["width"]
+    heights = opened.js(
+        "[...document.querySelectorAll('.chart svg.marks .role-axis-label text')]"
+        ".filter(t => t.textContent).map(t => t.getBoundingClientRect().height)"
+    )
+    assert isinstance(heights, list)
+    assert min(heights) >= 9
 
 
 def test_the_keyboard_reaches_everything(open_page: Open, written: Lab) -> None:

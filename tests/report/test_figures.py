@@ -13,7 +13,7 @@ import vl_convert
 
 from normbench.report.figures import drawn_figures, specifications
 from normbench.report.figures.differences import MAX_ROWS
-from normbench.report.figures.frames import MAX_FACETS
+from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
 from normbench.report.figures.style import NORM_STYLE, PANEL, styles
 from normbench.report.tables import read_csv
@@ -87,6 +87,8 @@ def test_a_norm_has_one_colour_and_one_marker_everywhere(specs: dict[str, Spec])
             if "range" in e.get("scale", {})
         ):
             for level, value in zip(scale["domain"], scale["range"], strict=True):
+                if not isinstance(level, str):  # the shares of the divergence figure
+                    continue
                 seen.setdefault(level, set()).add(value)
     ends = {"difference found", "equivalence shown"}
     seen = {level: values for level, values in seen.items() if level not in ends}
@@ -348,3 +350,32 @@ def test_the_csv_of_a_figure_has_what_it_shows(written: Lab) -> None:
         assert list(frame.columns) == list(figure.data.columns)
     frame = read_csv(written.report / "figures" / "differences.csv")
     assert {"norm", "batch_size", "difference", "95 % from", "95 % to"} <= set(frame.columns)
+
+
+def test_a_logarithmic_axis_has_a_few_round_values() -> None:
+    assert log_axis(0.25, 2.5).to_dict()["values"] == [0.3, 0.5, 0.7, 1.0, 2.0]
+    assert log_axis(0.5, 60).to_dict()["values"] == [1.0, 3.0, 10.0, 30.0]
+    assert log_axis(1e-4, 20).to_dict()["values"] == [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0]
+
+
+def test_the_margin_lies_within_the_axis_of_what_seeds_can_show(specs: dict[str, Spec]) -> None:
+    scales = [e["scale"]["domain"] for e in encodings(specs["detectable"], "y") if "domain" in e.get("scale", {})]
+    assert scales
+    assert all(low < 0.5 < high for low, high in scales)
+
+
+def test_a_panel_in_which_every_run_diverged_is_named_and_not_drawn(make_lab: MakeLab) -> None:
+    def outcome(cell: dict, seed: int) -> float | str:
+        return "diverged" if cell["rate"] == "huge" else 0.9 + NOISE[seed]
+
+    rates = {"small": {"optimizer.lr": 0.01}, "huge": {"optimizer.lr": 1e30}}
+    grid = {"model.norm": ["none", "batch"], "rate": rates, "data.batch_size": [8, 32]}
+    lab = make_lab(outcome, grid)
+    drawn = specifications(lab.evidence())
+    levels = drawn["test_error_against_batch_size"]
+    assert "without 4 cells whose runs all diverged" in " ".join(levels["title"]["subtitle"])
+    assert {row["panel"] for row in next(iter(levels["datasets"].values()))} == {"small"}
+    assert "without 2 comparisons" in " ".join(drawn["differences"]["title"]["subtitle"])
+    answer = " ".join(lab.evidence().answer)
+    assert "cannot be compared (6 of 6 runs diverged, 6 of 6 of the other side) in 2 of 4 cells" in answer
+    assert "0 to 3 seeds" not in answer

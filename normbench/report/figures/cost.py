@@ -31,7 +31,7 @@ def figure(evidence: Evidence) -> Figure | None:
         scale=alt.Scale(type="log", nice=False, padding=20),
         axis=alt.Axis(format="~g", tickCount=6),
     )
-    y = alt.Y("mean:Q", title=shown.title, scale=shown.scale(frame["mean"]))
+    y = shown.y("mean:Q", shown.scale(frame["mean"]))
     tell = [*frames.tooltip(evidence, frame, shown), alt.Tooltip("seconds:Q", title="training time (s)", format=".1f")]
     base = alt.Chart().encode(x=x, y=y)
     layers = [

@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from normbench.report.evidence import Evidence
+from normbench.report.figures import frames
 from normbench.report.figures.style import HEIGHT, WIDTH, Figure, titled
 from normbench.stats import detectable_by_seeds
 
@@ -40,17 +41,27 @@ def figure(evidence: Evidence) -> Figure | None:
     if metric.unit == "%":
         frame = frame[frame["low"] < 100]
         frame["high"] = frame["high"].clip(upper=100)
-    unit = f" ({metric.difference_unit}, log scale)" if metric.difference_unit else " (log scale)"
-    domain = [float(frame["low"].min()) / 1.2, float(frame["high"].max()) * 1.2]
-    color = alt.Color("what:N", title=None, scale=alt.Scale(domain=list(names.values()), range=["#0072B2", "#D55E00"]))
+    unit = f"({metric.difference_unit}, log scale)" if metric.difference_unit else "(log scale)"
+    drawn = [frame["low"].min(), frame["high"].max(), *([evidence.margin * metric.scale] if evidence.margin else [])]
+    domain = [float(min(drawn)) / 1.2, float(max(drawn)) * 1.2]
+    color = alt.Color(
+        "what:N",
+        title=None,
+        scale=alt.Scale(domain=list(names.values()), range=["#0072B2", "#D55E00"]),
+        legend=alt.Legend(symbolOpacity=1),
+    )
     y = alt.Y(
-        "low:Q", title=f"difference in {metric.label}{unit}", scale=alt.Scale(type="log", domain=domain, nice=False)
+        "low:Q",
+        title=[f"difference in {metric.label}", unit],
+        scale=alt.Scale(type="log", domain=domain, nice=False),
+        axis=frames.log_axis(*domain),
     )
     base = alt.Chart().encode(
         x=alt.X("seeds:Q", title="seeds", scale=alt.Scale(domain=[2, SEEDS[-1]], nice=False)), color=color
     )
-    tell = [alt.Tooltip("what:N"), alt.Tooltip("seeds:Q")]
-    tell += [alt.Tooltip(f"{end}:Q", format=f".{metric.digits}f") for end in ("low", "high")]
+    tell = [alt.Tooltip("what:N", title=" "), alt.Tooltip("seeds:Q")]
+    ends = {"low": "at the spread at hand", "high": "at its upper limit"}
+    tell += [alt.Tooltip(f"{end}:Q", title=text, format=f".{metric.digits}f") for end, text in ends.items()]
     layers = [
         base.mark_area(opacity=0.18).encode(y=y, y2="high:Q", tooltip=tell),
         base.mark_line(strokeWidth=1.5).encode(y=y),
@@ -69,5 +80,5 @@ def figure(evidence: Evidence) -> Figure | None:
         "detectable",
         chart.properties(title=title),
         f"Smallest difference in {metric.label} that n seeds find, and smallest margin of equivalence that they show.",
-        frame.rename(columns={"low": "at the spread at hand", "high": "at its upper limit"}),
+        frame.rename(columns=ends),
     )

@@ -12,6 +12,7 @@ from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, WIDTH, Figure, Marks, shown_title, titled
 from normbench.report.words import verdict_words
+from normbench.study.metrics import counted
 
 MAX_ROWS = 60  # rows of all panels
 ROW = 17  # height of a row
@@ -23,6 +24,7 @@ SIDE, DOWN = "side", "down"
 def figure(evidence: Evidence) -> Figure | None:
     """A row a comparison: the swept axis from top to bottom, the other axes beside each other."""
     pairs, metric = evidence.pairs, evidence.metric
+    lost = int((pairs["pairs"] == 0).sum())
     pairs = pairs[pairs["pairs"] > 0]
     if pairs.empty or pairs["low"].isna().all():
         return None
@@ -52,6 +54,9 @@ def figure(evidence: Evidence) -> Figure | None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
     if bent:
         notes.append("axis linear near 0, logarithmic beyond")
+    notes += (
+        [f"without {counted([lost], 'comparison')} without a pair of which both sides have a value"] if lost else []
+    )
     notes += [left_away] if left_away else []
     text = f"Paired differences from {evidence.level_name(evidence.baseline)}: 95 % intervals, family of "
     chart = chart.properties(title=titled(evidence, f"{text}{evidence.family}", "; ".join(notes)))
@@ -97,7 +102,7 @@ def _x(evidence: Evidence, frame: pd.DataFrame) -> tuple[alt.X, bool]:
     metric = evidence.metric
     better = "right is better" if metric.higher_is_better else "left is better"
     unit = f"{metric.difference_unit}; " if metric.difference_unit else ""
-    title = f"difference in {metric.label} ({unit}{better})"
+    title = [f"difference in {metric.label}", f"({unit}{better})"]  # in one line, panels' titles would meet
     ends = frame[["low", "high", "value"]].abs().max(axis=1)
     largest, typical = float(ends.max()), float(frame["diff"].abs()[frame["diff"].abs() > 0].median())
     scale, axis, bent = alt.Scale(nice=True), alt.Axis(), False
@@ -105,7 +110,7 @@ def _x(evidence: Evidence, frame: pd.DataFrame) -> tuple[alt.X, bool]:
         bent, scale = True, alt.Scale(type="symlog", constant=_near(typical), nice=False)
         values = sorted({0.0, *(sign * step for step in _steps(_near(typical), largest) for sign in (-1, 1))})
         axis = alt.Axis(values=values, format=",~f", labelOverlap=True)
-    return alt.X("diff:Q", title=title, scale=scale, axis=axis), bent
+    return alt.X("diff:Q", title=title if evidence.across[:-1] else " ".join(title), scale=scale, axis=axis), bent
 
 
 def _near(value: float) -> float:
@@ -134,20 +139,22 @@ def _layers(evidence: Evidence, marks: Marks, x: alt.X, y: alt.Y) -> list[Any]:
         zone = zone.transform_aggregate(from_="min(from_)", to_="max(to_)")  # one rectangle a panel
         zone = zone.mark_rect(color="#888888", clip=True)
         layers.append(zone.encode(x=_at(x, "from_"), x2="to_:Q", opacity=alt.value(0.12)))
+    tell = [
+        alt.Tooltip(f"{field}:N", title=evidence.title(column)) for column, field in frames.fields(evidence).items()
+    ][: len(evidence.keys)]
+    unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
+    each = [*tell, alt.Tooltip("seed:N"), alt.Tooltip("value:Q", title=f"difference{unit}", format=number)]
     zero = alt.Chart().transform_calculate(zero="0").transform_aggregate(zero="min(zero)")
     layers.append(zero.mark_rule(color="#888888").encode(x=_at(x, "zero")))
     layers.append(
         base.transform_filter(seed)
         .mark_point(filled=True, size=14, yOffset=5)
-        .encode(x=value, opacity=marks.shade(0.35), tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("value:Q")])
+        .encode(x=value, opacity=marks.shade(0.35), tooltip=each)
     )
     layers.append(
         base.transform_filter(cell).mark_rule(strokeWidth=2).encode(x=low, x2="high:Q", opacity=marks.opacity)
     )
-    tell = [
-        alt.Tooltip(f"{field}:N", title=evidence.title(column)) for column, field in frames.fields(evidence).items()
-    ]
-    told = [*tell[: 1 + len(evidence.across)], alt.Tooltip("diff:Q", title="difference", format=number)]
+    told = [*tell, alt.Tooltip("diff:Q", title=f"difference{unit}", format=number)]
     told += [alt.Tooltip("low:Q", title="95 % from", format=number)]
     told += [alt.Tooltip("high:Q", title="95 % to", format=number), alt.Tooltip("pairs:Q"), alt.Tooltip("verdict:N")]
     point = base.transform_filter(cell).mark_point(size=70, strokeWidth=1.5)

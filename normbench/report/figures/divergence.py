@@ -11,6 +11,7 @@ from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, PANEL, Figure, shown_title, titled
 
 CELL_WIDTH, CELL_HEIGHT = 62, 24
+NONE, ALL = "#f6f1ec", "#a33600"  # colours of no run and of all runs
 
 
 def figure(evidence: Evidence) -> Figure | None:
@@ -27,7 +28,10 @@ def figure(evidence: Evidence) -> Figure | None:
     others = [axis for axis in evidence.across if axis != swept]
     cells, order, heading, left_away = frames.panels(evidence, cells, others)
     y = alt.Y(
-        f"{FACTOR}:N", sort=[str(level) for level in evidence.levels], title=shown_title(evidence, evidence.factor)
+        f"{FACTOR}:N",
+        sort=[str(level) for level in evidence.levels],
+        title=shown_title(evidence, evidence.factor),
+        axis=alt.Axis(grid=False),
     )
     encoding: dict[str, Any] = {"y": y}
     if swept is not None:
@@ -35,9 +39,9 @@ def figure(evidence: Evidence) -> Figure | None:
         order_x = sorted(cells[of[swept]].unique()) if frames.is_quantity(runs[swept]) else None
         encoding["x"] = alt.X(f"{of[swept]}:O", title=shown_title(evidence, swept), axis=axis, sort=order_x)
     base = alt.Chart().encode(**encoding)
-    scale, legend = alt.Scale(domain=[0, 1], scheme="oranges"), alt.Legend(format="%")
+    scale, legend = alt.Scale(domain=[0, 1], range=[NONE, ALL]), alt.Legend(format="%")
     color = alt.Color("share:Q", title="diverged", scale=scale, legend=legend)
-    text = alt.when(alt.datum.share > 0.6).then(alt.value("white")).otherwise(alt.value("#333333"))
+    text = alt.when(alt.datum.share > 0.5).then(alt.value("white")).otherwise(alt.value("#333333"))
     layers = [
         base.mark_rect(stroke="white").encode(color=color, tooltip=[alt.Tooltip("text:N", title="diverged")]),
         base.mark_text(fontSize=11).encode(text="text:N", color=text),

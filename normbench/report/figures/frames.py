@@ -17,6 +17,7 @@ from normbench.stats.cell import counted_runs
 from normbench.study.metrics import Metric
 
 MAX_FACETS = 6
+FEWEST_TICKS = 4
 BY_FACTORS = 3.0  # largest over smallest mean from which an axis is logarithmic
 DODGE = 0.07  # of a doubling: how far the markers of neighbouring levels stand apart
 SPREAD = 0.8  # of a doubling: the widest that markers at one place are spread
@@ -26,6 +27,17 @@ def fields(evidence: Evidence) -> dict[str, str]:
     """The field of each axis' column in every drawn frame."""
     others = [*evidence.across, *([evidence.tuned] if evidence.tuned else [])]
     return {evidence.factor: FACTOR} | {column: f"axis{i}" for i, column in enumerate(others)}
+
+
+def log_axis(low: float, high: float, **options: Any) -> alt.Axis:
+    """The axis of a logarithmic scale, with round values, few enough to be read."""
+    tens = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        values = [float(f"{step}e{ten}") for ten in tens for step in steps]
+        values = [value for value in values if low <= value <= high]
+        if len(values) >= FEWEST_TICKS:
+            return alt.Axis(values=values, format="~g", labelOverlap=True, **options)
+    return alt.Axis(**options)
 
 
 def drawn(evidence: Evidence, frame: pd.DataFrame) -> pd.DataFrame:
@@ -83,6 +95,11 @@ class Shown:
         found = pd.concat(values)
         found = found[found > 0]
         return alt.Scale(type="log", domain=[float(found.min()) / 1.25, float(found.max()) * 1.25], nice=False)
+
+    def y(self, shorthand: str, scale: alt.Scale) -> alt.Y:
+        """A vertical channel in the shown unit."""
+        axis = log_axis(*scale.to_dict()["domain"]) if self.log else alt.Axis()
+        return alt.Y(shorthand, title=self.title, scale=scale, axis=axis)
 
 
 def shown_metric(metric: Metric, means: pd.Series) -> Shown:
@@ -181,7 +198,9 @@ def faceted(chart: Any, order: Sequence[str], heading: str) -> Any:
     if not order:
         return chart
     header = alt.Header(labelExpr=texts_of_places(order))
-    return chart.facet(alt.Facet(f"{PANEL_PLACE}:O", title=heading, header=header), columns=2)
+    faceted = chart.facet(alt.Facet(f"{PANEL_PLACE}:O", title=heading, header=header), columns=2)
+    # Where the last row is not full, a shared axis would stand far below the panel above the gap.
+    return faceted.resolve_axis(x="independent") if len(order) > 2 and len(order) % 2 else faceted
 
 
 def is_quantity(values: pd.Series) -> bool:

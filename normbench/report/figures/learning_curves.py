@@ -45,20 +45,22 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     points, order, heading, left_away = frames.panels(evidence, points, evidence.across)
     keys = [FACTOR, *([PANEL, PANEL_PLACE] if order else [])]
     frame, band_name = _averaged(points, keys)
-    scale = alt.Scale(type="log", domain=_domain(frame, keys), clamp=True, nice=False)
+    domain = _domain(frame, keys)
+    scale, axis = alt.Scale(type="log", domain=domain, clamp=True, nice=False), frames.log_axis(*domain)
     marks = Marks(evidence)
     title = f"{label} ({unit}, log scale)"
     base = alt.Chart().encode(
-        x=alt.X("samples:Q", title=AXES["samples"], axis=alt.Axis(format="~s", tickCount=5)), color=marks.color
+        x=alt.X("samples:Q", title=AXES["samples"], axis=alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=5)),
+        color=marks.color,
     )
     tell = [alt.Tooltip(f"{FACTOR}:N", title=evidence.title(evidence.factor))]
     tell += [alt.Tooltip(f"{PANEL}:N", title=heading)] if order else []
-    tell += [alt.Tooltip(f"{axis}:Q", title=text, format=",.0f") for axis, text in AXES.items()]
+    tell += [alt.Tooltip(f"{field}:Q", title=text, format=",.0f") for field, text in AXES.items()]
     tell += [alt.Tooltip("mean:Q", title=label, format=".4f"), alt.Tooltip("n:Q", title="runs")]
     band = base.mark_area(clip=True).encode(
-        y=alt.Y("low:Q", scale=scale, title=title), y2="high:Q", opacity=marks.shade(0.18)
+        y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", opacity=marks.shade(0.18)
     )
-    y = alt.Y("mean:Q", scale=scale, title=title)
+    y = alt.Y("mean:Q", scale=scale, title=title, axis=axis)
     line = base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, opacity=marks.opacity)
     hover = base.mark_point(opacity=0, size=80, clip=True).encode(y=y, tooltip=tell)
     notes = [f"geometric mean and {band_name} over seeds", left_away]
@@ -73,7 +75,7 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     chart = chart.properties(title=titled(evidence, text, "; ".join(note for note in notes if note)))
     # What the page may put on the x axis instead: field, title of the axis, title of the figure.
     choices = [
-        {"field": axis, "title": shown, "head": f"{capital(label)} over {shown}"} for axis, shown in AXES.items()
+        {"field": field, "title": shown, "head": f"{capital(label)} over {shown}"} for field, shown in AXES.items()
     ]
     chart = chart.properties(usermeta={"axes": choices})
     return Figure(

@@ -10,11 +10,22 @@ import pandas as pd
 
 from normbench.report.evidence import SELECT, Evidence
 from normbench.report.figures import frames
-from normbench.report.figures.style import FACTOR, HEIGHT, PANEL, WIDTH, Figure, Marks, capital, shown_title, titled
+from normbench.report.figures.style import (
+    FACTOR,
+    HEIGHT,
+    PANEL,
+    RATE,
+    WIDTH,
+    Figure,
+    Marks,
+    capital,
+    shown_title,
+    titled,
+)
 from normbench.stats import summarize
 from normbench.study.metrics import get_metric
 
-RATE = "base_lr"
+CELL_WIDTH, CELL_HEIGHT = 78, 26
 
 
 def _surface(evidence: Evidence) -> tuple[pd.DataFrame, str, list[str]] | None:
@@ -32,7 +43,9 @@ def _surface(evidence: Evidence) -> tuple[pd.DataFrame, str, list[str]] | None:
 
 
 def _titles(evidence: Evidence, rate: str) -> str:
-    return "learning rate at the reference batch" if rate == RATE else shown_title(evidence, rate)
+    """The rate's title; one that follows the batch size is given at the reference batch."""
+    scaled = rate == RATE and evidence.configuration.get("optimizer.lr_scaling") != "none"
+    return shown_title(evidence, rate) + (" at the reference batch" if scaled else "")
 
 
 def heat_map(evidence: Evidence) -> Figure | None:
@@ -66,7 +79,7 @@ def heat_map(evidence: Evidence) -> Figure | None:
         base.transform_filter(alt.datum.n_used > 0).mark_text(fontSize=10).encode(text="text:N", color=shade),
         base.transform_filter(alt.datum.n_used == 0).mark_text(fontSize=10, color="#8A4B00").encode(text="text:N"),
     ]
-    chart = alt.layer(*layers, data=cells).properties(width={"step": 62}, height={"step": 26})
+    chart = alt.layer(*layers, data=cells).properties(width={"step": CELL_WIDTH}, height={"step": CELL_HEIGHT})
     note = "; ".join(
         part for part in ("mean over seeds; a diverged run has no accuracy: k/n diverged", left_away) if part
     )
@@ -81,7 +94,7 @@ def heat_map(evidence: Evidence) -> Figure | None:
 
 def _text(row: dict[Any, Any], digits: int) -> str:
     shown = f"{row['value']:.{digits}f}" if pd.notna(row["value"]) else ""
-    return " ".join(part for part in (shown, f"{row['diverged']}/{row['n']} div." if row["diverged"] else "") if part)
+    return ", ".join(part for part in (shown, f"{row['diverged']}/{row['n']} div." if row["diverged"] else "") if part)
 
 
 def sensitivity(evidence: Evidence) -> Figure | None:
@@ -93,6 +106,7 @@ def sensitivity(evidence: Evidence) -> Figure | None:
     if cells[rate].nunique() < 2:
         return None
     shown = frames.shown_metric(get_metric(SELECT), cells["value"] / 100)
+    gone = sorted(set(cells[rate]) - set(cells.dropna(subset=["value"])[rate]))
     cells = frames.drawn(evidence, cells.assign(value=100 - cells["value"])).dropna(subset=["value"])
     cells, order, heading, left_away = frames.panels(evidence, cells, others)
     marks, field = Marks(evidence), frames.fields(evidence)[rate]
@@ -104,8 +118,12 @@ def sensitivity(evidence: Evidence) -> Figure | None:
         scale=alt.Scale(type="log", nice=False, padding=14),
         axis=alt.Axis(values=sorted(map(float, cells[field].unique())), format="~g"),
     )
-    base = alt.Chart().encode(x=x, y=alt.Y("value:Q", title=shown.title, scale=scale), color=marks.color)
-    tell = [alt.Tooltip(f"{FACTOR}:N"), alt.Tooltip("value:Q", format=".2f"), alt.Tooltip("diverged:Q")]
+    base = alt.Chart().encode(x=x, y=shown.y("value:Q", scale), color=marks.color)
+    tell = [
+        alt.Tooltip(f"{FACTOR}:N"),
+        alt.Tooltip("value:Q", title=shown.metric.title, format=".2f"),
+        alt.Tooltip("diverged:Q"),
+    ]
     fill = alt.when(alt.datum.diverged == 0).then(marks.color).otherwise(alt.value("white"))
     layers = [
         base.mark_line(strokeWidth=1.5).encode(opacity=marks.opacity).add_params(marks.toggle),
@@ -113,6 +131,7 @@ def sensitivity(evidence: Evidence) -> Figure | None:
     ]
     chart = alt.layer(*layers, data=cells).properties(width=WIDTH, height=HEIGHT)
     notes = ["mean over seeds", "open: some runs diverged" if (cells["diverged"] > 0).any() else "", left_away]
+    notes += [f"at {', '.join(f'{value:g}' for value in gone)} all runs diverged"] if gone else []
     title = f"{capital(shown.metric.label)} against {_titles(evidence, rate)}"
     return Figure(
         "learning_rate_sensitivity" if rate == RATE else f"sensitivity_to_{shown_title(evidence, rate)}",

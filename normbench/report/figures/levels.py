@@ -10,6 +10,7 @@ import pandas as pd
 from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, HEIGHT, WIDTH, Figure, Marks, capital, shown_title, titled
+from normbench.study.metrics import counted
 
 ROOM = 58  # characters of all labels of an axis beyond which they are turned
 
@@ -20,6 +21,8 @@ def figure(evidence: Evidence) -> Figure | None:
     if not evidence.chosen[metric.name].notna().any():
         return None
     cells, shown = frames.cell_frame(evidence, metric)
+    empty = int(cells["mean"].isna().sum())
+    cells = cells.dropna(subset=["mean"])  # a panel of its own would be empty
     seeds = frames.seed_frame(evidence, metric, shown)
     scale = shown.scale(cells["mean"], seeds["value"])
     cells = frames.clipped(cells, scale)
@@ -39,7 +42,8 @@ def figure(evidence: Evidence) -> Figure | None:
     offset = {} if quantity or axis is None else {"xOffset": alt.XOffset(f"{FACTOR}:N", sort=Marks(evidence).names)}
     layers = _layers(evidence, cells, shown, scale, {"x": x, **offset}, quantity)
     title = f"{capital(shown.metric.label)} " + (f"against {label}, by " if axis else "by ")
-    note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", left_away) if part)
+    without = f"without {counted([empty], 'cell')} whose runs all diverged" if empty else ""
+    note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", without, left_away) if part)
     chart = alt.layer(*layers, data=whole).properties(width=WIDTH, height=HEIGHT)
     chart = frames.faceted(chart, order, heading)
     name = f"{shown.metric.label.replace(' ', '_')}" + (f"_against_{label.replace(' ', '_')}" if axis else "")
@@ -78,6 +82,13 @@ def _names(evidence: Evidence, frame: pd.DataFrame, field: str, label: str) -> a
     return alt.X(f"{field}:N", title=label, sort=order, axis=axis)
 
 
+def _run_tooltip(evidence: Evidence, shown: frames.Shown) -> list[alt.Tooltip]:
+    tell = [alt.Tooltip(f"{field}:N", title=evidence.title(key)) for key, field in frames.fields(evidence).items()]
+    tell = tell[: len(evidence.keys)]
+    value = alt.Tooltip("value:Q", title=shown.metric.title, format=f",.{shown.metric.digits}f")
+    return [*tell, alt.Tooltip("seed:N"), value]
+
+
 def _layers(
     evidence: Evidence,
     cells: pd.DataFrame,
@@ -89,17 +100,16 @@ def _layers(
     marks = Marks(evidence)
     cell, seed = alt.datum.kind == "cell", alt.datum.kind == "seed"
     base = alt.Chart().encode(**place, color=marks.color)
-    y = alt.Y("mean:Q", title=shown.title, scale=scale)
-    run = alt.Y("value:Q", title=shown.title, scale=scale)
+    y, run = shown.y("mean:Q", scale), shown.y("value:Q", scale)
     layers = [
         base.transform_filter(seed)
         .mark_point(filled=True, size=16, xOffset=6)
-        .encode(y=run, opacity=marks.shade(0.5), tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("value:Q")]),
+        .encode(y=run, opacity=marks.shade(0.5), tooltip=_run_tooltip(evidence, shown)),
     ]
     if line:
         layers.append(base.transform_filter(cell).mark_line(strokeWidth=1.5).encode(y=y, opacity=marks.opacity))
     if cells["low"].notna().any():
-        ends: dict[str, Any] = {"y": alt.Y("low:Q", title=shown.title, scale=scale), "y2": "high:Q"}
+        ends: dict[str, Any] = {"y": shown.y("low:Q", scale), "y2": "high:Q"}
         layers.append(base.transform_filter(cell).mark_rule(strokeWidth=1.5).encode(**ends, opacity=marks.opacity))
     point = base.transform_filter(cell).mark_point(filled=True, size=70)
     told = frames.tooltip(evidence, cells, shown)

@@ -51,20 +51,20 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
         if no_statistic
         else alt.Axis(values=values, labelOverlap=True, format=","),
     )
-    y = alt.Y("mean:Q", title=shown.title, scale=scale)
+    y = shown.y("mean:Q", scale)
     layers: list[Any] = [
         alt.Chart()
         .mark_line(strokeWidth=1.5)
         .encode(
             x=alt.X("place:Q"),
-            y=alt.Y("curve:Q", title=shown.title, scale=scale),
+            y=shown.y("curve:Q", scale),
             color=marks.color,
             opacity=marks.opacity,
         )
     ]
     plain = alt.Chart().encode(x=x, color=marks.color, opacity=marks.opacity)
     if whole["low"].notna().any():
-        layers.append(plain.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"))
+        layers.append(plain.mark_rule(strokeWidth=1.5).encode(y=shown.y("low:Q", scale), y2="high:Q"))
     told = frames.tooltip(evidence, cells, shown)
     layers.append(plain.mark_point(filled=True, size=70).encode(y=y, shape=marks.shape, tooltip=told))
     layers[0] = layers[0].add_params(marks.toggle)

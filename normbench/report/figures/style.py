@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,10 @@ OTHER_STYLES = (
     ("#4B6FA5", "cross"),
 )
 WIDTH, HEIGHT = 420, 260
+RATE, RATE_TITLE = "base_lr", "learning rate"
 FACTOR, PANEL, PANEL_PLACE = "factor", "panel", "place_of_panel"  # fields of the frames that are drawn
 TITLE_LIMIT, LABEL_LIMIT = 560, 170
+LINE = 94  # characters of a subtitle's line, which TITLE_LIMIT has room for
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ def shown_title(evidence: Evidence, column: str) -> str:
     """The title of a column in a chart: short names of keys without underscores, names of users as written."""
     axis = next((axis for axis, found in evidence.columns.items() if found == column), column)
     title = evidence.title(column)
-    return title if title == axis else title.replace("_", " ")
+    if title == axis:
+        return title
+    return RATE_TITLE if title == RATE else title.replace("_", " ")
 
 
 def capital(text: str) -> str:
@@ -117,7 +122,8 @@ def titled(evidence: Evidence, text: str, note: str = "") -> alt.TitleParams:
     seeds = runs.groupby(evidence.keys, observed=True)["seed"].nunique()
     parts += [held, counted(seeds, "seed")]
     lines = [", ".join(part for part in parts if part), note]
-    return alt.TitleParams(text, subtitle=[line for line in lines if line])
+    broken = [part for line in lines for part in textwrap.wrap(line, LINE, break_on_hyphens=False)]
+    return alt.TitleParams(text, subtitle=broken)
 
 
 def configured(chart: Any) -> Any:

@@ -14,7 +14,7 @@ from normbench import __version__
 from normbench.report import tables
 from normbench.report.evidence import Evidence
 from normbench.report.figures import drawn_figures
-from normbench.report.figures.style import FACTOR
+from normbench.report.figures.style import FACTOR, styles
 from normbench.report.page.data import paired_table, run_table, states_text, unfinished_list
 from normbench.report.provenance import code_notes, environments
 from normbench.store import write_atomically
@@ -46,6 +46,7 @@ def page(evidence: Evidence) -> str:
         further=_further(evidence),
         paired=paired_table(evidence),
         cost=tables.html_table(tables.cost_grid(evidence), "cost") if len(evidence.chosen) else "",
+        levels=list(zip(evidence.levels, styles(evidence.levels)[0], strict=True)),
         charts=[(name, figure) for name, figure in charts.items()],
         specs=_script_json({name: figure.spec for name, figure in charts.items()}),
         runs=_script_json(run_table(evidence, MAX_RUNS_LISTED)),

@@ -1,11 +1,11 @@
 "use strict";
 // Tables that sort, a filter over the runs, charts with tooltips, and buttons that show or hide a level everywhere.
 
-// Numbers first, in order; what is no number after them, as text.
-const compare = (a, b) => {
+// Numbers in order; what is no number after them in either direction, as text.
+const compare = (a, b, sign) => {
   const [x, y] = [typeof a === "number", typeof b === "number"];
   if (x !== y) return x ? -1 : 1;
-  return x ? a - b : compareNames(a, b);
+  return sign * (x ? a - b : compareNames(a, b));
 };
 const compareNames = (a, b) => String(a).localeCompare(String(b), undefined, { numeric: true });
 
@@ -32,7 +32,7 @@ document.querySelectorAll("table.sortable:not(#run-table)").forEach((table) => {
       const cell = row.cells[index];
       return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value);
     };
-    rows.sort((a, b) => sign * compare(value(a), value(b)));
+    rows.sort((a, b) => compare(value(a), value(b), sign));
     table.tBodies[0].append(...rows);
   });
 });
@@ -53,8 +53,9 @@ runTable.tHead.append(headings);
 
 function showRuns() {
   const words = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  // A word matches a whole value, or the beginning of one, in any column: "batch 128" finds that cell.
-  const kept = rows.filter((row) => words.every((word) => row.some((value) => String(value).toLowerCase().startsWith(word))));
+  // A word matches a number, or the beginning of a text, in any column: "batch 128" finds that cell.
+  const matches = (value, word) => (typeof value === "number" ? value === Number(word) : String(value).toLowerCase().startsWith(word));
+  const kept = rows.filter((row) => words.every((word) => row.some((value) => matches(value, word))));
   const body = kept.slice(0, shown).map((row) => {
     const line = document.createElement("tr");
     row.forEach((value) => {
@@ -70,7 +71,7 @@ function showRuns() {
   document.getElementById("more").hidden = kept.length <= shown;
 }
 makeSortable(runTable, (index, sign) => {
-  rows = [...rows].sort((a, b) => sign * compare(a[index] ?? "", b[index] ?? ""));
+  rows = [...rows].sort((a, b) => compare(a[index] ?? "", b[index] ?? "", sign));
   showRuns();
 });
 document.getElementById("filter").addEventListener("input", () => { shown = PAGE; showRuns(); });
@@ -79,7 +80,7 @@ showRuns();
 
 // The buttons filter the data of every chart, so that axes rescale to what is left.
 const hidden = new Set();
-const views = [];
+const views = new Map(); // of each chart's element
 function levelsOf(spec) {
   return new Set(Object.values(spec.datasets || {}).flat().filter((row) => FACTOR in row).map((row) => row[FACTOR]));
 }
@@ -94,10 +95,20 @@ function putAxis(spec, from, to) {
   visit(spec);
   if (spec.title && spec.title.text) spec.title.text = to.head;
 }
-async function draw(element) {
+// One drawing of a chart after the other, so that the last click is what is seen.
+const drawings = new Map();
+function draw(element) {
+  const last = (drawings.get(element) || Promise.resolve()).then(() => drawNow(element));
+  drawings.set(element, last);
+  return last;
+}
+async function drawNow(element) {
+  if (views.has(element)) views.get(element).finalize();
+  views.delete(element);
   const spec = structuredClone(SPECS[element.dataset.chart]);
   if (chosenAxis.has(element.dataset.chart)) putAxis(spec, ...chosenAxis.get(element.dataset.chart));
-  if (hidden.size && [...levelsOf(spec)].every((level) => hidden.has(level))) {
+  const levels = [...levelsOf(spec)];
+  if (levels.length && levels.every((level) => hidden.has(level))) {
     element.textContent = "All that this figure shows is hidden.";
     element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
     return;
@@ -114,26 +125,33 @@ async function draw(element) {
   };
   each(spec, null);
   // No menu over the picture: its files and its data are linked below it.
-  const result = await vegaEmbed(element, spec, { renderer: "svg", actions: false });
-  views.push(result);
+  views.set(element, await vegaEmbed(element, spec, { renderer: "svg", actions: false }));
+  element.setAttribute("role", "img"); // the embedder puts words of its own here
+  element.setAttribute("aria-label", element.dataset.alt);
+  const picture = element.querySelector("svg.marks");
+  picture.style.minWidth = `${0.85 * picture.width.baseVal.value}px`; // on a phone it scrolls in its box
   element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
 }
 const chartElements = [...document.querySelectorAll(".chart")];
+chartElements.forEach((element) => { element.dataset.alt = element.getAttribute("aria-label"); });
 const drawAll = () => Promise.all(chartElements.map(draw));
 document.querySelectorAll(".toggle").forEach((button) => {
   button.addEventListener("click", () => {
     const level = button.dataset.level;
     if (hidden.has(level)) hidden.delete(level); else hidden.add(level);
     button.setAttribute("aria-pressed", String(!hidden.has(level)));
-    views.splice(0).forEach((view) => view.finalize());
     drawAll();
   });
 });
 document.querySelectorAll("select.axis").forEach((select) => {
   select.addEventListener("change", () => {
     const axes = SPECS[select.dataset.chart].usermeta.axes;
-    chosenAxis.set(select.dataset.chart, [axes[0], axes[Number(select.value)]]);
-    draw(document.getElementById(`chart-${select.dataset.chart}`));
+    const element = document.getElementById(`chart-${select.dataset.chart}`);
+    const [, was] = chosenAxis.get(select.dataset.chart) || [null, axes[0]];
+    const now = axes[Number(select.value)];
+    chosenAxis.set(select.dataset.chart, [axes[0], now]);
+    element.dataset.alt = element.dataset.alt.replace(was.head, now.head);
+    draw(element);
   });
 });
 const metricChoice = document.getElementById("metric");

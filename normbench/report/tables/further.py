@@ -80,6 +80,9 @@ COST_FACTS = {
 }
 
 
+SIZES = ("images_per_statistic", "values_per_statistic")
+
+
 def cost_grid(evidence: Evidence) -> Grid:
     """Parameters, statistics, time and throughput of every cell; no verdict, since runs share a machine."""
     runs = evidence.chosen
@@ -92,6 +95,7 @@ def cost_grid(evidence: Evidence) -> Grid:
         for fact in facts:
             known = pd.notna(row[fact])
             text = format(row[fact], COST_FACTS[fact][1]) if known else "—"
+            text = "none" if fact in SIZES and row[fact] == 0 else text  # nothing shares a statistic
             cells.append(Cell(text, value=float(row[fact]) if known else None))
         rows.append((evidence.row_name(row), cells))
     note = (
