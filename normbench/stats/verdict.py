@@ -77,8 +77,6 @@ def verdict_text(row: Mapping[Any, Any], margin: str = "the margin") -> str:
         return f"identical in all {seeds}"
     if word == "equivalent":
         return f"equivalent within {margin}"
-    if word == "open" and not row["pairs"]:
-        return "open: no pair has two values"
     if word == "open":
-        return f"open with {seeds}"
+        return f"open with {seeds}" if row["pairs"] else "open: no pair has two values"
     return str(word).replace("the margin", margin)

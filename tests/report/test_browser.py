@@ -104,7 +104,9 @@ def test_opens_from_the_file_system_and_draws_every_chart(open_page: Open, writt
         assert box["width"] > 200
         assert box["height"] > 50
         assert charts.nth(index).locator("svg.marks path").count() > 3
-        assert charts.nth(index).get_attribute("aria-label")
+        assert charts.nth(index).get_attribute("role") == "img"
+        assert len(charts.nth(index).get_attribute("aria-label") or "") > 30
+        assert charts.nth(index).get_attribute("aria-label") != "Vega visualization"
     opened.page.keyboard.press("End")  # a lazy request would come now
     opened.page.wait_for_timeout(200)
 

@@ -54,9 +54,7 @@ def figure(evidence: Evidence) -> Figure | None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
     if bent:
         notes.append("axis linear near 0, logarithmic beyond")
-    notes += (
-        [f"without {counted([lost], 'comparison')} without a pair of which both sides have a value"] if lost else []
-    )
+    notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
     text = f"Paired differences from {evidence.level_name(evidence.baseline)}: 95 % intervals, family of "
     chart = chart.properties(title=titled(evidence, f"{text}{evidence.family}", "; ".join(notes)))

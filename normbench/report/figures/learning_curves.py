@@ -49,8 +49,9 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     scale, axis = alt.Scale(type="log", domain=domain, clamp=True, nice=False), frames.log_axis(*domain)
     marks = Marks(evidence)
     title = f"{label} ({unit}, log scale)"
+    images = alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=5)  # 0 and 1k, not 0k
     base = alt.Chart().encode(
-        x=alt.X("samples:Q", title=AXES["samples"], axis=alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=5)),
+        x=alt.X("samples:Q", title=AXES["samples"], axis=images),
         color=marks.color,
     )
     tell = [alt.Tooltip(f"{FACTOR}:N", title=evidence.title(evidence.factor))]
