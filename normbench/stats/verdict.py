@@ -69,14 +69,17 @@ def verdict_text(row: Mapping[Any, Any], margin: str = "the margin") -> str:
         margin: The margin with its unit, e.g. "0.5 points".
     """
     word, seeds = row["verdict"], counted_noun(int(row["pairs"]), "seed")
-    if word == "diverged":
-        return f"diverged in {row['diverged_treatment']} of {row['runs_treatment']}"
-    if word == "baseline diverged":
-        return f"baseline diverged in {row['diverged_baseline']} of {row['runs_baseline']}"
-    if word == "identical":
-        return f"identical in all {seeds}"
-    if word == "equivalent":
-        return f"equivalent within {margin}"
-    if word == "open":
-        return f"open with {seeds}" if row["pairs"] else "open: no pair has two values"
-    return str(word).replace("the margin", margin)
+    diverged, runs = f"diverged_{_side(word)}", f"runs_{_side(word)}"
+    words = {
+        "diverged": f"diverged in {row.get(diverged)} of {row.get(runs)}",
+        "baseline diverged": f"baseline diverged in {row.get(diverged)} of {row.get(runs)}",
+        "identical": f"identical in all {seeds}",
+        "equivalent": f"equivalent within {margin}",
+        "open": f"open with {seeds}" if row["pairs"] else "open: no pair has two values",
+    }
+    return words.get(word, str(word).replace("the margin", margin))
+
+
+def _side(word: str) -> str:
+    """Which side of a comparison a verdict of divergence speaks of."""
+    return "baseline" if word == "baseline diverged" else "treatment"
