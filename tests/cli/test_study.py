@@ -132,8 +132,10 @@ class _Terminal(Console):
 
 @pytest.mark.parametrize("state", ["failed", "interrupted", "broken", "done"])
 def test_live_status_ends_when_nothing_runs_or_waits(
-    study: Write, tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]
+    study: Write, tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # An interrupted run may be taken up again, by a worker that starts: it is waited for, but not for ever.
+    monkeypatch.setattr("normbench.cli.live.IDLE_SECONDS", 0.05)
     plan = make_plan(load_study(study(grid={"model.norm": ["batch"]})))
     folder = tmp_path / plan.runs[0].id
     folder.mkdir()

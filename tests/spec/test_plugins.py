@@ -227,7 +227,7 @@ from normbench.spec import from_dict, resolve, run_id
 from normbench.spec.registry import NORMS
 
 config = resolve(from_dict(json.loads(sys.argv[1])))
-print(run_id(config), NORMS.get("none").source, NORMS.get("batch").source, NORMS.get("mine").source)
+print(run_id(config), *(NORMS.get(name).source for name in ("none", "batch", "mine")), sep="\n")
 """
 
 
@@ -243,6 +243,6 @@ def test_a_worker_knows_a_plug_in_by_its_configuration_alone(tmp_path: Path) -> 
     config = resolve(run_config({"plugins": [path], "model.name": "own", "model.norm": "batch"}))
     changed = to_dict(dataclasses.replace(config, model=dataclasses.replace(config.model, options={"width": 8})))
     command = [sys.executable, "-c", IN_A_FRESH_PROCESS, json.dumps(changed)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
     assert said[0] == run_id(from_dict(changed))
     assert [Path(source).name for source in said[1:]] == ["none.py", "batch.py", "plugin.py"]
