@@ -227,7 +227,7 @@ from normbench.spec import from_dict, resolve, run_id
 from normbench.spec.registry import NORMS
 
 config = resolve(from_dict(json.loads(sys.argv[1])))
-print(run_id(config), *(NORMS.get(name).source for name in ("none", "batch", "mine")), sep="\n")
+print(run_id(config), *(NORMS.get(name).source for name in ("none", "batch", "mine")), sep=chr(10))
 """
 
 
