@@ -150,7 +150,7 @@ def test_every_option_counts(registry: Any) -> None:
 
 
 def changed_option(option: Option) -> Any:
-    known = {"groups": 4, "size": 8, "channels": [16], "hidden": [16], "padding": "valid"}
+    known = {"groups": 4, "size": 8, "channels": [16], "hidden": [16], "padding": 2}
     if option.name in known:
         return known[option.name]
     hint = option.hint
