@@ -19,7 +19,7 @@ from normbench.report.privacy import without_places
 from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.stats import AskedError, Criterion, chosen_values, error_term, family_size
+from normbench.stats import AskedError, Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
@@ -148,10 +148,7 @@ class Evidence:
         """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
         if self.tuned is None or self.runs.empty:
             return self.runs
-        keys = [*self.keys, self.tuned]
-        places = pd.MultiIndex.from_frame(self.runs[keys].astype(object))
-        kept = places.isin(pd.MultiIndex.from_frame(self.choice[keys].astype(object)))
-        return self.runs[kept].reset_index(drop=True)
+        return chosen_runs(self.runs, self.choice, [*self.keys, self.tuned])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
