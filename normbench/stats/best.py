@@ -102,9 +102,7 @@ def _family(levels: int) -> int:
     return max(1, levels * (levels - 1) // 2)
 
 
-def _marked(
-    part: pd.DataFrame, factor: str, pairs: list[dict[Any, Any]], criterion: Criterion
-) -> list[dict[str, Any]]:
+def _marked(part: pd.DataFrame, factor: str, pairs: list[dict[Any, Any]], criterion: Criterion) -> list[dict[str, Any]]:
     """The rows of one cell, in the order of the levels."""
     value, diverged = part["value"].to_numpy(), part["diverged"].to_numpy()
     groups = {cell[factor]: places for cell, places in cell_places(part, [factor])}
