@@ -44,7 +44,11 @@ def add_study(sub: argparse.ArgumentParser) -> None:
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
     smoke.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="keep these labels of an axis"
+        "--only",
+        action="append",
+        default=[],
+        metavar="AXIS=LABEL,LABEL",
+        help="keep these labels of an axis; again for more",
     )
 
 
@@ -55,7 +59,8 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
     study = load_study(options.study)
     if options.set or options.seeds or options.only:
-        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only))
+        axes = {axis: [str(level.label) for level in levels] for axis, levels in study.axes.items()}
+        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only, axes))
     return study
 
 

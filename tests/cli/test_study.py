@@ -68,6 +68,35 @@ def test_a_smaller_study_of_the_same_file(run_cli: RunCli, study: Write, tmp_pat
         assert text in answer.err
 
 
+@pytest.mark.parametrize(
+    ("only", "kept"),
+    [
+        (("size=2,048",), {"2,048"}),
+        (("size=2,048", "size=a=b"), {"2,048", "a=b"}),
+        (('size="2,048",64',), {"2,048", "64"}),
+        (("size=64, a=b",), {"64", "a=b"}),
+        (("size=",), {""}),
+        (("size= x ",), {" x "}),
+        (("size=64,,a=b",), {"64", "", "a=b"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("axis", ["size", "size=big"])
+def test_only_takes_any_label_of_any_axis(
+    run_cli: RunCli, study: Write, tmp_path: Path, only: tuple[str, ...], kept: set[str], axis: str
+) -> None:
+    levels = {label: {"data.batch_size": 8 + n} for n, label in enumerate(["2,048", 64, "a=b", "", " x ", "b"])}
+    path = study(grid={axis: levels, "model.norm": ["none", "batch"]}, seeds=1)
+    words = [word for text in only for word in ("--only", text.replace("size", axis, 1))]
+    said = run_cli("plan", path, "--runs", tmp_path, *words)
+    assert said.status == 0, said.err
+    assert f"{2 * len(kept)} runs" in said.out
+    for label in kept:
+        assert f"  to do  {axis} {label}, norm batch" in said.out
+    said = run_cli("plan", path, "--only", f"{axis}=2,047")
+    assert "unknown label '2'" in said.error
+
+
 @pytest.mark.slow
 def test_run_trains_what_is_left_and_status_counts_it(run_cli: RunCli, study: Write, tmp_path: Path) -> None:
     path, words = study(), ("--runs", tmp_path / "runs", "--workers", 1)
