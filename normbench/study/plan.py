@@ -13,7 +13,14 @@ from normbench.data import available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.identity import HASHED, identity_hash, section_identity
-from normbench.spec.resolve import check_clashes, check_warmup, resolve_model, resolve_probes, resolve_section
+from normbench.spec.resolve import (
+    check_clashes,
+    check_warmup,
+    resolve_model,
+    resolve_probes,
+    resolve_section,
+    resolve_trainer,
+)
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
@@ -184,6 +191,7 @@ class _Memo:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
+        resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)
 
