@@ -105,18 +105,19 @@ def _use_data_dir(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> int:
     from normbench.launch import launcher
     from normbench.launch.progress import duration
-    from normbench.study import describe, iter_pending, make_plan
+    from normbench.study import describe, iter_pending, next_plan
     from normbench.study.estimate import WORKER_SECONDS
 
     _use_data_dir(options)
-    plan = make_plan(chosen_study(options))
-    study, store = plan.study, open_store(options.runs)
+    study, store = chosen_study(options), open_store(options.runs)
+    plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
     for run in plan.runs:
         print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
+    _say_fall_back(plan)
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
@@ -144,6 +145,16 @@ def _say_warnings(plan: Plan, store: Store) -> None:
         print(f"warning: {line}", file=sys.stderr)
     if waiting := waiting_line(store.root, plan.study.name):
         print(waiting, file=sys.stderr)
+
+
+def _say_fall_back(plan: Plan) -> None:
+    """What `run` says when it falls back, for the commands that only tell of it."""
+    if plan.fell_back:
+        print(
+            "warning: mnist could not be had: these are runs on the embedded mnist_5k; `normbench run` tries the "
+            "download again",
+            file=sys.stderr,
+        )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -209,8 +220,11 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
-    plans = possible_plans(chosen_study(options))
-    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    study = chosen_study(options)
+    plans = possible_plans(study)
+    done = store.finished([run_id for plan in plans for run_id in plan.ids])
+    plan = fullest(plans, done, store.ids_of(study.name))
+    _say_fall_back(plan)
     if options.live:
         from normbench.cli.live import watch
 

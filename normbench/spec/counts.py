@@ -9,7 +9,6 @@ from normbench.errors import UsageError
 from normbench.spec.registry import DATASETS, MODELS, NORMS
 from normbench.spec.schema import RunConfig
 
-
 EVAL_BATCH = 500  # images that a device evaluates at a time
 
 

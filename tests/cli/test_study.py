@@ -14,7 +14,7 @@ from rich.console import Console
 from normbench.cli.live import watch
 from normbench.store import RunFolder, Store
 from normbench.store.folder import ERROR, LOCK, RESULT
-from normbench.study import load_study, make_plan
+from normbench.study import load_study, make_plan, possible_plans
 
 from ..conftest import RunCli
 from .conftest import Write
@@ -153,6 +153,38 @@ def test_a_result_that_cannot_count_is_named_set_aside_and_repeated(
     assert f"{result} " in said.err
     assert "kept as result.json.broken-1" in said.err
     assert json.loads(result.read_text())["metrics"] == whole["metrics"]
+
+
+@pytest.mark.usefixtures("fresh_files")
+def test_the_plan_finds_the_runs_of_a_fall_back_that_no_cache_could_note(
+    run_cli: RunCli, study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NORMBENCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    base = {"data": {"name": "mnist"}, "model": {"name": "mlp"}, "budget": {"steps": 4}}
+    path, root = study(base=base), tmp_path / "runs"
+    kept, fallen = (make_plan(load_study(path), fallback) for fallback in (False, True))
+    words = (path, "--runs", root)
+    assert kept.ids[0] in run_cli("plan", *words).out, "nobody has tried yet"
+    Store(root).record("small", fallen.ids)
+    for _ in range(2):
+        for command in ("plan", "status"):
+            said = run_cli(command, *words)
+            assert "warning: mnist could not be had: these are runs on the embedded mnist_5k" in said.error
+        assert all(run_id in run_cli("plan", *words).out for run_id in fallen.ids)
+    RunFolder(root / fallen.ids[0]).write_error("ValueError: it is so")
+    assert f"failed      {fallen.ids[0]}" in run_cli("status", *words).out
+    Store(root).record("small", kept.ids)
+    said = run_cli("plan", *words)
+    assert (kept.ids[0] in said.out, said.err) == (True, "")
+
+
+def test_a_study_of_two_data_sets_may_fall_back_with_one(study: Write) -> None:
+    compare = {"factor": "data.name", "baseline": "mnist"}
+    base = {"model": {"name": "mlp"}, "budget": {"steps": 4}}
+    two = study(base=base, grid={"data.name": ["fashion_mnist", "mnist"]}, compare=compare)
+    here, other = possible_plans(load_study(two))
+    assert len(set(here.ids) & set(other.ids)) == 1
 
 
 class _Terminal(Console):

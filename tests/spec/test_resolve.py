@@ -197,8 +197,11 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"trainer.fast_dev_run": 9999}, {"trainer.validations": 1}),
     ({"trainer.fast_dev_run": 9999, "trainer.validations": 0}, {"trainer.validations": 0}),
     ({"trainer.fast_dev_run": 2, "budget.steps": 1}, {"trainer.validations": 1}),
-    ({"trainer.fast_dev_run": 26, "trainer.overfit_batches": 3}, {"trainer.validations": 1, "trainer.overfit_batches": 3}),
-]  # fmt: skip
+    (
+        {"trainer.fast_dev_run": 26, "trainer.overfit_batches": 3},
+        {"trainer.validations": 1, "trainer.overfit_batches": 3},
+    ),
+]
 LIMITING: list[dict[str, Any]] = [
     {"trainer.overfit_batches": 9},
     {"trainer.overfit_batches": 10},  # the same order in each epoch
