@@ -126,3 +126,12 @@ def test_a_folder_with_spaces_and_no_home(tmp_path: Path) -> None:
     status, _, err = end(start(*words, **bare))
     assert (status, err) == (0, "")
     assert list((tmp_path / "a b").glob("normbench-*")) == [], "the meeting place is removed"
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_nowhere_to_keep_anything_is_no_reason_to_talk(tmp_path: Path, devices: int) -> None:
+    """matplotlib, which torchmetrics imports, complained in every process."""
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null")
+    words = ["train", *SMALL, "--budget.steps", 4, "--trainer.devices", devices, "--runs", tmp_path]
+    status, _, err = end(start(*words, **nowhere))
+    assert (status, err) == (0, "")
