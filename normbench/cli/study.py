@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.cli.devices import refuse_missing_devices
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 if TYPE_CHECKING:
@@ -83,30 +83,15 @@ def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
     return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
 
 
-def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
-    """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
-    from normbench.study import seconds_left
-
-    def seconds(run_id: str) -> Callable[[], float | None]:
-        def read() -> float | None:
-            result = store.folder(run_id).result()
-            return None if result is None else float(result["wall_seconds"])
-
-        return read
-
-    return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
-
-
 def _use_data_dir(options: argparse.Namespace) -> None:
     if options.data_dir:
         os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
-    from normbench.launch.progress import duration
     from normbench.study import describe, iter_pending, next_plan
-    from normbench.study.estimate import WORKER_SECONDS
 
     _use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
@@ -121,20 +106,13 @@ def _plan(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
-    work, basis = time_left(plan, store, done)
-    seconds = WORKER_SECONDS + work / workers
+    told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
-        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
-        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
     return 0
-
-
-def number(count: int, noun: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _say_warnings(plan: Plan, store: Store) -> None:
@@ -158,6 +136,7 @@ def _say_fall_back(plan: Plan) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
     from normbench.launch.progress import Display
     from normbench.store import make_folder
@@ -179,10 +158,11 @@ def _run(options: argparse.Namespace) -> int:
     refuse_missing_devices(run.config for run in left)
     tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
     workers = launch.at_once(tasks)
-    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"
+    speed = measured(plan, store, left)
+    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train: {time_told(left, speed, workers)}"
     print(f"{study.name}: {told}", file=sys.stderr)
     try:
-        with settled(study.base.logger), Display(left) as display:
+        with settled(study.base.logger), Display(left, seconds=speed.seconds) as display:
             launch.launch(tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
         count = len(store.finished(plan.ids))

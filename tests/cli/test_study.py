@@ -102,7 +102,7 @@ def test_run_trains_what_is_left_and_status_counts_it(run_cli: RunCli, study: Wr
     path, words = study(), ("--runs", tmp_path / "runs", "--workers", 1)
     said = run_cli("run", path, *words)
     assert said.status == 0, said.err
-    assert "small: 2 of 2 runs to train with 1 worker" in said.err
+    assert "small: 2 of 2 runs to train: about " in said.err
     runs = make_plan(load_study(path)).runs
     assert all(RunFolder(tmp_path / "runs" / run.id).state() == "done" for run in runs)
     assert "small: 2 done, 0 cells skipped" in run_cli("status", *(path, "--runs", tmp_path / "runs")).out
