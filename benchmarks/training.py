@@ -121,7 +121,8 @@ def training_part(options: argparse.Namespace, data: Path) -> Iterator[str]:
         f"Images a second of both processes; median (each round). Rounds: {options.rounds}, of {options.seconds:g} s "
         "after a warm-up. Ratios are taken within a round: median (range). Peak: forward and backward operations of "
         "matrix products (torch.utils.flop_counter) an image, times images a second, over those of products of "
-        f"1024 x 1024 float32 matrices on one thread of each of {WORKERS} processes ({machine / 1e9:,.0f} GFLOP/s).\n"
+        f"1024 x 1024 float32 matrices on one thread of each of {WORKERS} processes ({machine / 1e9:,.0f} GFLOP/s). "
+        "A dash: one value for each statistic, which normbench refuses.\n"
     )
     model_before = ""
     for cell, contenders in chosen_cells(options):
