@@ -139,8 +139,8 @@ def main() -> None:
     lines.append(
         "\nDigit CNN, Adam, one thread. Microseconds of processor time of an optimizer step, medians of "
         f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
-        "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the difference: "
-        "Lightning's loop, hooks, curve points.\n"
+        "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
+        "difference: Lightning's loop, hooks, curve points.\n"
     )
     lines.append(f"| norm | batch | {' | '.join(PARTS)} | rest | whole | rest's share |")
     lines.append(f"|---|---:|{'---:|' * (len(PARTS) + 3)}")
