@@ -60,6 +60,7 @@ NOT_COUNTED = {
     "data.allow_embedded",
     "trainer.checkpoints",
     "trainer.keep",
+    "trainer.steps_per_execution",
     *(f"logger.{name}" for name in hints("logger")),
 }
 # What else has to be set for a key to count, or for its other value to be allowed.
