@@ -235,9 +235,10 @@ def main() -> None:
     lines += [
         "\nContenders take turns in fresh processes. *Obvious script*: torchvision's data set and a DataLoader, plain "
         "PyTorch or Lightning, 0 or 2 loader workers, default threads; the best of the four. *Tuned*: data as one "
-        "tensor in memory, one thread, fused optimizer, channels_last, no wait in a step; every trick but the "
-        "allocator's; two processes. *normbench*: two workers of one thread. All: Adam, the same networks, cross-"
-        "entropy; evaluation and checkpoints left out, curve points not. Code: `benchmarks/contenders/`.\n"
+        "tensor in memory, one thread, fused optimizer, channels_last, no denormal numbers, no wait in a step; every "
+        "trick but the allocator's; two processes. *normbench*: two workers of one thread. All: Adam, the same "
+        "networks, cross-entropy; evaluation and checkpoints left out, curve points not. Code: "
+        "`benchmarks/contenders/`.\n"
     ]
     print("\n".join(lines), flush=True)
     parts = {"training": training_part, "studies": studies_part}

@@ -1,7 +1,7 @@
 """A loop tuned by hand: every trick but an allocator's, in one process of one thread.
 
 The images lie in memory as one standardised tensor and are taken by index; one thread, a fused optimizer, layers and
-memory layout for speed, no bias that a norm takes away, nothing in a step that waits for a number.
+memory layout for speed, no bias that a norm takes away, no denormal numbers, nothing in a step that waits for a number.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torchvision import datasets
 def main() -> None:
     ask = asked()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     torch.manual_seed(ask.get("seed", 0))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mnist = datasets.MNIST(ask["data"], train=True)
