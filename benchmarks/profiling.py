@@ -135,12 +135,14 @@ def main() -> None:
     data_folder()
     head = described()
     cells = list(product(options.norm, options.batch))
-    lines = ["# Where the time of a step goes\n", "`python benchmarks/profiling.py`\n", head]
+    words = " ".join(["python benchmarks/profiling.py", *sys.argv[1:]]).partition(" --out")[0]
+    lines = ["# Where the time of a step goes\n", f"`{words}`\n", head]
     lines.append(
         "\nDigit CNN, Adam, one thread. Microseconds of processor time of an optimizer step, medians of "
         f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
         "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
-        "difference: Lightning's loop, hooks, curve points.\n"
+        "difference: Lightning's loop, hooks, curve points (below 0 where that costs less than taking batches one by "
+        "one).\n"
     )
     lines.append(f"| norm | batch | {' | '.join(PARTS)} | rest | whole | rest's share |")
     lines.append(f"|---|---:|{'---:|' * (len(PARTS) + 3)}")
