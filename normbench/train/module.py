@@ -22,6 +22,8 @@ from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES, IMAGE, completed
 from normbench.spec.registry import OPTIMIZERS
 from normbench.spec.schema import ModelConfig, OptimizerConfig
+from normbench.train.answers import Answers
+from normbench.train.decay import parameter_groups
 from normbench.train.initialisation import Rule, initialise
 from normbench.train.optimizers import build_optimizer
 
@@ -108,6 +110,7 @@ class NormClassifier(pl.LightningModule):
             compute_groups=False,
         )
         self.metrics = torch.nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")})
+        self.answers = Answers()  # to the test images
         self.nll = torch.nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
@@ -161,6 +164,8 @@ class NormClassifier(pl.LightningModule):
         # Calibration error raises on NaN, and on no images at all; the NLL keeps the NaN for `_log_metrics`.
         metrics.update(logits.nan_to_num().softmax(-1), labels)
         nll.update(F.cross_entropy(logits, labels, reduction="none"))
+        if stage == "test":
+            self.answers.add(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics."""
@@ -188,6 +193,7 @@ class NormClassifier(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """See `_share_buffers`."""
+        self.answers.clear()
         self._share_buffers()
 
     def _share_buffers(self) -> None:
@@ -201,7 +207,7 @@ class NormClassifier(pl.LightningModule):
         config = self.optimizer_config
         datamodule = getattr(self.trainer, "datamodule", None)
         lr = learning_rate(config, getattr(datamodule, "batch_size", None))
-        optimizer = build_optimizer(config.name, self.net.parameters(), lr, config.options)
+        optimizer = build_optimizer(config.name, parameter_groups(self.net, config), lr, config.options)
         if config.schedule == "constant" and config.warmup_steps == 0:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)

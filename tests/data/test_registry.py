@@ -15,7 +15,8 @@ from normbench.data import Images, MNISTDataModule, dataset_facts, ensure, read,
 from normbench.data.source import available
 from normbench.errors import DataError, UsageError
 from normbench.spec.registry import DATASETS
-from normbench.spec.schema import NOT_IDENTITY, DataConfig
+from normbench.spec.marks import NOT_IDENTITY
+from normbench.spec.schema import DataConfig
 from normbench.spec.values import Count
 
 pytestmark = pytest.mark.usefixtures("fresh_files")
