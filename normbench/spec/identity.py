@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from normbench.errors import UsageError
-from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
 from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
+from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
 from normbench.spec.schema import SECTIONS, RunConfig, has_options, hints
 
 # Sections in the order in which they enter the hash; `logger` and `probes` cannot change a result.

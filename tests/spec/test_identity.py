@@ -17,8 +17,8 @@ import pytest
 from normbench.errors import UsageError
 from normbench.spec import identity_tree, resolve, run_config, run_id
 from normbench.spec.identity import counted_in_identity, file_digest
-from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
+from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.schema import SECTIONS, hints
 from normbench.spec.values import Range
 

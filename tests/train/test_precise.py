@@ -87,9 +87,7 @@ class Doubled:
 
 
 def test_it_changes_nothing_else(tmp_path: Path) -> None:
-    plain, precise = (
-        trained(tiny(**{"trainer.precise_statistics": images}), tmp_path) for images in (0, IMAGES)
-    )
+    plain, precise = (trained(tiny(**{"trainer.precise_statistics": images}), tmp_path) for images in (0, IMAGES))
     extra = {f"{split}_{name}_precise" for split in ("test", "val") for name in ("accuracy", "nll")}
     assert precise["metrics"].keys() - plain["metrics"].keys() == extra
     assert {name: value for name, value in precise["metrics"].items() if name not in extra} == plain["metrics"]
