@@ -53,9 +53,9 @@ def write_predictions(folder: Path, classes: np.ndarray[Any, Any], labels: np.nd
 def read_predictions(folder: Path) -> Predictions | None:
     """A run's predictions, or None where it has none, or none that can be read."""
     try:
-        with np.load(folder / PREDICTIONS, allow_pickle=False) as archive:
+        with (folder / PREDICTIONS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             classes, packed = archive["classes"], archive["correct"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
         return None
     if classes.ndim != 1 or packed.dtype != np.uint8 or packed.shape != (-(-len(classes) // 8),):
         return None

@@ -14,8 +14,8 @@ import pytest
 from normbench.data import Images, MNISTDataModule, dataset_facts, ensure, read, register_dataset
 from normbench.data.source import available
 from normbench.errors import DataError, UsageError
-from normbench.spec.registry import DATASETS
 from normbench.spec.marks import NOT_IDENTITY
+from normbench.spec.registry import DATASETS
 from normbench.spec.schema import DataConfig
 from normbench.spec.values import Count
 

@@ -29,7 +29,7 @@ def named(module: NormClassifier, groups: list[Any]) -> list[set[str]]:
     return [{names[p] for p in group["params"]} for group in groups]
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "group", "layer"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance"])
 def test_weights_of_layers_decay_and_nothing_else(norm: str) -> None:
     module = module_of(**{"model.norm": norm, "model.bias": "always"})
     decaying, rest = named(module, parameter_groups(module.net, module.optimizer_config))

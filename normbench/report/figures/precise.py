@@ -45,7 +45,6 @@ def figure(evidence: Evidence) -> Figure | None:
     frame = frame.assign(place=frame[FACTOR] + " " + frame[KIND])
     base = alt.Chart().encode(x=alt.X(f"{field}:O", title=title, axis=alt.Axis(labelAngle=0)), color=marks.color)
     base = base.encode(xOffset=offset, opacity=marks.opacity)
-    dash = alt.StrokeDash(f"{KIND}:N", sort=list(KINDS), legend=None)
     shape = alt.Shape(
         f"{KIND}:N",
         scale=alt.Scale(domain=list(KINDS), range=["circle", "diamond"]),
@@ -53,7 +52,7 @@ def figure(evidence: Evidence) -> Figure | None:
     )
     tell = [*frames.tooltip(evidence, frame, shown), alt.Tooltip(f"{KIND}:N", title="evaluated with")]
     layers = [
-        base.mark_rule(strokeWidth=1.5).encode(y=shown.y("low:Q", scale), y2="high:Q", strokeDash=dash),
+        base.mark_rule(strokeWidth=1.2).encode(y=shown.y("low:Q", scale), y2="high:Q"),
         base.mark_point(filled=True, size=70)
         .encode(y=shown.y("mean:Q", scale), shape=shape, tooltip=tell)
         .add_params(marks.toggle),

@@ -10,13 +10,13 @@ import zlib
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from normbench.data.registry import read
 from normbench.errors import NormbenchError
 from normbench.report.evidence import Evidence
 from normbench.report.images import Pair, image_pairs
 from normbench.stats.images import disputed_images
+from normbench.store.predictions import Predictions
 
 MOST_PAIRS = 24  # pairs that are shown, in the order of the tables
 MOST_EACH = 8  # images of each side of a pair
@@ -35,9 +35,10 @@ def pictures(evidence: Evidence) -> str:
         return ""
     left = f" The first {MOST_PAIRS} of {len(pairs)} pairs are shown." if len(pairs) > MOST_PAIRS else ""
     note = (
-        "Images that one side gets right and the other wrong, those on which the most seeds agree first: the true "
-        "class, then what each side says in most seeds, and in how many of them one side alone is right less those in "
-        f"which the other is. Chosen to show what differs: a few images are no evidence of which side is better.{left}"
+        "Images that one side gets right and the other wrong in the same seed, those on which the most seeds agree "
+        "first: the true class, what each side says, the wrong one in most of the seeds in which it alone is wrong, "
+        "and how many these are. Chosen to show what differs: a few images are no evidence of which side is better."
+        f"{left}"
     )
     return f'<p class="hint">{note}</p>' + "".join(parts)
 
@@ -64,33 +65,35 @@ def _of_pair(evidence: Evidence, pair: Pair, pixels: Pixels, labels: Pixels) -> 
     disputed = disputed_images(pair.treatment.correct, pair.baseline.correct)
     sides = []
     for right, wrong, sign in ((level, baseline, 1), (baseline, level, -1)):
-        found = disputed[disputed["balance"] * sign > 0]
-        shown = "".join(_picture(evidence, pair, pixels, labels, row) for _, row in found.head(MOST_EACH).iterrows())
+        winner, loser = (pair.treatment, pair.baseline)[::sign]
+        found = disputed.loc[disputed["balance"] * sign > 0, "image"]
+        shown = "".join(
+            _picture(pixels[index], int(labels[index]), index, (right, wrong), _errors(winner, loser, index), pair)
+            for index in map(int, found.head(MOST_EACH))
+        )
         count = f"{len(found):,} image{'s' * (len(found) != 1)}"
-        text = html.escape(f"{right} right, {wrong} wrong in more seeds: {count}")
+        text = html.escape(f"{right} right, {wrong} wrong in more seeds than the reverse: {count}")
         sides.append(f'<h4>{text}</h4><div class="pictures">{shown}</div>')
     name = html.escape(f"{evidence.row_name(pair.row)} beside {baseline}")
     return f"<details><summary>{name}</summary>{''.join(sides)}</details>"
 
 
-def _picture(evidence: Evidence, pair: Pair, pixels: Pixels, labels: Pixels, row: pd.Series) -> str:
-    index, seeds = int(row["image"]), len(pair.seeds)
-    level, baseline = evidence.level_name(pair.row[evidence.factor]), evidence.level_name(evidence.baseline)
-    says = [
-        f"{name} {_most(side.classes[:, index])}" for name, side in ((level, pair.treatment), (baseline, pair.baseline))
-    ]
-    lines = [f"true {int(labels[index])}", *says, f"{abs(int(row['balance']))} of {seeds} seeds"]
-    source = base64.b64encode(png(pixels[index])).decode()
+def _errors(winner: Predictions, loser: Predictions, index: int) -> Pixels:
+    """Classes that the loser gives an image in the seeds in which the winner alone is right."""
+    return loser.classes[winner.correct[:, index] & ~loser.correct[:, index], index]
+
+
+def _picture(image: Pixels, label: int, index: int, sides: tuple[str, str], errors: Pixels, pair: Pair) -> str:
+    right, wrong = sides
+    said = int(np.bincount(errors).argmax())
+    lines = [f"true {label}", f"{right} {label}", f"{wrong} {said}", f"in {len(errors)} of {len(pair.seeds)} seeds"]
+    source = base64.b64encode(png(image)).decode()
     alt = html.escape(f"test image {index}: {', '.join(lines)}", quote=True)
     caption = "<br>".join(html.escape(line) for line in lines)
     return (
         f'<figure><img src="data:image/png;base64,{source}" alt="{alt}" title="test image {index}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
-
-
-def _most(classes: Pixels) -> int:
-    return int(np.bincount(classes).argmax())
 
 
 def png(pixels: Pixels) -> bytes:
