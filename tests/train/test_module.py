@@ -15,8 +15,8 @@ from normbench.config import ModelConfig, OptimizerConfig
 from normbench.errors import UsageError
 from normbench.models.pool import MeanPool, mean_pool
 from normbench.spec.registry import NORMS, OPTIMIZERS
-from normbench.train.module import learning_rate, lr_factor
 from normbench.train.optimizers import build_optimizer, register_optimizer
+from normbench.train.schedule import learning_rate, lr_factor
 
 from .runs import curve, plain_trainer, tiny, trained
 
@@ -253,12 +253,13 @@ STEPS: dict[str, Any] = {  # formula of the first step from weight 2 with gradie
 }
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", STEPS)
-def test_an_optimizers_first_step_is_its_formula(name: str) -> None:
+def test_an_optimizers_first_step_is_its_formula(name: str, fused: bool) -> None:
     options, expected = STEPS[name]
     weight = nn.Parameter(torch.tensor([2.0]))
-    optimizer = build_optimizer({"nesterov": "sgd"}.get(name, name), [weight], 0.1, options)
-    assert optimizer.param_groups[0]["foreach"]
+    optimizer = build_optimizer({"nesterov": "sgd"}.get(name, name), [weight], 0.1, options, fused)
+    assert optimizer.param_groups[0]["fused"] is fused
     weight.grad = torch.tensor([3.0])
     optimizer.step()
     assert weight.item() == pytest.approx(expected, rel=1e-6)

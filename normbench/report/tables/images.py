@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from normbench.report.comparison import contrast_tables
+from normbench.report.comparison import contrast_table
 from normbench.report.evidence import Evidence
 from normbench.report.images import Pair, image_pairs
 from normbench.report.tables.grid import Cell, Grid
@@ -27,7 +27,7 @@ def images_grid(evidence: Evidence) -> Grid | None:
         return None
     seeds = {
         (*(row[axis] for axis in evidence.across), row["treatment"]): row
-        for row in contrast_tables(evidence, METRIC)[0].to_dict("records")
+        for row in contrast_table(evidence, evidence.contrasts[0], METRIC).to_dict("records")
     }
     rows = []
     for pair in pairs:
