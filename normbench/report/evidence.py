@@ -21,7 +21,7 @@ from normbench.spec.keys import flatten
 from normbench.stats import AskedError, Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
-from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
+from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
 
 MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
 SELECT = "val_accuracy"  # what a tuned axis is chosen by
@@ -198,7 +198,8 @@ class Evidence:
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """A row for each metric and cell: the axes, the summary, the paired difference from the baseline."""
-        names = dict.fromkeys([self.metric.name, *COMPARED, *COST])
+        measured = [name for name in PRECISE if self.chosen[name].notna().any()]
+        names = dict.fromkeys([self.metric.name, *COMPARED, *measured, *COST])
         tables = [cell_table(self, METRICS[name]) for name in names]
         return pd.concat(tables, ignore_index=True)
 

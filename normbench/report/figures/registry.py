@@ -20,6 +20,7 @@ from normbench.report.figures import (
     learning_curves,
     learning_rates,
     levels,
+    precise,
     statistic_size,
 )
 from normbench.report.figures.style import Figure, specification
@@ -31,6 +32,7 @@ FIGURES: tuple[Draw, ...] = (
     statistic_size.values_figure,
     statistic_size.images_figure,
     differences.figure,
+    precise.figure,
     divergence.figure,
     learning_rates.heat_map,
     learning_rates.sensitivity,
