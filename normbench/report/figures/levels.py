@@ -54,6 +54,8 @@ def figure(evidence: Evidence) -> Figure | None:
         + (f" against {label}" if axis else "")
         + "; the table of means has the numbers.",
         frames.named(evidence, whole, {"kind": "kind", "seed": "seed", "value": "value"} | frames.CELL_COLUMNS),
+        f"The {shown.metric.label} of each cell with the 95 % interval of its mean; overlapping intervals decide "
+        "nothing, since runs are paired by seed: see the differences.",
     )
 
 

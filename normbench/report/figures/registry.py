@@ -49,7 +49,7 @@ class Drawn:
 
     Args:
         spec: Vega-Lite.
-        caption: What it is called.
+        caption: A sentence that says what to see in it.
         alt: What it shows, for who cannot see it.
         data: What it shows, under the names that a reader knows.
     """
@@ -72,7 +72,7 @@ def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
             continue
         name = _free(safe_name(figure.name), found)
         spec = specification(figure.chart)
-        found[name] = Drawn(spec, figure.caption or figure.name.replace("_", " "), figure.alt, figure.data)
+        found[name] = Drawn(spec, figure.caption, figure.alt, figure.data)
     return found
 
 

@@ -59,7 +59,7 @@ def _footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     first = f"Mean ± half the 95 % interval of the mean over seeds ({', '.join(methods)}; {n}). "
     if metric.name in COST:
-        return first + "Not compared: runs share a machine."
+        return first + "Not measured for a comparison: runs share a machine."
     keys = evidence.planned[evidence.keys].drop_duplicates()
     sizes = keys.groupby(evidence.across, observed=True).size() if evidence.across else pd.Series([len(keys)])
     pairs = counted([levels * (levels - 1) // 2 for levels in sizes], "pair")
