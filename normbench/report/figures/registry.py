@@ -13,6 +13,7 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.report.figures import (
+    contrasts,
     cost,
     detectable,
     differences,
@@ -31,6 +32,7 @@ FIGURES: tuple[Draw, ...] = (
     statistic_size.values_figure,
     statistic_size.images_figure,
     differences.figure,
+    contrasts.figure,
     divergence.figure,
     learning_rates.heat_map,
     learning_rates.sensitivity,
