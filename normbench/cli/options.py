@@ -17,3 +17,8 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return value
+
+
+def number(count: int, noun: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
