@@ -16,7 +16,7 @@ from normbench.report.figures import contrasts, drawn_figures, specifications
 from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
-from normbench.report.figures.style import specification, still
+from normbench.report.figures.style import NORM_STYLE, PANEL, specification, still, styles
 from normbench.report.tables import read_csv
 
 from .conftest import NOISE, Lab, MakeLab
