@@ -432,4 +432,4 @@ def test_identical_runs_are_drawn_once(make_lab: MakeLab) -> None:
     assert copies[["norm", "batch_size"]].to_numpy().tolist() == [["group", 8]]
     seeds = figure.data[figure.data["kind"] == "seed"]
     assert seeds[(seeds["norm"] == "group") & (seeds["batch_size"] == 8)].empty
-    assert any("group as batch in 1 cell" in line for line in figure.spec["title"]["subtitle"])
+    assert "group as batch in 1 cell" in " ".join(figure.spec["title"]["subtitle"])

@@ -47,7 +47,7 @@ def figure(evidence: Evidence) -> Figure | None:
             data=part,
             title=alt.TitleParams(titles[place], fontSize=12, offset=4),
         ).properties(width=WIDTH, height=ROW * len(part))
-        for place, part in rows.groupby(PANEL_PLACE)
+        for place, (_, part) in enumerate(rows.groupby(PANEL_PLACE))
     ]
     chart = alt.vconcat(*panels).resolve_scale(x="shared")
     note = "filled: told apart" + (f"; without {left} further rows" if left > 0 else "")
