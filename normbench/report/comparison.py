@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from normbench.report.contrasts import Contrast
     from normbench.report.evidence import Evidence
 
-NOT_COMPARED = "not compared: runs share a machine"
+NOT_COMPARED = "not measured: runs share a machine"
 MARKED = 100  # cells up to which every metric has its best marked; beyond, the one that the study asks about
 FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 

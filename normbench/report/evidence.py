@@ -38,6 +38,7 @@ class Evidence:
         unfinished: For planned runs without a result, at most MOST_UNFINISHED: `run_id`, `run` (cell and seed in
             words), `state`, and `why`, the last line of its error.
         states: How many runs of the plan are in each state; those without a row in `runs` included.
+        measured_cost: What `normbench cost` wrote for the study; None: not measured.
         two_data_sets: Whether runs of one cell were trained on two data sets (mnist and its embedded stand-in).
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     unfinished: list[dict[str, str]]
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
+    measured_cost: pd.DataFrame | None = None
     _differences: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property

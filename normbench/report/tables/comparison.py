@@ -59,7 +59,7 @@ def _footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     first = f"Mean ± half the 95 % interval of the mean over seeds ({', '.join(methods)}; {n}). "
     if metric.name in COST:
-        return first + "Not compared: runs share a machine."
+        return first + "Not measured for a comparison: runs share a machine."
     keys = evidence.planned[evidence.keys].drop_duplicates()
     sizes = keys.groupby(evidence.across, observed=True).size() if evidence.across else pd.Series([len(keys)])
     pairs = counted([levels * (levels - 1) // 2 for levels in sizes], "pair")
@@ -101,7 +101,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
         if diverged:
             cells.insert(4, Cell(_divergence(row), value=float(row["diverged_treatment"])))
         rows.append((row_name(evidence, contrast, row), cells))
-    return Grid(_title(evidence, contrast), columns, rows, _note(evidence, contrast, table), words=("verdict",))
+    return Grid(contrast_title(evidence, contrast), columns, rows, _note(evidence, contrast, table), words=("verdict",))
 
 
 def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> str:
@@ -115,7 +115,8 @@ def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> 
     return ", ".join([evidence.level_name(row["treatment"]), *cell])
 
 
-def _title(evidence: Evidence, contrast: Contrast) -> str:
+def contrast_title(evidence: Evidence, contrast: Contrast) -> str:
+    """What a contrast compares."""
     base, along = evidence.level_name(contrast.baseline), evidence.title(contrast.along)
     if contrast.kind == "within":
         return f"Within {base}: {along} compared with {contrast.start}"
