@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
 from normbench.cli.options import folder, number, positive
@@ -66,14 +66,10 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
 def open_store(root: Path) -> Store:
     """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec import from_dict, load_plugins, run_id
+    from normbench.spec.identity import StoredIds
     from normbench.store import Store
 
-    def stored_id(tree: Mapping[str, Any]) -> str:
-        load_plugins(tuple(tree.get("plugins") or ()))
-        return run_id(from_dict(tree))  # a stored configuration is a resolved one
-
-    return Store(root, stored_id)
+    return Store(root, StoredIds().of)
 
 
 def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
