@@ -110,9 +110,17 @@ def _refusal(value: Any, hint: Any, key: str) -> str:
     shown = shown_value(value)
     near = difflib.get_close_matches(str(value), choices(hint), n=1)
     nearest = f"; did you mean '{near[0]}'?" if near else ""
-    if isinstance(value, str) and any(_matches(meant, hint) for meant in _unquoted(value)):
+    if isinstance(value, str) and any(_is_fine(meant, hint) for meant in _unquoted(value)):
         nearest = f"; '{value}' is text: leave out the quotes"
     return f"{key}={shown}: expected {expected(hint)}{nearest}"
+
+
+def _is_fine(value: Any, hint: Any) -> bool:
+    try:
+        checked(value, hint, "")
+    except UsageError:
+        return False
+    return True
 
 
 def _unquoted(text: str) -> Iterator[Any]:
