@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 
@@ -22,3 +23,14 @@ def positive(text: str) -> int:
 def number(count: int, noun: str) -> str:
     """`3 runs`, `1 run`."""
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds of the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return value

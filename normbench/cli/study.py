@@ -33,7 +33,12 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument(
             "--workers", type=positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
         )
-        sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
+        add_data_dir(sub)
+
+
+def add_data_dir(sub: argparse.ArgumentParser) -> None:
+    """Adds the option that says where the images are."""
+    sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
 
 
 def add_study(sub: argparse.ArgumentParser) -> None:
@@ -79,7 +84,8 @@ def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
     return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
 
 
-def _use_data_dir(options: argparse.Namespace) -> None:
+def use_data_dir(options: argparse.Namespace) -> None:
+    """Lets this process and those that it starts look for images where `--data-dir` says."""
     if options.data_dir:
         os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
 
@@ -89,7 +95,7 @@ def _plan(options: argparse.Namespace) -> int:
     from normbench.launch import launcher
     from normbench.study import describe, iter_pending, next_plan
 
-    _use_data_dir(options)
+    use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
     plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
@@ -139,10 +145,10 @@ def _run(options: argparse.Namespace) -> int:
     from normbench.study import describe, iter_pending, make_plan
     from normbench.tracking.mode import settled
 
-    _use_data_dir(options)
+    use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
-    plan = make_plan(study, fallback=_falls_back(study))
+    plan = make_plan(study, fallback=falls_back(study))
     store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
@@ -177,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _falls_back(study: Study) -> bool:
+def falls_back(study: Study) -> bool:
     """Makes the data available, and tells whether mnist is replaced by the embedded digits.
 
     A download, or the fall-back, is decided once and before any worker starts.

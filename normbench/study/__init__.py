@@ -4,6 +4,7 @@ file.py       what is written
 smaller.py    a smaller one made from it
 plan.py       the runs that it comes to
 estimate.py   how long they take
+cost.py       what they cost, measured cell by cell in turns
 metrics.py    what a reader needs to know of a metric
 """
 
