@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
 COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "target")
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+NAME = re.compile(r"\w[\w-]*")  # of a study: never an option of a command line
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
 
 
@@ -90,10 +92,12 @@ def load_study(name: str | Path) -> Study:
                 f"{path}: '{key}' is missing or empty: a study has a name, a question, a grid and a compare"
             )
     title = tree["name"]
-    if not isinstance(title, str) or not title.replace("-", "_").isidentifier() or len(title) > LONGEST_NAME:
+    if not isinstance(title, str) or not NAME.fullmatch(title) or len(title) > LONGEST_NAME:
         raise UsageError(
             f"{path}: name '{title}' becomes a folder: use letters, digits, - and _, at most {LONGEST_NAME} of them"
         )
+    if title.endswith(SMALLER):
+        raise UsageError(f"{path}: name '{title}': {SMALLER} is the end of the names of smoke tests: choose another")
     written = _mapping(tree.get("base") or {}, "base", path)
     if "seed" in written:
         raise UsageError(f"{path}: base.seed: the seeds of a study are given under 'seeds'")
