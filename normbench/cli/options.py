@@ -29,3 +29,8 @@ def seconds(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
     return value
+
+
+def number(count: int, noun: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ def add_study(sub: argparse.ArgumentParser) -> None:
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
     smoke.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="keep these labels of an axis"
+        "--only",
+        action="append",
+        default=[],
+        metavar="AXIS=LABEL,LABEL",
+        help="keep these labels of an axis; again for more",
     )
 
 
@@ -60,7 +64,8 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
     study = load_study(options.study)
     if options.set or options.seeds or options.only:
-        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only))
+        axes = {axis: [str(level.label) for level in levels] for axis, levels in study.axes.items()}
+        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only, axes))
     return study
 
 
@@ -79,20 +84,6 @@ def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
     return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
 
 
-def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
-    """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
-    from normbench.study import seconds_left
-
-    def seconds(run_id: str) -> Callable[[], float | None]:
-        def read() -> float | None:
-            result = store.folder(run_id).result()
-            return None if result is None else float(result["wall_seconds"])
-
-        return read
-
-    return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
-
-
 def use_data_dir(options: argparse.Namespace) -> None:
     """Lets this process and those that it starts look for images where `--data-dir` says."""
     if options.data_dir:
@@ -100,37 +91,30 @@ def use_data_dir(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
-    from normbench.launch.progress import duration
-    from normbench.study import describe, iter_pending, make_plan
-    from normbench.study.estimate import WORKER_SECONDS
+    from normbench.study import describe, iter_pending, next_plan
 
     use_data_dir(options)
-    plan = make_plan(chosen_study(options))
-    study, store = plan.study, open_store(options.runs)
+    study, store = chosen_study(options), open_store(options.runs)
+    plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
     for run in plan.runs:
         print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
+    _say_fall_back(plan)
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
-    work, basis = time_left(plan, store, done)
-    seconds = WORKER_SECONDS + work / workers
+    told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
-        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
-        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
     return 0
-
-
-def number(count: int, noun: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _say_warnings(plan: Plan, store: Store) -> None:
@@ -143,7 +127,18 @@ def _say_warnings(plan: Plan, store: Store) -> None:
         print(waiting, file=sys.stderr)
 
 
+def _say_fall_back(plan: Plan) -> None:
+    """What `run` says when it falls back, for the commands that only tell of it."""
+    if plan.fell_back:
+        print(
+            "warning: mnist could not be had: these are runs on the embedded mnist_5k; `normbench run` tries the "
+            "download again",
+            file=sys.stderr,
+        )
+
+
 def _run(options: argparse.Namespace) -> int:
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
     from normbench.launch.progress import Display
     from normbench.store import make_folder
@@ -165,10 +160,11 @@ def _run(options: argparse.Namespace) -> int:
     refuse_missing_devices(run.config for run in left)
     tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
     workers = launch.at_once(tasks)
-    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"
+    speed = measured(plan, store, left)
+    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train: {time_told(left, speed, workers)}"
     print(f"{study.name}: {told}", file=sys.stderr)
     try:
-        with settled(study.base.logger), Display(left) as display:
+        with settled(study.base.logger), Display(left, seconds=speed.seconds) as display:
             launch.launch(tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
         count = len(store.finished(plan.ids))
@@ -206,8 +202,11 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
-    plans = possible_plans(chosen_study(options))
-    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    study = chosen_study(options)
+    plans = possible_plans(study)
+    done = store.finished([run_id for plan in plans for run_id in plan.ids])
+    plan = fullest(plans, done, store.ids_of(study.name))
+    _say_fall_back(plan)
     if options.live:
         from normbench.cli.live import watch
 
