@@ -20,6 +20,11 @@ def positive(text: str) -> int:
     return value
 
 
+def number(count: int, noun: str) -> str:
+    """`3 runs`, `1 run`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def seconds(text: str) -> float:
     """A positive number of seconds of the command line."""
     try:
@@ -29,8 +34,3 @@ def seconds(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
     return value
-
-
-def number(count: int, noun: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
