@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
-from normbench.cli.options import folder, positive, seconds
-from normbench.cli.study import add_data_dir, add_study, chosen_study, falls_back, number, use_data_dir
+from normbench.cli.options import folder, number, positive, seconds
+from normbench.cli.study import add_data_dir, add_study, chosen_study, falls_back, use_data_dir
 
 if TYPE_CHECKING:
     import pandas as pd
