@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from normbench.report.looks import look_tables
 from normbench.stats import Missing, estimates, mark_best, summarize
 from normbench.study.metrics import COST, Metric
 
@@ -18,11 +20,16 @@ FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 
 
 def contrast_tables(evidence: Evidence, metric: Metric) -> list[pd.DataFrame]:
-    """For each declared contrast the estimates in a metric, with the intervals of the whole family."""
+    """For each declared contrast the estimates in a metric, with the intervals of the whole family.
+
+    With planned looks: each row at the look that decided it, else at the latest (`estimates_at_look`).
+    """
+    if evidence.looks:
+        return look_tables(evidence, metric, evidence.looks.done)
     criterion, tables = evidence.criterion(metric), []
     for contrast in evidence.contrasts:
         found = contrast.differences(evidence.chosen, metric.name)
-        tables.append(estimates(found, criterion, family=evidence.family))
+        tables.append(estimates(found, criterion, family=evidence.families[contrast.family]))
     return tables
 
 
@@ -43,7 +50,7 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     if metric == evidence.metric or len(cells) <= MARKED:
         cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
     pairs = evidence.estimates[0] if metric == evidence.metric else contrast_tables(evidence, metric)[0]
-    pairs = pairs.drop(columns=["contrast", "id", "along"]).rename(columns={"treatment": evidence.factor})
+    pairs = pairs.drop(columns=["id", "along"]).rename(columns={"treatment": evidence.factor})
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")
     return evidence.in_order(cells)
@@ -51,12 +58,16 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
 
 def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     """The mark of the best in each cell of the other axes, over the family of all planned pairs of levels."""
+    criterion = evidence.criterion(metric)
+    if evidence.looks:  # what the latest look may spend
+        spend = evidence.study.looks.spend[max(0, evidence.looks.done - 1)] if evidence.study.looks else 1.0
+        criterion = replace(criterion, alpha=criterion.alpha * spend)
     marks = mark_best(
         evidence.chosen,
         metric.name,
         evidence.factor,
         across=evidence.across,
-        criterion=evidence.criterion(metric),
+        criterion=criterion,
         planned=evidence.planned[evidence.keys].drop_duplicates(),
     )
     return marks[[*evidence.keys, "mark"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import pandas as pd
 from normbench.report.answer import answer
 from normbench.report.comparison import cell_table, contrast_tables
 from normbench.report.contrasts import Contrast, declared_contrasts
+from normbench.report.looks import LookProgress, look_progress
 from normbench.report.privacy import without_places
 from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.stats import AskedError, Criterion, chosen_values, error_term, family_size
+from normbench.stats import Criterion, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
-from normbench.study import Plan, Study, fullest, load_study, possible_plans
+from normbench.study import Plan, PlannedRun, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
 
 MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
@@ -169,17 +170,34 @@ class Evidence:
         return declared_contrasts(self)
 
     @cached_property
-    def family(self) -> int:
-        """The contrasts' rows that the study declares, less those it skips: the multiplier of every interval."""
+    def families(self) -> dict[str, int]:
+        """Rows of the contrasts of each family that the study declares, less those it skips."""
         keys = list(dict.fromkeys([*self.keys, "seed"]))
         planned = self.planned[keys].drop_duplicates().assign(planned=1.0)
-        return family_size(*(contrast.differences(planned, "planned") for contrast in self.contrasts))
+        rows: dict[str, list[pd.DataFrame]] = {}
+        for contrast in self.contrasts:
+            rows.setdefault(contrast.family, []).append(contrast.differences(planned, "planned"))
+        return {family: family_size(*frames) for family, frames in rows.items()}
+
+    @property
+    def family(self) -> int:
+        """Size of the first contrast's family: the multiplier of its intervals."""
+        return self.families[self.contrasts[0].family]
+
+    @cached_property
+    def looks(self) -> LookProgress | None:
+        """How far the planned looks are; None for a study without."""
+        return look_progress(self)
+
+    @property
+    def asked(self) -> list[PlannedRun]:
+        """The runs that are asked for now: all, or those of the looks up to the one that is next."""
+        return self.looks.asked if self.looks else self.plan.runs
 
     def criterion(self, metric: Metric) -> Criterion:
         """How differences in a metric are judged; the margin is meant for the study's own."""
         margin = self.margin if metric == self.metric else None
-        asked: AskedError = getattr(self.study.compare, "error", "auto")
-        error = error_term(asked, self.seeds)
+        error = error_term(self.study.compare.error, self.seeds)
         return Criterion(higher_is_better=metric.higher_is_better, margin=margin, error=error)
 
     @cached_property
@@ -219,9 +237,9 @@ class Evidence:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
         return ", ".join(f"{self.title(axis)} {row[axis]}" for axis in self.across)
 
-    def level_name(self, level: Any) -> str:
-        """A level of the factor: a name stands for itself, a number or a truth value keeps its axis (`groups 1`)."""
-        return level if isinstance(level, str) else f"{self.title(self.factor)} {level}"
+    def level_name(self, level: Any, factor: str = "") -> str:
+        """A level of a factor: a name stands for itself, a number or a truth value keeps its axis (`groups 1`)."""
+        return level if isinstance(level, str) else f"{self.title(factor or self.factor)} {level}"
 
     def row_name(self, row: Mapping[Any, Any]) -> str:
         """The cell of a row in words: `group, batch_size 32`."""
@@ -235,15 +253,18 @@ class Evidence:
     @cached_property
     def design(self) -> list[tuple[str, str]]:
         """The design in name and value, for a reader who wants to know what was held equal."""
-        study, plan = self.study, self.plan
+        study = self.study
         rows = [("study", study.name)]
         for axis, levels in study.axes.items():
             rows.append((self.title(self.columns[axis]), ", ".join(str(level.label) for level in levels)))
         rows.append(("seeds", ", ".join(map(str, study.seeds))))
+        if study.looks:
+            spend = ", ".join(f"{share:.0%}" for share in study.looks.spend)
+            rows.append(("looks", f"at {', '.join(map(str, study.looks.seeds))} seeds, spending {spend} of the level"))
         budget = study.base.budget
         held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
         rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
-        rows.append(("runs", f"{len(self.runs)} of {len(plan.runs)} done"))
+        rows.append(("runs", f"{len(self.runs)} of {len(self.asked)} done"))
         for dataset, group in self.runs.groupby("dataset"):
             rows.append(("data set", f"{dataset} ({len(group)} runs)"))
         return rows
@@ -285,7 +306,8 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     done = set(table["run_id"])
     plan = fullest(plans, done)
     several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
-    left = [run for run in plan.runs if run.id not in done]
+    evidence = Evidence(plan, table, store, [], two_data_sets=several)
+    left = [run for run in evidence.asked if run.id not in done]
     states = store.states([run.id for run in left])
     # A folder can become done after the table was read: it counts with the next reading.
     counts: Counter[str] = Counter("running" if state == "done" else state for state in states.values())
@@ -295,4 +317,4 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
         why = store.folder(run.id).error() or "" if state == "failed" else ""
         words = ", ".join([*(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in run.cell.items())])
         unfinished.append({"run_id": run.id, "run": f"{words}, seed {run.seed}", "state": state, "why": why})
-    return Evidence(plan, table, store, unfinished, counts, several)
+    return replace(evidence, unfinished=unfinished, states=counts)

@@ -10,6 +10,7 @@ from normbench.stats.cell import Missing
 from normbench.stats.contrasts import (
     Along,
     change_differences,
+    change_text,
     level_differences,
     pair_differences,
     slope_differences,
@@ -64,6 +65,7 @@ __all__ = [
     "best_over",
     "best_runs",
     "change_differences",
+    "change_text",
     "chosen_values",
     "compare_to_baseline",
     "cost_ratios",

@@ -1,20 +1,26 @@
 """A study: a YAML file that becomes a plan of runs.
 
 file.py       what is written
+compare.py    what it compares with what
+looks.py      its seeds, and when they are looked at
 smaller.py    a smaller one made from it
-    plan.py       the runs that it comes to
+plan.py       the runs that it comes to
 estimate.py   how long they take
 metrics.py    what a reader needs to know of a metric
 """
 
+from normbench.study.compare import Compare, Contrast
 from normbench.study.estimate import estimate, seconds_left
-from normbench.study.file import Compare, Level, Skip, Study, load_study
+from normbench.study.file import Level, Skip, Study, load_study
+from normbench.study.looks import LookPlan
 from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, possible_plans
 from normbench.study.smaller import changed_study
 
 __all__ = [
     "Compare",
+    "Contrast",
     "Level",
+    "LookPlan",
     "Plan",
     "PlannedRun",
     "Skip",
