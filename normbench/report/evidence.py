@@ -15,11 +15,9 @@ import pandas as pd
 from normbench.report.answer import answer
 from normbench.report.comparison import cell_table, contrast_tables
 from normbench.report.contrasts import Contrast, declared_contrasts
+from normbench.report.design import configuration, design
 from normbench.report.looks import LookProgress, look_progress
-from normbench.report.privacy import without_places
 from normbench.report.provenance import code_notes
-from normbench.spec import to_dict
-from normbench.spec.keys import flatten
 from normbench.stats import Criterion, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, PlannedRun, Study, fullest, load_study, possible_plans
@@ -253,34 +251,12 @@ class Evidence:
     @cached_property
     def design(self) -> list[tuple[str, str]]:
         """The design in name and value, for a reader who wants to know what was held equal."""
-        study = self.study
-        rows = [("study", study.name)]
-        for axis, levels in study.axes.items():
-            rows.append((self.title(self.columns[axis]), ", ".join(str(level.label) for level in levels)))
-        rows.append(("seeds", ", ".join(map(str, study.seeds))))
-        if study.looks:
-            spend = ", ".join(f"{share:.0%}" for share in study.looks.spend)
-            rows.append(("looks", f"at {', '.join(map(str, study.looks.seeds))} seeds, spending {spend} of the level"))
-        budget = study.base.budget
-        held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
-        rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
-        rows.append(("runs", f"{len(self.runs)} of {len(self.asked)} done"))
-        for dataset, group in self.runs.groupby("dataset"):
-            rows.append(("data set", f"{dataset} ({len(group)} runs)"))
-        return rows
+        return design(self)
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration that all runs share, without places of this machine."""
-        changed = {key for levels in self.study.axes.values() for level in levels for key in level.changes} | {"seed"}
-        first = flatten(without_places(to_dict(self.plan.runs[0].config)))
-        return {
-            key: value
-            for key, value in dict(first).items()
-            if value is not None
-            and not key.startswith("logger.")
-            and not any(key == name or key.startswith(f"{name}.") for name in changed)
-        }
+        return configuration(self)
 
     @property
     def mixed_code(self) -> bool:
@@ -289,6 +265,11 @@ class Evidence:
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
+
+
+def evidence_of(plan: Plan, store: Store) -> Evidence:
+    """The evidence for one plan, without what its unfinished runs are doing."""
+    return Evidence(plan, store.table({run.id: run.cell for run in plan.runs}, plan.study.name), store, [])
 
 
 def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:

@@ -54,10 +54,10 @@ def look_progress(evidence: Evidence) -> LookProgress | None:
         if left:
             return LookProgress(look, len(plan.seeds), runs, left, undecided)
         needed, undecided = _open_cells(evidence, look + 1, cells)
-        if not undecided:
-            break
         if plan.stop == "decided":
             going = needed
+        if not going:
+            break
     return LookProgress(look + 1, len(plan.seeds), runs, [], undecided)
 
 

@@ -4,6 +4,7 @@ file.py       what is written
 compare.py    what it compares with what
 looks.py      its seeds, and when they are looked at
 smaller.py    a smaller one made from it
+rates.py      learning rates that a pilot chose
 plan.py       the runs that it comes to
 estimate.py   how long they take
 metrics.py    what a reader needs to know of a metric
@@ -14,6 +15,7 @@ from normbench.study.estimate import estimate, seconds_left
 from normbench.study.file import Level, Skip, Study, load_study
 from normbench.study.looks import LookPlan
 from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, possible_plans
+from normbench.study.rates import Rates
 from normbench.study.smaller import changed_study
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "LookPlan",
     "Plan",
     "PlannedRun",
+    "Rates",
     "Skip",
     "Study",
     "changed_study",

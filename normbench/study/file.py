@@ -13,6 +13,7 @@ from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, load_plugins, read_yaml, run_config, typed
 from normbench.study.compare import Compare, compare_of
 from normbench.study.looks import LookPlan, seeds_of
+from normbench.study.rates import RATE, Rates, source, without_rates
 
 EXPERIMENTS = Path("experiments")
 SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
@@ -22,10 +23,11 @@ LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
 
 @dataclass(frozen=True)
 class Level:
-    """One value of an axis: what it is called, and the dotted keys that it sets."""
+    """One value of an axis: what it is called, the dotted keys that it sets, and the file that a rate is taken from."""
 
     label: Any
     changes: Mapping[str, Any]
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Study:
     compare: Compare
     path: Path
     looks: LookPlan | None = None
+    rates: Rates | None = None
 
 
 def load_study(name: str | Path) -> Study:
@@ -78,6 +81,7 @@ def load_study(name: str | Path) -> Study:
         load_plugins(tuple(plugins))  # what they register can be named below
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+    written, rates = without_rates(written, path)
     base = run_config(written, str(path))
     if plugins:
         base = dataclasses.replace(base, plugins=plugins)
@@ -102,6 +106,7 @@ def load_study(name: str | Path) -> Study:
         compare=compare,
         path=path,
         looks=looks,
+        rates=rates,
     )
 
 
@@ -143,16 +148,9 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise UsageError(f"{path}: grid: {name!r} is no name for an axis: use printable text")
         if isinstance(values, dict) and values:
-            levels = tuple(
-                Level(
-                    label,
-                    typed(_mapping(changes, f"grid.{name}.{label}", path), f"{path}: grid.{name}.{label}"),
-                )
-                for label, changes in values.items()
-            )
+            levels = tuple(_level(label, changes, f"grid.{name}.{label}", path) for label, changes in values.items())
         elif isinstance(values, list) and values:
-            found = [typed({name: value}, f"{path}: grid")[name] for value in values]
-            levels = tuple(Level(_label(value), {name: value}) for value in found)
+            levels = tuple(_level(source(value), {name: value}, "grid", path) for value in values)
         else:
             raise UsageError(f"{path}: grid.{name} has no values: give a list")
         labels = [level.label for level in levels]
@@ -164,13 +162,22 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:
             raise UsageError(f"{path}: grid.{name} has {twice!r} twice: keep one")
-        for key in {key for level in levels for key in level.changes}:
+        for key in {key for level in levels for key in (*level.changes, *([RATE] if level.rates else []))}:
             if key == "seed":
                 raise UsageError(f"{path}: grid.seed: seeds are given under 'seeds', since comparisons pair by them")
             if owner.setdefault(key, name) != name:
                 raise UsageError(f"{path}: both grid.{owner[key]} and grid.{name} set {key}: keep one of the axes")
         axes[name] = levels
     return axes
+
+
+def _level(label: Any, changes: Any, where: str, path: Path) -> Level:
+    """A level from what it is called and sets; of a value alone (label None) the label is the value."""
+    plain, rates = without_rates(_mapping(changes, where, path), path)
+    found = typed(plain, f"{path}: {where}")
+    if label is None and not rates:
+        label = _label(next(iter(found.values())))
+    return Level(label, found, rates)
 
 
 def _label(value: Any) -> Any:

@@ -10,6 +10,7 @@ from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, TrainerConfig, replace, typed
 from normbench.study.compare import Compare
 from normbench.study.file import SMALLER, Level, Skip, Study
+from normbench.study.rates import RATE
 
 
 def changed_study(
@@ -38,7 +39,7 @@ def changed_study(
         axes[axis] = tuple(level for label, level in labels.items() if label in wanted)
     for axis, levels in axes.items():
         for key in values:
-            if any(key in level.changes for level in levels):
+            if any(key in level.changes or (key == RATE and level.rates) for level in levels):
                 raise UsageError(f"--set {key}: the axis {axis} of the study sets it: use --only {axis}=...")
     chosen = tuple(range(seeds)) if seeds and seeds > len(study.seeds) else study.seeds[: seeds or None]
     compare = _kept_compare(study.compare, axes)
@@ -51,6 +52,7 @@ def changed_study(
         seeds=chosen,
         compare=compare,
         looks=None if seeds else study.looks,
+        rates=None if RATE in values else study.rates,
         skips=tuple(skip for skip in skips if all(skip.when.values())),
     )
 
