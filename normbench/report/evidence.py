@@ -229,8 +229,6 @@ class Evidence:
 
         return cells.sort_values([*axes, self.factor], key=rank, kind="stable").reset_index(drop=True)
 
-    # Words for cells.
-
     def cell_name(self, row: Mapping[Any, Any]) -> str:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
         return ", ".join(f"{self.title(axis)} {row[axis]}" for axis in self.across)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from normbench.errors import UsageError
+from normbench.report.evidence import SELECT, Evidence
 from normbench.stats import chosen_values
 from normbench.study.rates import FACTS, RATE
-
-if TYPE_CHECKING:
-    from normbench.report.evidence import Evidence
-
-SELECT = "val_accuracy"
 
 
 def pilot_choice(evidence: Evidence) -> dict[str, Any]:
