@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument(
             "--workers", type=positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
         )
-        sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
+        add_data_dir(sub)
+
+
+def add_data_dir(sub: argparse.ArgumentParser) -> None:
+    """Adds the option that says where the images are."""
+    sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
 
 
 def add_study(sub: argparse.ArgumentParser) -> None:
@@ -46,7 +51,11 @@ def add_study(sub: argparse.ArgumentParser) -> None:
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
     smoke.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="keep these labels of an axis"
+        "--only",
+        action="append",
+        default=[],
+        metavar="AXIS=LABEL,LABEL",
+        help="keep these labels of an axis; again for more",
     )
 
 
@@ -57,20 +66,17 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
     study = load_study(options.study)
     if options.set or options.seeds or options.only:
-        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only))
+        axes = {axis: [str(level.label) for level in levels] for axis, levels in study.axes.items()}
+        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only, axes))
     return study
 
 
 def open_store(root: Path) -> Store:
     """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec import from_dict, load_plugins, run_id
+    from normbench.spec.identity import StoredIds
     from normbench.store import Store
 
-    def stored_id(tree: Mapping[str, Any]) -> str:
-        load_plugins(tuple(tree.get("plugins") or ()))
-        return run_id(from_dict(tree))  # a stored configuration is a resolved one
-
-    return Store(root, stored_id)
+    return Store(root, StoredIds().of)
 
 
 def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
@@ -80,60 +86,40 @@ def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
     return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
 
 
-def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
-    """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
-    from normbench.study import seconds_left
-
-    def seconds(run_id: str) -> Callable[[], float | None]:
-        def read() -> float | None:
-            result = store.folder(run_id).result()
-            return None if result is None else float(result["wall_seconds"])
-
-        return read
-
-    return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
-
-
-def _use_data_dir(options: argparse.Namespace) -> None:
+def use_data_dir(options: argparse.Namespace) -> None:
+    """Lets this process and those that it starts look for images where `--data-dir` says."""
     if options.data_dir:
         os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
 
 
 def _plan(options: argparse.Namespace) -> int:
     from normbench.cli.looks import look_lines
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
-    from normbench.launch.progress import duration
-    from normbench.study import describe, iter_pending, make_plan
-    from normbench.study.estimate import WORKER_SECONDS
+    from normbench.study import describe, iter_pending, next_plan
 
-    _use_data_dir(options)
-    plan = make_plan(chosen_study(options))
-    study, store = plan.study, open_store(options.runs)
+    use_data_dir(options)
+    study, store = chosen_study(options), open_store(options.runs)
+    plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
     for run in plan.runs:
         print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
+    _say_fall_back(plan)
     _say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
-    work, basis = time_left(plan, store, done)
-    seconds = WORKER_SECONDS + work / workers
+    told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
-        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
-        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
     for line in look_lines(plan, store):
         print(line)
     return 0
-
-
-def number(count: int, noun: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _say_warnings(plan: Plan, store: Store) -> None:
@@ -146,15 +132,25 @@ def _say_warnings(plan: Plan, store: Store) -> None:
         print(waiting, file=sys.stderr)
 
 
+def _say_fall_back(plan: Plan) -> None:
+    """What `run` says when it falls back, for the commands that only tell of it."""
+    if plan.fell_back:
+        print(
+            "warning: mnist could not be had: these are runs on the embedded mnist_5k; `normbench run` tries the "
+            "download again",
+            file=sys.stderr,
+        )
+
+
 def _run(options: argparse.Namespace) -> int:
     from normbench.cli.looks import asked
     from normbench.store import make_folder
     from normbench.study import make_plan
 
-    _use_data_dir(options)
+    use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
-    plan = make_plan(study, fallback=_falls_back(study))
+    plan = make_plan(study, fallback=falls_back(study))
     store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
@@ -171,6 +167,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _train(plan: Plan, store: Store, ask: Ask, workers_asked: int | None) -> int:
     """Trains the runs that are asked for; returns the exit status."""
+    from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
     from normbench.launch.progress import Display
     from normbench.study import describe
@@ -180,10 +177,11 @@ def _train(plan: Plan, store: Store, ask: Ask, workers_asked: int | None) -> int
     refuse_missing_devices(run.config for run in left)
     tasks, launch = tasks_of(left, store), launcher("local", workers=workers_asked)
     workers = launch.at_once(tasks)
-    told = f"{ask.told}{len(left)} of {number(ask.count, 'run')} to train with {number(workers, 'worker')}"
+    speed = measured(plan, store, left)
+    told = f"{ask.told}{len(left)} of {number(ask.count, 'run')} to train: {time_told(left, speed, workers)}"
     print(f"{name}: {told}", file=sys.stderr)
     try:
-        with settled(plan.study.base.logger), Display(left) as display:
+        with settled(plan.study.base.logger), Display(left, seconds=speed.seconds) as display:
             launch.launch(tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
         done = len(store.finished(plan.ids))
@@ -202,7 +200,7 @@ def _train(plan: Plan, store: Store, ask: Ask, workers_asked: int | None) -> int
     return 0
 
 
-def _falls_back(study: Study) -> bool:
+def falls_back(study: Study) -> bool:
     """Makes the data available, and tells whether mnist is replaced by the embedded digits.
 
     A download, or the fall-back, is decided once and before any worker starts.
@@ -222,8 +220,11 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
-    plans = possible_plans(chosen_study(options))
-    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    study = chosen_study(options)
+    plans = possible_plans(study)
+    done = store.finished([run_id for plan in plans for run_id in plan.ids])
+    plan = fullest(plans, done, store.ids_of(study.name))
+    _say_fall_back(plan)
     if options.live:
         from normbench.cli.live import watch
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from normbench.report.looks import look_tables
+from normbench.report.looks import look_table
 from normbench.stats import Missing, estimates, mark_best, summarize
 from normbench.study.metrics import COST, Metric
 
 if TYPE_CHECKING:
+    from normbench.report.contrasts import Contrast
     from normbench.report.evidence import Evidence
 
 NOT_COMPARED = "not compared: runs share a machine"
@@ -19,18 +20,15 @@ MARKED = 100  # cells up to which every metric has its best marked; beyond, the 
 FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 
 
-def contrast_tables(evidence: Evidence, metric: Metric) -> list[pd.DataFrame]:
-    """For each declared contrast the estimates in a metric, with the intervals of the whole family.
+def contrast_table(evidence: Evidence, contrast: Contrast, metric: Metric) -> pd.DataFrame:
+    """The estimates of one contrast in a metric, with the intervals of its whole family.
 
     With planned looks: each row at the look that decided it, else at the latest (`estimates_at_look`).
     """
     if evidence.looks:
-        return look_tables(evidence, metric, evidence.looks.done)
-    criterion, tables = evidence.criterion(metric), []
-    for contrast in evidence.contrasts:
-        found = contrast.differences(evidence.chosen, metric.name)
-        tables.append(estimates(found, criterion, family=evidence.families[contrast.family]))
-    return tables
+        return look_table(evidence, contrast, metric, evidence.looks.done)
+    family = evidence.families[contrast.family]
+    return estimates(evidence.differences(contrast, metric), evidence.criterion(metric), family=family)
 
 
 def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
@@ -49,7 +47,9 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
         return evidence.in_order(cells.assign(verdict=NOT_COMPARED))
     if metric == evidence.metric or len(cells) <= MARKED:
         cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
-    pairs = evidence.estimates[0] if metric == evidence.metric else contrast_tables(evidence, metric)[0]
+    pairs = (
+        evidence.estimates[0] if metric == evidence.metric else contrast_table(evidence, evidence.contrasts[0], metric)
+    )
     pairs = pairs.drop(columns=["id", "along"]).rename(columns={"treatment": evidence.factor})
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")

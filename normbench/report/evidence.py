@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from normbench.report.answer import answer
-from normbench.report.comparison import cell_table, contrast_tables
+from normbench.report.comparison import cell_table, contrast_table
 from normbench.report.contrasts import Contrast, declared_contrasts
 from normbench.report.design import configuration, design
 from normbench.report.looks import LookProgress, look_progress
-from normbench.report.provenance import code_notes
-from normbench.stats import Criterion, chosen_values, error_term, family_size
+from normbench.stats import Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, PlannedRun, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
@@ -47,6 +46,7 @@ class Evidence:
     unfinished: list[dict[str, str]]
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
+    _differences: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def study(self) -> Study:
@@ -147,10 +147,7 @@ class Evidence:
         """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
         if self.tuned is None or self.runs.empty:
             return self.runs
-        keys = [*self.keys, self.tuned]
-        places = pd.MultiIndex.from_frame(self.runs[keys].astype(object))
-        kept = places.isin(pd.MultiIndex.from_frame(self.choice[keys].astype(object)))
-        return self.runs[kept].reset_index(drop=True)
+        return chosen_runs(self.runs, self.choice, [*self.keys, self.tuned])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -166,6 +163,13 @@ class Evidence:
     def contrasts(self) -> list[Contrast]:
         """The contrasts that the study declares."""
         return declared_contrasts(self)
+
+    def differences(self, contrast: Contrast, metric: Metric) -> pd.DataFrame:
+        """The per-seed differences of a contrast in a metric; tables and figures share them."""
+        key = (contrast.name, metric.name)
+        if key not in self._differences:
+            self._differences[key] = contrast.differences(self.chosen, metric.name)
+        return self._differences[key]
 
     @cached_property
     def families(self) -> dict[str, int]:
@@ -201,7 +205,7 @@ class Evidence:
     @cached_property
     def estimates(self) -> list[pd.DataFrame]:
         """For each declared contrast its rows in the study's metric: see `normbench.stats.estimates`."""
-        return contrast_tables(self, self.metric)
+        return [contrast_table(self, contrast, self.metric) for contrast in self.contrasts]
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -256,11 +260,6 @@ class Evidence:
         """The resolved configuration that all runs share, without places of this machine."""
         return configuration(self)
 
-    @property
-    def mixed_code(self) -> bool:
-        """Whether the runs come from more than one version of the code, or from uncommitted code."""
-        return bool(code_notes(self.runs))
-
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
 
@@ -283,7 +282,7 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
     table = store.table(cells, loaded.name, list(loaded.axes))
     done = set(table["run_id"])
-    plan = fullest(plans, done)
+    plan = fullest(plans, done, store.ids_of(loaded.name))
     several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
     evidence = Evidence(plan, table, store, [], two_data_sets=several)
     left = [run for run in evidence.asked if run.id not in done]

@@ -16,6 +16,7 @@ from normbench.study import PlannedRun
 from normbench.study.metrics import Metric
 
 if TYPE_CHECKING:
+    from normbench.report.contrasts import Contrast
     from normbench.report.evidence import Evidence
 
 
@@ -61,23 +62,19 @@ def look_progress(evidence: Evidence) -> LookProgress | None:
     return LookProgress(look + 1, len(plan.seeds), runs, [], undecided)
 
 
-def look_tables(evidence: Evidence, metric: Metric, done: int) -> list[pd.DataFrame]:
-    """For each declared contrast its estimates in a metric after so many looks: see `estimates_at_look`."""
+def look_table(evidence: Evidence, contrast: Contrast, metric: Metric, done: int) -> pd.DataFrame:
+    """The estimates of a contrast in a metric after so many looks: see `estimates_at_look`."""
     study = evidence.study
     assert study.looks is not None
-    looks = Looks(study.looks.seeds, study.looks.spend)
-    return [
-        estimates_at_look(
-            contrast.differences(evidence.chosen, metric.name),
-            evidence.criterion(metric),
-            looks=looks,
-            done=done,
-            seeds=study.seeds,
-            family=evidence.families[contrast.family],
-            error=study.compare.error,
-        )
-        for contrast in evidence.contrasts
-    ]
+    return estimates_at_look(
+        evidence.differences(contrast, metric),
+        evidence.criterion(metric),
+        looks=Looks(study.looks.seeds, study.looks.spend),
+        done=done,
+        seeds=study.seeds,
+        family=evidence.families[contrast.family],
+        error=study.compare.error,
+    )
 
 
 def _open_cells(evidence: Evidence, done: int, cells: Mapping[Any, Mapping[str, Any]]) -> tuple[set[Any], int]:
@@ -85,7 +82,8 @@ def _open_cells(evidence: Evidence, done: int, cells: Mapping[Any, Mapping[str, 
     found: set[Any] = set()
     count = 0
     columns = {key: {evidence.columns[axis]: label for axis, label in cell.items()} for key, cell in cells.items()}
-    for contrast, table in zip(evidence.contrasts, look_tables(evidence, evidence.metric, done), strict=True):
+    for contrast in evidence.contrasts:
+        table = look_table(evidence, contrast, evidence.metric, done)
         undecided = table[table["id"].isin(open_contrasts(table))]
         count += len(undecided)
         for row in undecided.to_dict("records"):

@@ -9,6 +9,8 @@ from normbench.errors import UsageError
 from normbench.spec.registry import DATASETS, MODELS, NORMS
 from normbench.spec.schema import RunConfig
 
+EVAL_BATCH = 500  # images that a device evaluates at a time
+
 
 def image_facts(data: Any) -> Any:
     return DATASETS.get(data.name).facts["facts"](data)
@@ -71,6 +73,11 @@ def steps(config: RunConfig) -> int:
     return budget.epochs * (train_images(config) // batch_size)
 
 
+def evaluation_batches(images: int, devices: int) -> int:
+    """Batches in which each of the devices evaluates its share of the images."""
+    return math.ceil(math.ceil(images / devices) / EVAL_BATCH)
+
+
 def evenly_spread(total: int, count: int) -> list[int]:
     """The steps, of `total`, after which something happens `count` times, evenly spread and the last at the end."""
     count = min(count, total)
@@ -107,3 +114,26 @@ def values_per_statistic(config: RunConfig) -> int | None:
     together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
     images = device_batch(config) * together
     return min((facts.values_per_statistic(images, s.channels, s.positions) for s in sites), default=None)
+
+
+BLOCK_STEPS, BLOCK_IMAGES = 16, 1024  # above 16 nothing more is gained; the images of a block are in memory at once
+
+
+def steps_per_execution(config: RunConfig) -> int:
+    """Optimizer steps of a resolved run that are executed as one, at most. See `TrainerConfig`."""
+    trainer = config.trainer
+    each_step_seen = (
+        devices(config) > 1
+        or trainer.accumulate_grad_batches > 1
+        or trainer.gradient_clip_val is not None
+        or trainer.precision not in ("32-true", "64-true")
+        or trainer.callbacks
+        or trainer.fast_dev_run
+        or trainer.overfit_batches
+        or config.logger.histograms
+    )
+    if each_step_seen:
+        return 1
+    if trainer.steps_per_execution is not None:
+        return trainer.steps_per_execution
+    return max(1, min(BLOCK_STEPS, BLOCK_IMAGES // config.data.batch_size))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from normbench.errors import UsageError
+from normbench.spec.keys import from_dict
+from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, RunConfig, UsedWhen, has_options, hints
 
@@ -63,9 +65,9 @@ def plugins_in_identity(config: RunConfig) -> list[str]:
 
 @cache
 def file_digest(path: str) -> str:
-    """Sixteen hexadecimal digits of a file's content."""
+    """Sixteen hexadecimal digits of a plug-in's content, and of that of the modules beside it that it imports."""
     try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]
+        return digest_of(own_files(Path(path)))
     except OSError as error:
         raise UsageError(f"plugin {path}: {error.strerror}; give a path that exists") from None
 
@@ -96,3 +98,28 @@ def identity_hash(parts: Iterable[str]) -> str:
 def identity_tree(config: RunConfig) -> dict[str, Any]:
     """What enters the identity, by section."""
     return {section: json.loads(section_identity(section, config)) for section in HASHED}
+
+
+class StoredIds:
+    """The ids of stored configurations: `run_id(from_dict(tree))`, each distinct section checked once.
+
+    Ten thousand runs of a study differ in few sections, and checking a configuration takes a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[str, str] = {}
+
+    def of(self, tree: Mapping[str, Any]) -> str:
+        """The id of a configuration as `to_dict` gives it. Raises UsageError for one that cannot be read."""
+        if tree.get("plugins"):  # what they register may change what the other sections mean
+            return run_id(from_dict(tree))
+        rest = {key: value for key, value in tree.items() if key not in HASHED}
+        self._part("", rest)
+        return identity_hash(self._part(name, {name: tree[name]} if name in tree else {}) for name in HASHED)
+
+    def _part(self, section: str, tree: Mapping[str, Any]) -> str:
+        key = section + json.dumps(tree)
+        if key not in self._parts:
+            config = from_dict(tree)
+            self._parts[key] = section_identity(section, config) if section else ""
+        return self._parts[key]

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import UsageError
-from normbench.spec.counts import devices, image_facts, layers, steps, train_images, validates, whole_train_images
+from normbench.spec.counts import (
+    devices,
+    epoch_samples,
+    evaluation_batches,
+    image_facts,
+    layers,
+    steps,
+    train_images,
+    validates,
+    validation_images,
+    whole_train_images,
+)
 from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
 from normbench.spec.keys import own_value
@@ -32,7 +43,7 @@ def resolve(config: RunConfig) -> RunConfig:
     resolved = dataclasses.replace(resolved, model=resolve_model(resolved), probes=resolve_probes(config.probes))
     checked(resolved.seed, Seed, "seed")
     check_clashes(resolved)
-    return resolved
+    return dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
 
 
 def resolve_section(section: str, config: RunConfig) -> Any:
@@ -90,6 +101,24 @@ def resolve_model(config: RunConfig) -> ModelConfig:
     return found
 
 
+def resolve_trainer(config: RunConfig) -> TrainerConfig:
+    """The trainer's section with limits that limit nothing taken away: what is one run has one id.
+
+    Args:
+        config: The run with all sections resolved, whose numbers of images and steps are known to fit.
+    """
+    trainer, total = config.trainer, steps(config)
+    if trainer.fast_dev_run:
+        evaluated = [image_facts(config.data).test] + [validation_images(config)] * validates(config)
+        if trainer.fast_dev_run >= max(total, *(evaluation_batches(images, devices(config)) for images in evaluated)):
+            trainer = dataclasses.replace(trainer, fast_dev_run=0, validations=min(1, trainer.validations))
+        else:
+            total = min(total, trainer.fast_dev_run)
+    few = min(trainer.overfit_batches, epoch_samples(config) // config.data.batch_size)
+    # A budget that ends within the first batches does not come back to them.
+    return dataclasses.replace(trainer, overfit_batches=few if few < total else 0)
+
+
 @cache
 def device_kind(accelerator: str) -> str:
     """cpu, cuda or mps: what `auto` means on this machine, told without torch."""
@@ -143,9 +172,24 @@ def check_clashes(config: RunConfig) -> None:
         raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
     if trainer.keep == "best" and not validates(config):
         raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
+    _check_validation_part(config)
     _check_cadence(config)
     check_warmup(config)
     check_statistics(config)
+
+
+def _check_validation_part(config: RunConfig) -> None:
+    """Refuses a part of the validation images that is all of them, or that the best weights would be chosen on."""
+    part, held_out = config.trainer.validation_images, validation_images(config)
+    if part is None:
+        return
+    if part >= held_out:
+        raise UsageError(
+            f"trainer.validation_images={part}: {config.data.name} has {held_out:,} validation images: choose fewer, "
+            "or leave it out to validate on all of them"
+        )
+    if config.trainer.keep == "best":
+        raise UsageError("trainer.keep=best compares evaluations: leave out trainer.validation_images")
 
 
 def _check_cadence(config: RunConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from normbench.data import ensure
+from normbench.data import with_data_at_hand
 from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
 from normbench.spec import run_id, to_dict
@@ -21,12 +21,11 @@ from normbench.spec.counts import (
     epoch_samples,
     images_per_statistic,
     steps,
+    steps_per_execution,
     validates,
     values_per_statistic,
 )
-from normbench.spec.keys import replace
 from normbench.spec.registry import CALLBACKS, PROBES
-from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.files import make_folder
 from normbench.store.folder import Progress, place_of
@@ -86,10 +85,14 @@ def train(
             # Lightning restores a checkpoint before it converts the module, which would round it to float32.
             module.double()
         recorder = Recorder(place, own, plan(config, total), progress)
+        data.validate_on = recorder.validate_on
+        if recorder.plan.block > 1:
+            data.block = recorder.steps_ahead
+            module.execute_in_blocks(config.data.batch_size)
         chosen = [CALLBACKS.get(name).build() for name in config.trainer.callbacks]
         trainer = build_trainer(config, [recorder, *callbacks, *chosen], total)
         seed_generators(config.seed, "run", trainer.global_rank)
-        checkpoint = usable_checkpoint(place, own, trainer.is_global_zero)
+        checkpoint = usable_checkpoint(place, own, recorder.plan.block > 1, trainer.is_global_zero)
         if trainer.is_global_zero:
             place.write_config(to_dict(config))
             place.write_error("")
@@ -141,13 +144,6 @@ def train(
     return result
 
 
-def with_data_at_hand(config: RunConfig) -> RunConfig:
-    """The resolved configuration of what can really be trained: where mnist cannot be had, one of mnist_5k."""
-    config = resolve(config)
-    name = ensure(config.data)
-    return config if name == config.data.name else resolve(replace(config, {"data.name": name}))
-
-
 def planned_steps(config: RunConfig) -> int:
     """Optimizer steps of a resolved run."""
     few = config.trainer.fast_dev_run
@@ -167,6 +163,8 @@ def plan(config: RunConfig, total: int) -> Plan:
         checkpoints=settings.checkpoints,
         parts=settings.accumulate_grad_batches,
         keep=settings.keep,
+        block=steps_per_execution(config),
+        validation_images=settings.validation_images,
         probes={name: PROBES.get(name).build(**options) for name, options in config.probes.items()},
     )
 

@@ -168,6 +168,8 @@ def test_a_misspelt_word_is_named_with_the_nearest(key: str, value: str) -> None
         ({"trainer.precision": 64, "trainer.accelerator": "mps"}, r"64-true: Apple's GPUs have no float64"),
         ({"trainer.keep": "best", "trainer.validations": 0}, r"keep=best needs validation images and .*validations"),
         ({"trainer.keep": "best", "data.validation": 0}, r"keep=best needs validation images"),
+        ({"trainer.validation_images": 5000}, r"validation_images=5000: mnist has 5,000 validation images: .*fewer"),
+        ({"trainer.validation_images": 500, "trainer.keep": "best"}, r"keep=best compares evaluations: leave out"),
         (
             {"model.norm": "ghost", "model.norm_options": {"size": 24}},
             r"takes its statistics from 24 images at a time, which does not divide the 64 images of a device: choose",
@@ -184,6 +186,49 @@ def test_contradictions_are_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         resolved(**changes)
     assert "\n" not in str(caught.value)
+
+
+LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    # 3,500 images in batches of 350: ten an epoch; one batch of 500 to validate on, and two to test on.
+    ({"trainer.overfit_batches": 11}, {"trainer.overfit_batches": 10}),
+    ({"trainer.overfit_batches": 9999}, {"trainer.overfit_batches": 10}),
+    ({"trainer.overfit_batches": 10, "budget.steps": 10}, {}),
+    ({"trainer.overfit_batches": 7, "budget.steps": 5}, {}),
+    ({"trainer.overfit_batches": 4, "trainer.fast_dev_run": 3}, {"trainer.fast_dev_run": 3}),
+    ({"trainer.fast_dev_run": 25}, {"trainer.validations": 1}),
+    ({"trainer.fast_dev_run": 9999}, {"trainer.validations": 1}),
+    ({"trainer.fast_dev_run": 9999, "trainer.validations": 0}, {"trainer.validations": 0}),
+    ({"trainer.fast_dev_run": 2, "budget.steps": 1}, {"trainer.validations": 1}),
+    (
+        {"trainer.fast_dev_run": 26, "trainer.overfit_batches": 3},
+        {"trainer.validations": 1, "trainer.overfit_batches": 3},
+    ),
+]
+LIMITING: list[dict[str, Any]] = [
+    {"trainer.overfit_batches": 9},
+    {"trainer.overfit_batches": 10},  # the same order in each epoch
+    {"trainer.fast_dev_run": 24},
+    {"trainer.fast_dev_run": 1, "budget.steps": 1},  # not all test images
+]
+
+
+def few(changes: dict[str, Any]) -> RunConfig:
+    return resolved(**{"data.name": "mnist_5k", "data.batch_size": 350, "budget.steps": 25, **changes})
+
+
+@pytest.mark.parametrize(("changes", "same"), LIMITS, ids=str)
+def test_a_limit_that_limits_nothing_is_no_other_run(changes: dict[str, Any], same: dict[str, Any]) -> None:
+    same = {**{key: value for key, value in changes.items() if key.startswith("budget")}, **same}
+    assert few(changes) == few(same)
+    assert run_id(few(changes)) == run_id(few(same))
+
+
+@pytest.mark.parametrize("changes", LIMITING, ids=str)
+def test_a_limit_that_limits_stays(changes: dict[str, Any]) -> None:
+    found = few(changes).trainer
+    assert {key: getattr(found, key.partition(".")[2]) for key in changes if "trainer" in key} == {
+        key: value for key, value in changes.items() if "trainer" in key
+    }
 
 
 def test_more_evaluations_than_steps_by_default_are_one_a_step() -> None:
