@@ -25,7 +25,7 @@ LOSS = {"1x32": 0.0, "4 to 8": 0.02, "8x4": 0.1}
 
 
 def outcome(cell: dict[str, Any], seed: int) -> float:
-    own = 0.0003 * ((seed * (3 + len(cell["layout"])) + ord(cell["model.norm"][0]) * seed * seed) % 5)
+    own = 0.0003 * ((seed * (3 + len(cell["layout"])) + (cell["model.norm"] == "batch") * seed * seed) % 5)
     return 0.95 + NOISE[seed] + own - LOSS[cell["layout"]] * (cell["model.norm"] == "batch")
 
 
@@ -40,7 +40,7 @@ def test_one_sentence_a_contrast(lab: Any) -> None:
     assert answer[1].startswith(
         "Dividing. Within batch, compared with layout 1x32 in test accuracy: layout 8x4 is worse"
     )
-    assert "; layout 4 to 8 is worse (-2." in answer[1]
+    assert "; layout 4 to 8 is worse (-" in answer[1]
     assert answer[2].startswith("In how much test accuracy changes from layout 1x32, compared with group: batch is ")
     assert "in 2 of 2 cells" in answer[2] or "in every cell" in answer[2]
     assert "all of a family at once (families of 5 and 2; paired t by seed)" in answer[3]
