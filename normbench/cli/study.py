@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from normbench.cli.options import folder, number, positive
 from normbench.errors import NormbenchError, Stopped, Terminated
 
 if TYPE_CHECKING:
+    from normbench.cli.looks import Ask
     from normbench.launch import Task
     from normbench.store import Store
     from normbench.study import Plan, PlannedRun, Study
@@ -91,6 +93,7 @@ def use_data_dir(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from normbench.cli.looks import look_lines
     from normbench.cli.measured import measured, time_told
     from normbench.launch import launcher
     from normbench.study import describe, iter_pending, next_plan
@@ -114,6 +117,8 @@ def _plan(options: argparse.Namespace) -> int:
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
         f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
+    for line in look_lines(plan, store):
+        print(line)
     return 0
 
 
@@ -138,12 +143,9 @@ def _say_fall_back(plan: Plan) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from normbench.cli.measured import measured, time_told
-    from normbench.launch import launcher
-    from normbench.launch.progress import Display
+    from normbench.cli.looks import asked
     from normbench.store import make_folder
-    from normbench.study import describe, iter_pending, make_plan
-    from normbench.tracking.mode import settled
+    from normbench.study import make_plan
 
     use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
@@ -153,33 +155,48 @@ def _run(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)
-    left = list(iter_pending(plan, store.finished(plan.ids)))
-    if not left:
-        print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
-        return 0
+    while True:
+        ask = asked(plan, store)
+        if not ask.runs:
+            print(f"{study.name}: {ask.told}", file=sys.stderr)
+            return 0
+        failed = _train(plan, store, ask, options.workers)
+        if failed or study.looks is None:
+            return failed
+
+
+def _train(plan: Plan, store: Store, ask: Ask, workers_asked: int | None) -> int:
+    """Trains the runs that are asked for; returns the exit status."""
+    from normbench.cli.measured import measured, time_told
+    from normbench.launch import launcher
+    from normbench.launch.progress import Display
+    from normbench.study import describe
+    from normbench.tracking.mode import settled
+
+    left, name = ask.runs, plan.study.name
     refuse_missing_devices(run.config for run in left)
-    tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
+    tasks, launch = tasks_of(left, store), launcher("local", workers=workers_asked)
     workers = launch.at_once(tasks)
     speed = measured(plan, store, left)
-    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train: {time_told(left, speed, workers)}"
-    print(f"{study.name}: {told}", file=sys.stderr)
+    told = f"{ask.told}{len(left)} of {number(ask.count, 'run')} to train: {time_told(left, speed, workers)}"
+    print(f"{name}: {told}", file=sys.stderr)
     try:
-        with settled(study.base.logger), Display(left, seconds=speed.seconds) as display:
+        with settled(plan.study.base.logger), Display(left, seconds=speed.seconds) as display:
             launch.launch(tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
-        count = len(store.finished(plan.ids))
+        done = len(store.finished(plan.ids))
         kind = Terminated if isinstance(stop, Terminated) else Stopped
         raise kind(
-            f"{count} of {len(plan.runs)} runs are done; the same command continues, unfinished runs from their last "
+            f"{done} of {ask.count} runs are done; the same command continues, unfinished runs from their last "
             "checkpoint"
         ) from None
     for run, line in display.failed:
         print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr)
     if display.failed:
         return 1
-    missing = len(plan.runs) - len(store.finished(plan.ids))
+    missing = len(left) - len(store.finished(run.id for run in left))
     if missing:
-        raise NormbenchError(f"{missing} of {len(plan.runs)} runs have no result: run the same command again")
+        raise NormbenchError(f"{missing} of {ask.count} runs have no result: run the same command again")
     return 0
 
 
@@ -199,6 +216,7 @@ def falls_back(study: Study) -> bool:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from normbench.cli.looks import now_asked
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
@@ -210,11 +228,12 @@ def _status(options: argparse.Namespace) -> int:
     if options.live:
         from normbench.cli.live import watch
 
-        watch(plan, store)
+        watch(dataclasses.replace(plan, runs=now_asked(plan, store)[0]), store)
         return 0
-    states = store.states(plan.ids)
+    runs, looks = now_asked(plan, store)
+    states = store.states([run.id for run in runs])
     broken = store.broken(plan.ids)
-    for run in plan.runs:
+    for run in runs:
         state = states[run.id]
         if state not in {"done", "waiting"}:
             why = {"failed": store.folder(run.id).error(), "broken": broken.get(run.id)}.get(state)
@@ -225,5 +244,5 @@ def _status(options: argparse.Namespace) -> int:
     _say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
-    print(f"{plan.study.name}: {told}, {number(len(plan.skipped), 'cell')} skipped")
+    print(f"{plan.study.name}: {looks}{told}, {number(len(plan.skipped), 'cell')} skipped")
     return 0
