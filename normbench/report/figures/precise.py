@@ -65,5 +65,5 @@ def figure(evidence: Evidence) -> Figure | None:
         frames.faceted(chart, order, heading).properties(title=titled(evidence, text, note)),
         f"{text}; the table of both has the numbers.",
         frames.named(evidence, frame, {KIND: "evaluated with", **frames.CELL_COLUMNS}),
-        f"{text}: where precise statistics do better, the running averages were noisy; what is left comes from training.",
+        f"{text}: where the latter do better, the running averages were noisy; what is left comes from training.",
     )
