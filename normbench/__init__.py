@@ -23,6 +23,7 @@ _HOME = {
     "register_norm": "normbench.norms",
     "register_optimizer": "normbench.train",
     "register_probe": "normbench.probes",
+    "run_study": "normbench.launch.study",
 }
 __all__ = [
     "MNISTDataModule",
@@ -37,6 +38,7 @@ __all__ = [
     "register_norm",
     "register_optimizer",
     "register_probe",
+    "run_study",
 ]
 
 

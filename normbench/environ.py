@@ -14,6 +14,7 @@ from contextlib import contextmanager
 DOCUMENTED = {
     "NORMBENCH_DATA_DIR": "folder with MNIST/raw, where data.dir names none",
     "NORMBENCH_WANDB": "auto, online, offline or off: stronger than logger.wandb",
+    "NORMBENCH_MACHINE": "file with the launcher of this machine and its options, where --machine names none",
     "NORMBENCH_RENDEZVOUS_SECONDS": "how long the nodes of one run wait for each other (120)",
     "NODE_RANK": "number of this node, from 0, where trainer.num_nodes is above 1",
     "MASTER_ADDR": "address of node 0, where trainer.num_nodes is above 1",

@@ -1,22 +1,19 @@
-"""`normbench plan`, `run` and `status`: a study's runs before, while and after they are trained."""
+"""`normbench plan` and `status`: a study's runs before, while and after they are trained."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.launching import add_launching, chosen_launcher, use_data_dir
 from normbench.cli.options import folder, positive
-from normbench.errors import NormbenchError, Stopped, Terminated
+from normbench.store import Store, open_store
 
 if TYPE_CHECKING:
-    from normbench.launch import Task
-    from normbench.store import Store
-    from normbench.study import Plan, PlannedRun, Study
+    from normbench.study import Plan, Study
 
 ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 
@@ -24,16 +21,11 @@ ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser."""
     plan = add("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
-    run = add("run", _run, "train the runs of a study that have no result yet")
     status = add("status", _status, "tell which runs are done, running, failed or waiting")
     status.add_argument("--live", action="store_true", help="show the curves of running runs, until all are done")
-    for sub in (plan, run, status):
+    for sub in (plan, status):
         add_study(sub)
-    for sub in (plan, run):
-        sub.add_argument(
-            "--workers", type=positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
-        )
-        sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
+    add_launching(plan)
 
 
 def add_study(sub: argparse.ArgumentParser) -> None:
@@ -59,25 +51,6 @@ def chosen_study(options: argparse.Namespace) -> Study:
     return study
 
 
-def open_store(root: Path) -> Store:
-    """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec import from_dict, load_plugins, run_id
-    from normbench.store import Store
-
-    def stored_id(tree: Mapping[str, Any]) -> str:
-        load_plugins(tuple(tree.get("plugins") or ()))
-        return run_id(from_dict(tree))  # a stored configuration is a resolved one
-
-    return Store(root, stored_id)
-
-
-def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
-    """Runs as a launcher takes them."""
-    from normbench.launch import task_of
-
-    return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
-
-
 def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
     """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
     from normbench.study import seconds_left
@@ -92,29 +65,25 @@ def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
     return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
 
 
-def _use_data_dir(options: argparse.Namespace) -> None:
-    if options.data_dir:
-        os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
-
-
 def _plan(options: argparse.Namespace) -> int:
-    from normbench.launch import launcher
     from normbench.launch.progress import duration
+    from normbench.launch.study import tasks_of
     from normbench.study import describe, iter_pending, make_plan
     from normbench.study.estimate import WORKER_SECONDS
 
-    _use_data_dir(options)
-    plan = make_plan(chosen_study(options))
-    study, store = plan.study, open_store(options.runs)
+    use_data_dir(options)
+    study = chosen_study(options)
+    chosen = chosen_launcher(options, study)
+    plan, store = make_plan(study), open_store(options.runs)
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
     for run in plan.runs:
         print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
-    _say_warnings(plan, store)
+    say_warnings(plan, store)
     left = list(iter_pending(plan, done))
-    workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
+    workers = chosen.build().at_once(tasks_of(left or plan.runs, store))
     work, basis = time_left(plan, store, done)
     seconds = WORKER_SECONDS + work / workers
     print(
@@ -123,6 +92,8 @@ def _plan(options: argparse.Namespace) -> int:
         f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
         + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
     )
+    if str(chosen) != "local":
+        print(f"launcher {chosen}")
     return 0
 
 
@@ -131,7 +102,7 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _say_warnings(plan: Plan, store: Store) -> None:
+def say_warnings(plan: Plan, store: Store) -> None:
     """What a plan warns of, and results of an older layout that wait to be moved."""
     from normbench.store.move import waiting_line
 
@@ -139,65 +110,6 @@ def _say_warnings(plan: Plan, store: Store) -> None:
         print(f"warning: {line}", file=sys.stderr)
     if waiting := waiting_line(store.root, plan.study.name):
         print(waiting, file=sys.stderr)
-
-
-def _run(options: argparse.Namespace) -> int:
-    from normbench.launch import launcher
-    from normbench.launch.progress import Display
-    from normbench.store import make_folder
-    from normbench.study import describe, iter_pending, make_plan
-    from normbench.tracking.mode import settled
-
-    _use_data_dir(options)
-    study, store = chosen_study(options), open_store(options.runs)
-    make_folder(store.root)
-    plan = make_plan(study, fallback=_falls_back(study))
-    store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
-    _say_warnings(plan, store)
-    for run_id in store.broken(plan.ids):
-        print(store.folder(run_id).set_aside(), file=sys.stderr)
-    left = list(iter_pending(plan, store.finished(plan.ids)))
-    if not left:
-        print(f"{study.name}: all {len(plan.runs)} runs are done", file=sys.stderr)
-        return 0
-    refuse_missing_devices(run.config for run in left)
-    tasks, launch = tasks_of(left, store), launcher("local", workers=options.workers)
-    workers = launch.at_once(tasks)
-    told = f"{len(left)} of {number(len(plan.runs), 'run')} to train with {number(workers, 'worker')}"
-    print(f"{study.name}: {told}", file=sys.stderr)
-    try:
-        with settled(study.base.logger), Display(left) as display:
-            launch.launch(tasks, display)
-    except (KeyboardInterrupt, Stopped) as stop:
-        count = len(store.finished(plan.ids))
-        kind = Terminated if isinstance(stop, Terminated) else Stopped
-        raise kind(
-            f"{count} of {len(plan.runs)} runs are done; the same command continues, unfinished runs from their last "
-            "checkpoint"
-        ) from None
-    for run, line in display.failed:
-        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr)
-    if display.failed:
-        return 1
-    missing = len(plan.runs) - len(store.finished(plan.ids))
-    if missing:
-        raise NormbenchError(f"{missing} of {len(plan.runs)} runs have no result: run the same command again")
-    return 0
-
-
-def _falls_back(study: Study) -> bool:
-    """Makes the data available, and tells whether mnist is replaced by the embedded digits.
-
-    A download, or the fall-back, is decided once and before any worker starts.
-    """
-    from normbench.data import ensure
-    from normbench.study import make_plan
-
-    fell_back = False
-    wanted = {run.config.data.name: run.config.data for run in make_plan(study, fallback=False).runs}
-    for name, data in wanted.items():
-        fell_back |= ensure(data) != name
-    return fell_back
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -221,7 +133,7 @@ def _status(options: argparse.Namespace) -> int:
             print(f"  {state:<11} {run.id}  {describe(run.cell)}, seed {run.seed}{told}")
     for cell, reason in plan.skipped:
         print(f"  skipped     {describe(cell)}: {reason}")
-    _say_warnings(plan, store)
+    say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
     print(f"{plan.study.name}: {told}, {number(len(plan.skipped), 'cell')} skipped")

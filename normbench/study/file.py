@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from normbench.study.metrics import get_metric
 
 EXPERIMENTS = Path("experiments")
 SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
-KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
+KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "launch", "plugins")
 COMPARE_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "target")
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
@@ -75,6 +75,7 @@ class Study:
     skips: tuple[Skip, ...]
     compare: Compare
     path: Path
+    launch: Mapping[str, Any] = field(default_factory=dict)  # by launcher: where runs run, not what they are
 
 
 def load_study(name: str | Path) -> Study:
@@ -117,6 +118,7 @@ def load_study(name: str | Path) -> Study:
         skips=tuple(_skip(rule, axes, path) for rule in _list(tree.get("skip") or [], "skip", path)),
         compare=_compare(_mapping(tree["compare"], "compare", path), axes, path),
         path=path,
+        launch=_mapping(tree.get("launch") or {}, "launch", path),
     )
 
 

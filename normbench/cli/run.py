@@ -1,0 +1,93 @@
+"""`normbench run` and `work`: a study's runs are trained, by a launcher or one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.launching import add_data_dir, add_launching, chosen_launcher, use_data_dir
+from normbench.cli.study import add_study, chosen_study, number, say_warnings
+from normbench.errors import NormbenchError
+
+if TYPE_CHECKING:
+    from normbench.launch import Launcher
+    from normbench.launch.study import Left
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the commands to the parser."""
+    run = add("run", _run, "train the runs of a study that have no result yet")
+    work = add("work", _work, "be one worker of many: take the next run that nobody trains, train it, and so on")
+    for sub in (run, work):
+        add_study(sub)
+    add_launching(run)
+    work.add_argument(
+        "--leave", action="store_true", help="end when no run is left to take, without waiting for those of others"
+    )
+    add_data_dir(work)
+
+
+def _run(options: argparse.Namespace) -> int:
+    chosen = chosen_launcher(options, chosen_study(options))
+    left = _left(options)
+    if not left.runs:
+        return 0
+    if chosen.name == "local":  # others have machines that are not this one
+        refuse_missing_devices(run.config for run in left.runs)
+    launcher = chosen.build()
+    where = "" if chosen.name == "local" else f", launcher {chosen}"
+    _say_what_is_left(left, f"{number(launcher.at_once(left.tasks), 'worker')}{where}")
+    return _trained(left, launcher)
+
+
+def _work(options: argparse.Namespace) -> int:
+    from normbench.launch.local import LocalLauncher
+
+    left = _left(options)
+    if not left.runs:
+        return 0
+    refuse_missing_devices(run.config for run in left.runs)
+    _say_what_is_left(left, "this worker among others")
+    return _trained(left, LocalLauncher(workers=1, wait=not options.leave), leave=options.leave)
+
+
+def _left(options: argparse.Namespace) -> Left:
+    from normbench.launch.study import left_of
+    from normbench.store import open_store
+
+    use_data_dir(options)
+    left = left_of(chosen_study(options), open_store(options.runs))
+    say_warnings(left.plan, left.store)
+    if not left.runs:
+        print(f"{left.plan.study.name}: all {len(left.plan.runs)} runs are done", file=sys.stderr)
+    return left
+
+
+def _say_what_is_left(left: Left, workers: str) -> None:
+    told = f"{len(left.runs)} of {number(len(left.plan.runs), 'run')} to train with {workers}"
+    print(f"{left.plan.study.name}: {told}", file=sys.stderr)
+
+
+def _trained(left: Left, launcher: Launcher, leave: bool = False) -> int:
+    from normbench.launch.study import train_left
+    from normbench.study import describe
+
+    failed = train_left(left, launcher)
+    for run, line in failed:
+        where = left.store.folder(run.id).path
+        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({where})", file=sys.stderr)
+    if failed:
+        return 1
+    missing, total = left.missing(), len(left.plan.runs)
+    if leave:
+        states = left.store.states([run.id for run in missing])
+        elsewhere = [run for run in missing if states[run.id] == "running"]
+        if elsewhere:
+            print(f"{len(elsewhere)} of {total} runs are being trained by others", file=sys.stderr)
+        missing = [run for run in missing if states[run.id] not in {"running", "done"}]
+    if missing:
+        raise NormbenchError(f"{len(missing)} of {total} runs have no result: run the same command again")
+    return 0
