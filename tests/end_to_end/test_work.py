@@ -28,7 +28,7 @@ def test_workers_side_by_side_train_each_run_once_and_all_end_with_all_of_it(tmp
     said = [end(worker) for worker in workers]
     assert [status for status, _, _ in said] == [0, 0, 0], said
     assert len(results(runs)) == 4
-    assert log.read_text() == "x\n" * 4, "each run was trained once"
+    assert log.read_text() == "x\n" * 4 * 2, "each run was trained once, with two norms"
     assert end(start("work", study, "--runs", runs)) == (0, "", "side: all 4 runs are done\n")
 
 
