@@ -32,8 +32,9 @@ DOCUMENTED = {
 }
 # Read by the launcher of a run on several nodes, and by nothing else.
 NODE = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-# What a command keeps until its run is launched: the above, and how many processes torchrun or srun has started.
-LAUNCH = (*NODE, "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+# What a command keeps until its run is launched: the above, how many processes torchrun or srun has started, and where
+# Slurm's own commands find their cluster.
+LAUNCH = (*NODE, "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_CONF")
 
 # Which process of how many this is: torchrun, Lightning, MPI and schedulers set them for a program of theirs, and
 # whatever is started from there inherits them.
