@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -98,11 +100,14 @@ class RayLauncher:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray takes GPUs away from tasks that asked for none; the name says that this is to become its default.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        told = signal.getsignal(signal.SIGTERM)
         quiet = {"configure_logging": False, "log_to_driver": False}
         if self.address is None:
             ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
         else:
             ray.init(address=self.address, **quiet)
+        if threading.current_thread() is threading.main_thread():  # Ray has put its own in their place, which aborts
+            signal.signal(signal.SIGTERM, told)
 
 
 def _environment() -> dict[str, str]:

@@ -61,6 +61,19 @@ def slow(task: Task, progress: Progress) -> bool:
     return claimed(task, work)
 
 
+def together(task: Task, progress: Progress) -> bool:
+    """Ends once as many tasks as the task says have begun: never, if they do not run at the same time."""
+
+    def work() -> None:
+        note(task, "gpus", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        deadline = time.monotonic() + 60
+        while len(list(task.folder.parent.glob("*/gpus"))) < task.config["count"]:
+            assert time.monotonic() < deadline, "the others do not begin"
+            time.sleep(0.05)
+
+    return claimed(task, work)
+
+
 def ended_by(task: Task, progress: Progress) -> bool:
     """The process is ended by a signal, as often as the task says; then it works."""
     if note(task, "deaths") <= task.config["times"]:
