@@ -99,7 +99,7 @@ def test_small_runs_share_a_gpu(tmp_path: Path) -> None:
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
     try:
-        tasks = [_on_gpu(task) for task in works.tasks(tmp_path, 4, count=4)]
+        tasks = [_on_gpu(task) for task in works.tasks(tmp_path, 4, together=4)]
         told = Told()
         RayLauncher(address=made.address, gpus=0.25, work=works.together).launch(tasks, told)
     finally:

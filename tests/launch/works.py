@@ -67,7 +67,7 @@ def together(task: Task, progress: Progress) -> bool:
     def work() -> None:
         note(task, "gpus", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         deadline = time.monotonic() + 60
-        while len(list(task.folder.parent.glob("*/gpus"))) < task.config["count"]:
+        while len(list(task.folder.parent.glob("*/gpus"))) < task.config["together"]:
             assert time.monotonic() < deadline, "the others do not begin"
             time.sleep(0.05)
 
