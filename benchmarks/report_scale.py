@@ -95,7 +95,7 @@ def write_runs(folder: Path, planned: Iterable[PlannedRun], points: int = POINTS
     rng = np.random.default_rng(0)
     for run in planned:
         target = folder / run.id
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)  # two studies can share a run
         accuracy, loss = 0.97 + 0.002 * rng.standard_normal(), float(np.exp(rng.normal(-2, 0.1)))
         config, total = run.config, steps(run.config)
         metrics = {f"{split}_accuracy": accuracy for split in ("val", "test")}
@@ -164,10 +164,11 @@ def measure_table(folder: Path, seeds: int) -> list[tuple[str, Measured]]:
     name = f"table_{seeds}"
     study = write_study(folder, name, seeds, tuned=True)
     planned = make_plan(load_study(study), fallback=False).runs
-    write_runs(folder / "runs", planned[:-10], points=0)
-    first = measure("-c", TABLE, study, folder / "runs")
-    write_runs(folder / "runs", planned[-10:], points=0)
-    again = measure("-c", TABLE, study, folder / "runs")
+    runs = folder / f"runs_{name}"  # of its own: the index knows nothing of them
+    write_runs(runs, planned[:-10], points=0)
+    first = measure("-c", TABLE, study, runs)
+    write_runs(runs, planned[-10:], points=0)
+    again = measure("-c", TABLE, study, runs)
     return [(f"results table, {len(planned):,} runs", first), ("  again, 10 runs later", again)]
 
 

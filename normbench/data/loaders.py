@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,6 +60,10 @@ class TrainLoader:
     position, so that a run resumes with the batch after the last one it trained on. An epoch that is left before its
     end (a limit on its batches, the end of the budget) leaves nothing behind: the next one begins with its first
     batch, unless a state was loaded.
+
+    Where the data module has a `block`, which tells how many batches are wanted at once, so many are yielded as one,
+    one after the other along the first axis, though never beyond the end of the epoch; the length stays that of the
+    epoch in batches.
     """
 
     def __init__(self, data: MNISTDataModule, split: Split, world: int, rank: int) -> None:
@@ -78,11 +82,16 @@ class TrainLoader:
         self.yielded = first
         order = torch.randperm(len(self.split), generator=generator(data.seed, "order", data.epoch))
         part = data.batch_size // data.accumulate
-        own = part // self.world
-        for index in range(first, len(self)):
-            start = index * part + self.rank * own
-            self.yielded = index + 1
-            yield data.batch(self.split, order[start : start + own])
+        if data.block is not None:
+            while self.yielded < len(self):
+                start, self.yielded = self.yielded, min(self.yielded + data.block(), len(self))
+                yield data.batch(self.split, order[start * part : self.yielded * part])
+        else:
+            own = part // self.world
+            for index in range(first, len(self)):
+                start = index * part + self.rank * own
+                self.yielded = index + 1
+                yield data.batch(self.split, order[start : start + own])
         self.yielded = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -97,11 +106,26 @@ class TrainLoader:
 class EvalLoader:
     """Every image exactly once over all devices; all devices have equally many batches and none is padded.
 
-    Raises UsageError for fewer images than devices: one would have nothing to evaluate.
+    Args:
+        data: The data module.
+        split: The images.
+        world: Devices.
+        rank: Which of them this is.
+        part: Asked at the beginning of each evaluation which of the images it is over, int64 (n,); None for all.
+
+    Raises:
+        UsageError: Fewer images than devices: one would have nothing to evaluate.
     """
 
-    def __init__(self, data: MNISTDataModule, split: Split, world: int, rank: int) -> None:
-        self.data, self.split, self.world, self.rank = data, split, world, rank
+    def __init__(
+        self,
+        data: MNISTDataModule,
+        split: Split,
+        world: int,
+        rank: int,
+        part: Callable[[], Tensor | None] | None = None,
+    ) -> None:
+        self.data, self.split, self.world, self.rank, self.part = data, split, world, rank, part
         if len(split) < world:
             raise UsageError(f"{len(split)} images cannot be evaluated on {world} devices: give each one at least")
 
@@ -110,6 +134,8 @@ class EvalLoader:
         return math.ceil(largest / EVAL_BATCH)
 
     def __iter__(self) -> Iterator[Batch]:
-        own = torch.arange(len(self.split)).tensor_split(self.world)[self.rank]
-        for indices in own.tensor_split(len(self)):
+        part = self.part() if self.part is not None else None
+        images = torch.arange(len(self.split)) if part is None else part
+        own = images.tensor_split(self.world)[self.rank]
+        for indices in own.tensor_split(math.ceil(math.ceil(len(images) / self.world) / EVAL_BATCH)):
             yield self.data.batch(self.split, indices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +15,7 @@ from torch import Tensor
 from normbench.data.loaders import Batch, EvalLoader, Split, TrainLoader
 from normbench.data.registry import DatasetFacts, dataset_facts, key_of, read
 from normbench.data.source import ensure, on_disk
-from normbench.data.splits import split_counts, split_rows
+from normbench.data.splits import SPLIT_SEED, split_counts, split_rows, stratified_split
 from normbench.errors import UsageError
 from normbench.spec.schema import DataConfig, Seed, hints
 from normbench.spec.values import checked
@@ -90,6 +91,10 @@ class MNISTDataModule(pl.LightningDataModule):
         self._dataset: DatasetFacts | None = None
         self._used = self.config
         self._splits: Splits = {}
+        # Set by who trains, and can know: how many batches come next as one, and how many validation images do for
+        # now (None for all).
+        self.block: Callable[[], int] | None = None
+        self.validate_on: Callable[[], int | None] | None = None
 
     @classmethod
     def from_config(cls, config: DataConfig, seed: int) -> MNISTDataModule:
@@ -185,7 +190,15 @@ class MNISTDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> EvalLoader | list[Any]:
         """The validation images; an empty list, for which a Trainer does not validate, where there are none."""
         split = self._splits["validation"]
-        return EvalLoader(self, split, *self._place()) if len(split) else []
+        return EvalLoader(self, split, *self._place(), part=self._validation_part) if len(split) else []
+
+    def _validation_part(self) -> Tensor | None:
+        """The images of the validation split that the next evaluation is over: stratified, always the same ones."""
+        split, count = self._splits["validation"], self.validate_on() if self.validate_on is not None else None
+        if count is None or count >= len(split):
+            return None
+        _, chosen = stratified_split(split.labels.cpu().numpy(), count, SPLIT_SEED + 2)
+        return torch.from_numpy(chosen)
 
     def test_dataloader(self) -> EvalLoader:
         """The test images."""

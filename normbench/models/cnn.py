@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model("cnn", presets={"digit_cnn": {"norm": "none"}, "digit_cnn_bn": {"norm": "batch", "dropout": 0.5}})
+STRIDED = {"norm": "none", "channels": (8, 16, 32, 64, 64), "stride": 2, "pool": "none", "hidden": ()}
+
+
+@register_model(
+    "cnn",
+    presets={
+        "digit_cnn": {"norm": "none"},
+        "digit_cnn_bn": {"norm": "batch", "dropout": 0.5},
+        "strided_cnn": STRIDED,  # the last map of a 28 x 28 image is 1 x 1: few values for a statistic
+    },
+)
 @dataclass(frozen=True)
 class CNN(Blocks):
     """[Conv, Norm, Activation, Pool] x N, Flatten, [Linear, (Norm), Activation, Dropout] x M, Linear.

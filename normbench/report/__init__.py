@@ -61,6 +61,7 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
     import vl_convert
 
     from normbench.report.figures import drawn_figures
+    from normbench.report.figures.style import still
     from normbench.report.tables import csv_text
 
     target = folder / "figures"
@@ -71,7 +72,7 @@ def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
         if old.suffix in {".svg", ".png", ".csv"} and old.stem not in drawn:
             old.unlink()
     for name, figure in drawn.items():
-        svg = vl_convert.vegalite_to_svg(figure.spec)
+        svg = vl_convert.vegalite_to_svg(still(figure.spec))
         images = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
         images["csv"] = csv_text(figure.data).encode()
         for suffix, image in images.items():

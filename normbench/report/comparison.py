@@ -10,6 +10,7 @@ from normbench.stats import Missing, estimates, mark_best, summarize
 from normbench.study.metrics import COST, Metric
 
 if TYPE_CHECKING:
+    from normbench.report.contrasts import Contrast
     from normbench.report.evidence import Evidence
 
 NOT_COMPARED = "not compared: runs share a machine"
@@ -17,13 +18,9 @@ MARKED = 100  # cells up to which every metric has its best marked; beyond, the 
 FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 
 
-def contrast_tables(evidence: Evidence, metric: Metric) -> list[pd.DataFrame]:
-    """For each declared contrast the estimates in a metric, with the intervals of the whole family."""
-    criterion, tables = evidence.criterion(metric), []
-    for contrast in evidence.contrasts:
-        found = contrast.differences(evidence.chosen, metric.name)
-        tables.append(estimates(found, criterion, family=evidence.family))
-    return tables
+def contrast_table(evidence: Evidence, contrast: Contrast, metric: Metric) -> pd.DataFrame:
+    """The estimates of one contrast in a metric, with the intervals of the whole family."""
+    return estimates(evidence.differences(contrast, metric), evidence.criterion(metric), family=evidence.family)
 
 
 def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
@@ -42,7 +39,9 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
         return evidence.in_order(cells.assign(verdict=NOT_COMPARED))
     if metric == evidence.metric or len(cells) <= MARKED:
         cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
-    pairs = evidence.estimates[0] if metric == evidence.metric else contrast_tables(evidence, metric)[0]
+    pairs = (
+        evidence.estimates[0] if metric == evidence.metric else contrast_table(evidence, evidence.contrasts[0], metric)
+    )
     pairs = pairs.drop(columns=["contrast", "id", "along"]).rename(columns={"treatment": evidence.factor})
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")

@@ -13,13 +13,12 @@ from typing import Any
 import pandas as pd
 
 from normbench.report.answer import answer
-from normbench.report.comparison import cell_table, contrast_tables
+from normbench.report.comparison import cell_table, contrast_table
 from normbench.report.contrasts import Contrast, declared_contrasts
 from normbench.report.privacy import without_places
-from normbench.report.provenance import code_notes
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.stats import AskedError, Criterion, chosen_values, error_term, family_size
+from normbench.stats import AskedError, Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
 from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
@@ -48,6 +47,7 @@ class Evidence:
     unfinished: list[dict[str, str]]
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
+    _differences: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def study(self) -> Study:
@@ -148,10 +148,7 @@ class Evidence:
         """The runs that enter the comparison: all, or those at the value of the tuned axis that validates best."""
         if self.tuned is None or self.runs.empty:
             return self.runs
-        keys = [*self.keys, self.tuned]
-        places = pd.MultiIndex.from_frame(self.runs[keys].astype(object))
-        kept = places.isin(pd.MultiIndex.from_frame(self.choice[keys].astype(object)))
-        return self.runs[kept].reset_index(drop=True)
+        return chosen_runs(self.runs, self.choice, [*self.keys, self.tuned])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -168,11 +165,17 @@ class Evidence:
         """The contrasts that the study declares."""
         return declared_contrasts(self)
 
+    def differences(self, contrast: Contrast, metric: Metric) -> pd.DataFrame:
+        """The per-seed differences of a contrast in a metric; tables and figures share them."""
+        key = (contrast.name, metric.name)
+        if key not in self._differences:
+            self._differences[key] = contrast.differences(self.chosen, metric.name)
+        return self._differences[key]
+
     @cached_property
     def family(self) -> int:
         """The contrasts' rows that the study declares, less those it skips: the multiplier of every interval."""
-        keys = list(dict.fromkeys([*self.keys, "seed"]))
-        planned = self.planned[keys].drop_duplicates().assign(planned=1.0)
+        planned = self.planned[[*self.keys, "seed"]].drop_duplicates().assign(planned=1.0)
         return family_size(*(contrast.differences(planned, "planned") for contrast in self.contrasts))
 
     def criterion(self, metric: Metric) -> Criterion:
@@ -185,7 +188,7 @@ class Evidence:
     @cached_property
     def estimates(self) -> list[pd.DataFrame]:
         """For each declared contrast its rows in the study's metric: see `normbench.stats.estimates`."""
-        return contrast_tables(self, self.metric)
+        return [contrast_table(self, contrast, self.metric) for contrast in self.contrasts]
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -260,11 +263,6 @@ class Evidence:
             and not key.startswith("logger.")
             and not any(key == name or key.startswith(f"{name}.") for name in changed)
         }
-
-    @property
-    def mixed_code(self) -> bool:
-        """Whether the runs come from more than one version of the code, or from uncommitted code."""
-        return bool(code_notes(self.runs))
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1

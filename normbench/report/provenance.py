@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,19 @@ def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
 
 def environments(evidence: Evidence) -> list[tuple[str, str]]:
     """What the runs were made with, from all of them: fact and its distinct values, the most frequent first."""
-    seen: dict[str, dict[str, int]] = {}
+    found: Counter[tuple[str, str]] = Counter()
     for result in _results(evidence):
         facts = dict(result.get("environment") or {})
         md5 = (result.get("dataset") or {}).get("md5") or {}
         facts["MD5 of the data files"] = ", ".join(f"{name} {value}" for name, value in md5.items())
-        for key, value in without_places(facts).items():
+        # Few distinct values: places are taken out of each once.
+        found.update((key, json.dumps(value)) for key, value in facts.items())
+    seen: dict[str, dict[str, int]] = {}
+    for (key, text), count in found.items():
+        for name, value in without_places({key: json.loads(text)}).items():
             if value not in (None, ""):
-                counts = seen.setdefault(key, {})
-                counts[str(value)] = counts.get(str(value), 0) + 1
+                counts = seen.setdefault(name, {})
+                counts[str(value)] = counts.get(str(value), 0) + count
     return [(key, _listed(counts)) for key, counts in seen.items()]
 
 

@@ -107,3 +107,26 @@ def values_per_statistic(config: RunConfig) -> int | None:
     together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
     images = device_batch(config) * together
     return min((facts.values_per_statistic(images, s.channels, s.positions) for s in sites), default=None)
+
+
+BLOCK_STEPS, BLOCK_IMAGES = 16, 1024  # above 16 nothing more is gained; the images of a block are in memory at once
+
+
+def steps_per_execution(config: RunConfig) -> int:
+    """Optimizer steps of a resolved run that are executed as one, at most. See `TrainerConfig`."""
+    trainer = config.trainer
+    each_step_seen = (
+        devices(config) > 1
+        or trainer.accumulate_grad_batches > 1
+        or trainer.gradient_clip_val is not None
+        or trainer.precision not in ("32-true", "64-true")
+        or trainer.callbacks
+        or trainer.fast_dev_run
+        or trainer.overfit_batches
+        or config.logger.histograms
+    )
+    if each_step_seen:
+        return 1
+    if trainer.steps_per_execution is not None:
+        return trainer.steps_per_execution
+    return max(1, min(BLOCK_STEPS, BLOCK_IMAGES // config.data.batch_size))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from normbench.errors import UsageError
+from normbench.spec.keys import from_dict
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, RunConfig, UsedWhen, has_options, hints
 
@@ -96,3 +97,28 @@ def identity_hash(parts: Iterable[str]) -> str:
 def identity_tree(config: RunConfig) -> dict[str, Any]:
     """What enters the identity, by section."""
     return {section: json.loads(section_identity(section, config)) for section in HASHED}
+
+
+class StoredIds:
+    """The ids of stored configurations: `run_id(from_dict(tree))`, each distinct section checked once.
+
+    Ten thousand runs of a study differ in few sections, and checking a configuration takes a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[str, str] = {}
+
+    def of(self, tree: Mapping[str, Any]) -> str:
+        """The id of a configuration as `to_dict` gives it. Raises UsageError for one that cannot be read."""
+        if tree.get("plugins"):  # what they register may change what the other sections mean
+            return run_id(from_dict(tree))
+        rest = {key: value for key, value in tree.items() if key not in HASHED}
+        self._part("", rest)
+        return identity_hash(self._part(name, {name: tree[name]} if name in tree else {}) for name in HASHED)
+
+    def _part(self, section: str, tree: Mapping[str, Any]) -> str:
+        key = section + json.dumps(tree)
+        if key not in self._parts:
+            config = from_dict(tree)
+            self._parts[key] = section_identity(section, config) if section else ""
+        return self._parts[key]

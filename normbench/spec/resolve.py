@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import UsageError
-from normbench.spec.counts import devices, image_facts, layers, steps, train_images, validates, whole_train_images
+from normbench.spec.counts import (
+    devices,
+    image_facts,
+    layers,
+    steps,
+    train_images,
+    validates,
+    validation_images,
+    whole_train_images,
+)
 from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
 from normbench.spec.keys import own_value
@@ -143,9 +152,24 @@ def check_clashes(config: RunConfig) -> None:
         raise UsageError("trainer.virtual_devices needs trainer.devices=1: virtual devices stand for real ones")
     if trainer.keep == "best" and not validates(config):
         raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
+    _check_validation_part(config)
     _check_cadence(config)
     check_warmup(config)
     check_statistics(config)
+
+
+def _check_validation_part(config: RunConfig) -> None:
+    """Refuses a part of the validation images that is all of them, or that the best weights would be chosen on."""
+    part, held_out = config.trainer.validation_images, validation_images(config)
+    if part is None:
+        return
+    if part >= held_out:
+        raise UsageError(
+            f"trainer.validation_images={part}: {config.data.name} has {held_out:,} validation images: choose fewer, "
+            "or leave it out to validate on all of them"
+        )
+    if config.trainer.keep == "best":
+        raise UsageError("trainer.keep=best compares evaluations: leave out trainer.validation_images")
 
 
 def _check_cadence(config: RunConfig) -> None:

@@ -164,9 +164,15 @@ class TrainerConfig:
         channels_last: Memory layout NHWC for convolutions (faster on CPUs and tensor cores).
         threads: CPU threads of one process.
         validations: Evaluations on the validation images, evenly spread over the budget, the last at its end.
+        validation_images: Validate on this many of the validation images, stratified and always the same, and on all
+            of them at the end; null takes all each time. A third of a short run's time is evaluation otherwise.
         loss_points: Points of the training-loss curve, evenly spread over the budget.
         checkpoints: Checkpoints kept while running, evenly spread over the budget (0: none).
         keep: Trained weights that stay in the run folder: none, last, or best (on the validation images).
+        steps_per_execution: Optimizer steps that Lightning sees as one: the same numbers to the bit, without the cost
+            of its loop, which is as much as that of a small network's step. null chooses: up to 16 for small batches;
+            1 where something looks at every step (several devices, accumulated batches, clipping, half precision,
+            callbacks, histograms, fast_dev_run, overfit_batches).
         callbacks: Lightning callbacks registered by a plug-in, by name.
         fast_dev_run: Run this many batches of training and evaluation, to see that everything works.
         overfit_batches: Train on the first so many batches only, over and over (0: off).
@@ -186,9 +192,11 @@ class TrainerConfig:
     channels_last: bool = True
     threads: Count = 1
     validations: Number = 5
+    validation_images: Annotated[Count | None, LeftOutAt(None)] = None
     loss_points: Count = 50
     checkpoints: Annotated[Number, NOT_IDENTITY] = 10
     keep: Annotated[Literal["none", "last", "best"], NOT_IDENTITY] = "none"
+    steps_per_execution: Annotated[Count | None, NOT_IDENTITY] = None
     callbacks: Annotated[list[str], LeftOutAt([])] = field(default_factory=list)
     fast_dev_run: Annotated[Number, LeftOutAt(0)] = 0
     overfit_batches: Annotated[Number, LeftOutAt(0)] = 0

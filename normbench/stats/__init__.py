@@ -21,7 +21,6 @@ from normbench.stats.curves import area_under_curve, cost_to_target, kaplan_meie
 from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, family_size
 from normbench.stats.divergence import exact_mcnemar, seeds_for_exact
 from normbench.stats.estimates import ESTIMATE_COLUMNS, estimates
-from normbench.stats.former import compare_to_baseline
 from normbench.stats.images import (
     CrossedInterval,
     crossed_interval,
@@ -42,7 +41,7 @@ from normbench.stats.power import (
 )
 from normbench.stats.slope import seed_slopes, slope_per_doubling
 from normbench.stats.summary import SPREAD_COLUMNS, mean_interval, summarize
-from normbench.stats.tuned import best_over, best_runs, chosen_values
+from normbench.stats.tuned import chosen_runs, chosen_values
 from normbench.stats.verdict import Verdict, verdict_text
 
 # Names that an axis may not have, for a study to be refused by name before it is run.
@@ -61,11 +60,9 @@ __all__ = [
     "Missing",
     "Verdict",
     "area_under_curve",
-    "best_over",
-    "best_runs",
     "change_differences",
+    "chosen_runs",
     "chosen_values",
-    "compare_to_baseline",
     "cost_ratios",
     "cost_to_target",
     "crossed_interval",

@@ -11,6 +11,7 @@ from normbench.stats.cell import (
     Columns,
     Missing,
     cell_key,
+    cell_places,
     cells,
     column_names,
     counted_runs,
@@ -19,8 +20,8 @@ from normbench.stats.cell import (
     require_free_names,
 )
 from normbench.stats.criterion import DEFAULT_CRITERION, Criterion
-from normbench.stats.differences import family_seen, seed_differences
-from normbench.stats.estimates import estimates
+from normbench.stats.differences import seed_differences
+from normbench.stats.estimates import unchecked_estimates
 
 
 def mark_best(
@@ -67,28 +68,51 @@ def mark_best(
     require_columns(planned, [*across, factor], "planned")
     declared = {cell_key(cell): part[factor].nunique() for cell, part in cells(planned[[*across, factor]], across)}
     sides = [(second, first) for first, second in combinations(levels_of(runs, factor), 2)]
-    rows: list[dict[str, Any]] = []
-    for cell, part in cells(counted_runs(runs, [*across, factor], metric, missing=missing), across):
-        levels = declared.get(cell_key(cell), 0)
-        differences = seed_differences(part.drop(columns=across), factor, sides, (), contrast="best")
-        family = max(1, levels * (levels - 1) // 2)
-        if family_seen(differences) > family:
+    counted = counted_runs(runs, [*across, factor], metric, missing=missing)
+    found = list(cell_places(counted, across))
+    number = np.zeros(len(counted), dtype=int)
+    for place, (_, places) in enumerate(found):
+        number[places] = place
+    # All cells at once, under one name that no axis has.
+    name = f"cell of {factor}"
+    values = counted.drop(columns=across).assign(**{name: number})
+    differences = seed_differences(values, factor, sides, [name], contrast="best")
+    of = differences[name].to_numpy(int)
+    families = np.array([_family(declared.get(cell_key(cell), 0)) for cell, _ in found], dtype=int)
+    paired = differences[differences["diff"].notna()].groupby(name)["id"].nunique()
+    for place, seen in paired.items():
+        if seen > families[place]:
+            cell = found[place][0]
+            levels = declared.get(cell_key(cell), 0)
             raise ValueError(f"planned has {levels} levels of {factor!r} at {cell}, runs has more: give the whole plan")
-        pairs = estimates(differences, replace(criterion, margin=None), family=family)
-        rows += [{**cell, **row, "family": family} for row in _marked(part, factor, pairs, criterion)]
+    pairs: list[list[dict[Any, Any]]] = [[] for _ in found]
+    for family in np.unique(families):
+        table = unchecked_estimates(differences[families[of] == family], replace(criterion, margin=None), int(family))
+        for row in table.to_dict("records"):
+            pairs[row[name]].append(row)
+    rows: list[dict[str, Any]] = []
+    for place, (cell, places) in enumerate(found):
+        marked = _marked(values.iloc[places], factor, pairs[place], criterion)
+        rows += [{**cell, **row, "family": int(families[place])} for row in marked]
     return pd.DataFrame(rows, columns=[*across, factor, "n_used", "mean", "p_adjusted", "family", "mark"])
 
 
-def _marked(part: pd.DataFrame, factor: str, pairs: pd.DataFrame, criterion: Criterion) -> list[dict[str, Any]]:
+def _family(levels: int) -> int:
+    """Pairs of levels."""
+    return max(1, levels * (levels - 1) // 2)
+
+
+def _marked(part: pd.DataFrame, factor: str, pairs: list[dict[Any, Any]], criterion: Criterion) -> list[dict[str, Any]]:
     """The rows of one cell, in the order of the levels."""
-    groups = {cell[factor]: group for cell, group in cells(part, [factor])}
-    values = {level: np.sort(group["value"].dropna()) for level, group in groups.items()}
+    value, diverged = part["value"].to_numpy(), part["diverged"].to_numpy()
+    groups = {cell[factor]: places for cell, places in cell_places(part, [factor])}
+    values = {level: np.sort(value[places][~np.isnan(value[places])]) for level, places in groups.items()}
     sign = 1 if criterion.higher_is_better else -1
     means = {level: float(found.mean()) for level, found in values.items() if len(found)}
-    fewest = {level: -int(groups[level]["diverged"].sum()) for level in means}
+    fewest = {level: -int(diverged[groups[level]].sum()) for level in means}
     best = max(means, key=lambda level: (fewest[level], sign * means[level]), default=None)
     p, apart, out = {}, set(), set()
-    for row in pairs.to_dict("records"):
+    for row in pairs:
         if best not in (row["treatment"], row["baseline"]):
             continue
         is_treatment = row["treatment"] == best

@@ -48,6 +48,24 @@ def cells(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, An
         yield dict(zip(by, key, strict=True)), part
 
 
+def cell_places(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """The cells of `frame` as ({axis: value}, places of its rows), as `cells` but without a frame for each.
+
+    Thousands of cells take most of their time in being made into data frames.
+    """
+    if not by:
+        yield {}, np.arange(len(frame))
+        return
+    if frame.empty:
+        return
+    codes = frame.groupby(list(by), dropna=False, observed=True).ngroup().to_numpy()
+    order = np.argsort(codes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    firsts = [frame[column].iloc[[group[0] for group in groups]].tolist() for column in by]
+    for values, group in zip(zip(*firsts, strict=True), groups, strict=True):
+        yield dict(zip(by, values, strict=True)), group
+
+
 def cell_key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of a cell as a key; a missing one is None, which equals itself."""
     return tuple(None if isinstance(value, float) and math.isnan(value) else value for value in cell.values())

@@ -79,25 +79,44 @@ def estimates(differences: pd.DataFrame, criterion: Criterion, *, family: int) -
             data than `family` declares.
     """
     require_columns(differences, DIFFERENCE_COLUMNS, "differences")
-    across = [column for column in differences.columns if column not in DIFFERENCE_COLUMNS]
-    require_free_names(across, ESTIMATE_COLUMNS)
     if (seen := family_seen(differences)) > family:
         raise ValueError(f"family={family}: {seen} contrasts have data; give the number that the study declares")
-    rows = [
-        _estimate(part, across, criterion, family) for _, part in differences.groupby("id", sort=False, observed=True)
-    ]
-    table = pd.DataFrame(rows, columns=[*ESTIMATE_COLUMNS[:3], *across, *ESTIMATE_COLUMNS[3:]])
+    return unchecked_estimates(differences, criterion, family)
+
+
+def unchecked_estimates(differences: pd.DataFrame, criterion: Criterion, family: int) -> pd.DataFrame:
+    """`estimates` of rows that need not be one family, such as the cells of a table that has one in each."""
+    across = [column for column in differences.columns if column not in DIFFERENCE_COLUMNS]
+    require_free_names(across, ESTIMATE_COLUMNS)
+    codes, _ = pd.factorize(differences["id"])
+    order = np.argsort(codes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+    firsts = differences.iloc[[group[0] for group in groups]]
+    diffs, blocks = differences["diff"].to_numpy(dtype=float), differences["block"].tolist()
+    states = [differences[f"{side}_state"].to_numpy(dtype=object) for side in ("treatment", "baseline")]
+    residuals = _Residuals()
+    rows = []
+    for places in groups:
+        paired = places[~np.isnan(diffs[places])]
+        counts = divergence(states[0][places], states[1][places])
+        block = residuals.of(tuple(blocks[place] for place in paired))
+        rows.append(_estimate(diffs[paired], len(places), counts, block, criterion, family))
+    table = pd.DataFrame(rows, columns=ESTIMATE_COLUMNS)
+    columns = ["contrast", "id", "along", *across, "treatment", "baseline"]
+    for place, column in enumerate(columns):
+        found = pd.Series(firsts[column].tolist(), dtype=None if len(firsts) else object)
+        if column in table:
+            table = table.drop(columns=column)
+        table.insert(place, column, found)
     whole = [column for column in PLAN_COLUMNS if column.startswith("seeds_")]
     return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-def _estimate(part: pd.DataFrame, across: list[str], criterion: Criterion, family: int) -> dict[str, Any]:
-    first = part.iloc[0]
-    all_diffs = part["diff"].to_numpy(dtype=float)
-    diffs = all_diffs[~np.isnan(all_diffs)]
+def _estimate(
+    diffs: np.ndarray, run: int, counts: Divergence, block: Residual, criterion: Criterion, family: int
+) -> dict[str, Any]:
+    """What follows from the paired differences of one contrast, of which `run` seeds were begun."""
     n = len(diffs)
-    counts = divergence(part["treatment_state"].to_numpy(), part["baseline_state"].to_numpy())
-    block = _block_residual(part.loc[part["diff"].notna(), "block"])
     identical = n > 1 and not diffs.any()
     reason = "identical" if identical else _reason(n, counts)
     se = degrees = low = high = p = np.nan
@@ -111,9 +130,8 @@ def _estimate(part: pd.DataFrame, across: list[str], criterion: Criterion, famil
         else:
             reason, degrees = "no spread", np.nan
     return {
-        **{column: first[column] for column in ("contrast", "id", "along", *across, "treatment", "baseline")},
         "pairs": n,
-        "left_out": len(all_diffs) - n,
+        "left_out": run - n,
         "runs_treatment": counts.treatment_runs,
         "diverged_treatment": counts.treatment,
         "runs_baseline": counts.baseline_runs,
@@ -138,12 +156,22 @@ def _estimate(part: pd.DataFrame, across: list[str], criterion: Criterion, famil
     }
 
 
-def _block_residual(blocks: pd.Series) -> Residual:
-    """Residual of the block over the seeds of the pair: of the levels that have a value in all of them."""
-    if blocks.empty:
-        return Residual(np.nan, 0)
-    values = np.array(blocks.tolist(), dtype=float).T
-    return residual(values[~np.isnan(values).any(axis=1)])
+class _Residuals:
+    """Residuals of blocks, each over the seeds of a pair: of the levels that have a value in all of them.
+
+    The pairs of a cell share their block, and most of them all of its seeds.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[float, ...], ...], Residual] = {}
+
+    def of(self, seeds: tuple[tuple[float, ...], ...]) -> Residual:
+        """Residual of a block that is given seed by seed."""
+        if seeds not in self._known:
+            values = np.array(seeds, dtype=float).T
+            found = residual(values[~np.isnan(values).any(axis=1)]) if seeds else Residual(np.nan, 0)
+            self._known[seeds] = found
+        return self._known[seeds]
 
 
 def _reason(n: int, counts: Divergence) -> str:

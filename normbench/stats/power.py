@@ -70,7 +70,7 @@ def seeds_needed(difference: float, sd: float, *, power: float = 0.8, alpha: flo
     _check(sd, power, alpha)
     if not (np.isfinite(difference) and difference):
         raise ValueError(f"difference={difference!r}: no number of seeds finds it; give a finite one above zero")
-    return _fewest(lambda n: paired_power(difference, sd, n, alpha=alpha) >= power)
+    return _fewest(lambda n: _detectable_effect(n, power, alpha) <= abs(difference) / sd)  # the effects are cached
 
 
 def seeds_for_equivalence(margin: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
@@ -81,7 +81,7 @@ def seeds_for_equivalence(margin: float, sd: float, *, power: float = 0.8, alpha
     _check(sd, power, alpha)
     if not (np.isfinite(margin) and margin > 0):
         raise ValueError(f"margin={margin!r} is not positive: give the smallest difference that matters")
-    return _fewest(lambda n: _equivalent_effect(n, power, alpha) <= margin / sd)  # the effects are cached
+    return _fewest(lambda n: _equivalent_effect(n, power, alpha) <= margin / sd)
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from normbench.stats.cell import (
     Columns,
     Missing,
-    cells,
+    cell_places,
     column_names,
     counted_runs,
     is_constant,
@@ -35,7 +35,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
         return np.nan, np.nan, f"none (n={n})"
     if is_constant(values, float(np.abs(values).max())):
         return np.nan, np.nan, "none (all values equal)"
-    half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half = stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(n)
     return float(values.mean() - half), float(values.mean() + half), "Student t"
 
 
@@ -81,8 +81,11 @@ def summarize(
     by = column_names(by)
     require_free_names(by, ["n", "n_used", *SPREAD_COLUMNS])
     rows = []
-    for cell, part in cells(counted_runs(runs, by, metric, missing=missing), by):
-        values = part["value"].dropna().to_numpy()
-        counts = {"n": len(part), "n_used": len(values), "diverged": int(part["diverged"].sum())}
+    counted = counted_runs(runs, by, metric, missing=missing)
+    value, diverged = counted["value"].to_numpy(), counted["diverged"].to_numpy()
+    for cell, places in cell_places(counted, by):
+        values = value[places]
+        values = values[~np.isnan(values)]
+        counts = {"n": len(places), "n_used": len(values), "diverged": int(diverged[places].sum())}
         rows.append({**cell, **counts, **spread(values, level)})
     return pd.DataFrame(rows, columns=[*by, "n", "n_used", "diverged", *SPREAD_COLUMNS])

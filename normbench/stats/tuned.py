@@ -1,5 +1,6 @@
 """The value of a tuned setting: chosen on a validation metric, over the seeds that its candidates share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from normbench.stats.cell import (
     Columns,
     cell_key,
+    cell_places,
     cells,
     column_names,
     counted_runs,
@@ -15,8 +17,8 @@ from normbench.stats.cell import (
     require_columns,
     require_free_names,
 )
-from normbench.stats.summary import summarize
 
+Table = dict[int, tuple[float, bool]]  # value and divergence of a candidate, by unit
 CHOICE_COLUMNS = ["candidates", "at_edge", "seeds", "select_mean", "complete"]
 
 
@@ -65,14 +67,17 @@ def chosen_values(
     declared = {cell_key(cell): levels_of(part, tuned) for cell, part in cells(planned, by)}
     sign = 1 if higher_is_better else -1
     rows = []
-    for cell, part in cells(counted_runs(runs, [*by, *over, tuned], select), by):
-        tables = {
-            found[tuned]: group.set_index([*over, "seed"])[["value", "diverged"]]
-            for found, group in cells(part, [tuned])
-        }
+    counted = counted_runs(runs, [*by, *over, tuned], select)
+    unit = counted.groupby([*over, "seed"], dropna=False, observed=True).ngroup().to_numpy()
+    rank = counted.groupby(tuned, observed=True).ngroup().to_numpy()
+    candidate, value_of, diverged = (counted[name].to_numpy() for name in (tuned, "value", "diverged"))
+    for cell, places in cell_places(counted, by):
+        tables: dict[Any, Table] = {}
+        for place in places[np.argsort(rank[places], kind="stable")]:
+            tables.setdefault(candidate[place], {})[unit[place]] = (value_of[place], diverged[place])
         tried = declared.get(cell_key(cell)) or list(tables)
         value, seeds, mean = _best(tables, sign)
-        units = {frozenset(table.index) for table in tables.values()}
+        units = {frozenset(table) for table in tables.values()}
         rows.append(
             {
                 **cell,
@@ -87,81 +92,41 @@ def chosen_values(
     return pd.DataFrame(rows, columns=[*by, tuned, *CHOICE_COLUMNS])
 
 
-def _best(tables: dict[Any, pd.DataFrame], sign: int) -> tuple[Any, int, float]:
+def _best(tables: dict[Any, Table], sign: int) -> tuple[Any, int, float]:
     """(value, seeds compared on, mean): the fewest diverged of the shared seeds, then the best mean over them."""
     most = max(map(len, tables.values()))
-    full = {value: table for value, table in tables.items() if 2 * len(table) > most}
-    shared = _intersection(list(full.values()))
-    if len(shared):
-        full = {value: table.loc[shared] for value, table in full.items()}
-    shares = {value: table["diverged"].mean() for value, table in full.items()}
-    fewest = {value: table.dropna() for value, table in full.items() if shares[value] == min(shares.values())}
-    survived = _intersection(list(fewest.values()))
-    if len(survived):
-        fewest = {value: table.loc[survived] for value, table in fewest.items()}
-    means = {value: float(table["value"].sort_values().mean()) for value, table in fewest.items()}
+    full, shared = _on_shared({value: table for value, table in tables.items() if 2 * len(table) > most})
+    shares = {value: sum(gone for _, gone in table.values()) / len(table) for value, table in full.items()}
+    fewest = {
+        value: {unit: pair for unit, pair in table.items() if not np.isnan(pair[0])}
+        for value, table in full.items()
+        if shares[value] == min(shares.values())
+    }
+    means = {
+        value: float(np.sort([number for number, _ in table.values()]).mean()) if table else np.nan
+        for value, table in _on_shared(fewest)[0].items()
+    }
     best = max(means, key=lambda value: float("-inf") if np.isnan(means[value]) else sign * means[value])
-    return best, len(shared), means[best]
+    return best, shared, means[best]
 
 
-def _intersection(tables: list[pd.DataFrame]) -> pd.Index:
-    common = tables[0].index
-    for table in tables[1:]:
-        common = common.intersection(table.index)
-    return common.sort_values()
+def _on_shared(tables: dict[Any, Table]) -> tuple[dict[Any, Table], int]:
+    """The tables on the units that all of them have, and how many these are; where there is none, as they are."""
+    common = set.intersection(*map(set, tables.values()))
+    if not common:
+        return tables, 0
+    return {value: {unit: table[unit] for unit in common} for value, table in tables.items()}, len(common)
 
 
-def best_runs(
-    runs: pd.DataFrame,
-    tuned: str,
-    by: Columns,
-    select: str,
-    *,
-    over: Columns = (),
-    higher_is_better: bool = True,
-    planned: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """The rows of `runs` at the value of `tuned` that `chosen_values` gives, to summarize or to compare.
+def chosen_runs(runs: pd.DataFrame, choice: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows of `runs` at the choice of their cell, to summarize or to compare: all seeds, not only the shared ones.
 
-    Arguments and errors are those of `chosen_values`. All seeds of the choice are returned, not only the shared ones.
+    Args:
+        runs: One row a run.
+        choice: Of `chosen_values`.
+        keys: The columns that both share: those of the cells, and the tuned one.
     """
-    by = column_names(by)
-    choice = chosen_values(runs, tuned, by, select, over=over, higher_is_better=higher_is_better, planned=planned)
-    chosen = {cell_key(cell): part[tuned].iloc[0] for cell, part in cells(choice, by)}
-    runs = runs.reset_index(drop=True)
-    rows: list[int] = []
-    for cell, part in cells(runs, by):
-        rows += part.index[part[tuned] == chosen[cell_key(cell)]].tolist()
-    return runs.loc[sorted(rows)].reset_index(drop=True)
-
-
-def best_over(
-    runs: pd.DataFrame,
-    tuned: str,
-    by: Columns,
-    *,
-    select: str,
-    report: str,
-    higher_is_better: bool = True,
-    planned: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """The best value of `tuned` in each cell of `by`, chosen on `select` and reported on `report`.
-
-    To choose on validation and to report on test keeps the report free of the optimism of the choice.
-
-    Returns:
-        One row a cell: those of `chosen_values`, then `n`, `n_used`, ... of `summarize` for `report`.
-
-    Raises:
-        ValueError: `select` is `report`; or see `counted_runs`.
-    """
-    if select == report:
-        raise ValueError(f"select and report are both {select!r}: choose on a validation metric, report on test")
-    by = column_names(by)
-    require_columns(runs, [report])
-    choice = chosen_values(runs, tuned, by, select, higher_is_better=higher_is_better, planned=planned)
-    winners = best_runs(runs, tuned, by, select, higher_is_better=higher_is_better, planned=planned)
-    summary = summarize(winners, [*by, tuned], report).drop(columns=tuned)
-    if not by:
-        return pd.concat([choice, summary], axis=1)
-    return choice.merge(summary, on=by, how="left")
+    columns = list(keys)
+    kept = pd.MultiIndex.from_frame(choice[columns].astype(object))
+    found = pd.MultiIndex.from_frame(runs[columns].astype(object)).isin(kept)
+    return runs[found].reset_index(drop=True)

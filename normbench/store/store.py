@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.errors import RunFolderError
-from normbench.spec import identity
-from normbench.spec.keys import from_dict
-from normbench.spec.plugins import load_plugins
+from normbench.spec.identity import StoredIds
 from normbench.store.files import write_atomically
 from normbench.store.folder import RUN_ID, RunFolder, State
 from normbench.store.result import Result, RunIdOf
@@ -29,13 +27,7 @@ STUDIES = "studies"
 
 def open_store(root: Path) -> Store:
     """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    return Store(root, stored_id)
-
-
-def stored_id(tree: Mapping[str, Any]) -> str:
-    """The run's id of a stored configuration, which is a resolved one."""
-    load_plugins(tuple(tree.get("plugins") or ()))
-    return identity.run_id(from_dict(tree))
+    return Store(root, StoredIds().of)
 
 
 class Store:

@@ -92,6 +92,7 @@ class NormClassifier(pl.LightningModule):
             self.seed,
             Rule(config.init, config.init_std, config.init_bias),
         )
+        self.block_batch: int | None = None
         self._dropouts = []
         for name, module in self.net.named_modules():
             if isinstance(module, SeededDropout):
@@ -115,30 +116,71 @@ class NormClassifier(pl.LightningModule):
         logits: Tensor = self.net(images)
         return logits
 
+    def execute_in_blocks(self, batch_size: int) -> None:
+        """From now on a batch of the Trainer is a block: several of `batch_size` images, one optimizer step each."""
+        self.block_batch = batch_size
+        self.automatic_optimization = False
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Tells dropout where this batch stands in the global one, and layers that ask for it the step."""
-        if not self._dropouts and not self._stepped:
-            return
-        trainer = self.trainer
-        local, world, parts = len(batch[1]), trainer.world_size, trainer.accumulate_grad_batches
-        start = (batch_idx % parts) * local * world + trainer.global_rank * local
-        step = self.global_step
-        rows = Rows(self.seed, step, start, local * world * parts)
+        if self.block_batch is None and (self._dropouts or self._stepped):
+            trainer = self.trainer
+            local, world, parts = len(batch[1]), trainer.world_size, trainer.accumulate_grad_batches
+            start = (batch_idx % parts) * local * world + trainer.global_rank * local
+            self._tell_step(self.global_step, start, local * world * parts, first=batch_idx % parts == 0)
+
+    def _tell_step(self, step: int, start: int, size: int, first: bool = True) -> None:
+        """Tells dropout and layers the step.
+
+        Args:
+            step: Optimizer steps done.
+            start: Where the images that come next stand in the global batch.
+            size: Images of the global batch.
+            first: Whether nothing of this step was computed yet.
+        """
+        rows = Rows(self.seed, step, start, size)
         for dropout in self._dropouts:
             dropout.rows = rows
-        if self._stepped and batch_idx % parts == 0:
-            total = int(trainer.estimated_stepping_batches)
+        if self._stepped and first:
+            total = int(self.trainer.estimated_stepping_batches)
             for layer in self._stepped:
                 layer.set_step(step, total)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of a batch, in nats."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | dict[str, Tensor]:
+        """Mean cross-entropy of a batch, in nats; of a block: `losses` of its batches, (steps,)."""
+        if self.block_batch is not None:
+            return {"losses": self._block(batch, self.block_batch)}
         images, labels = batch
         loss = F.cross_entropy(self(images), labels)
         trainer: Any = self.trainer
         if trainer.loggers and self.global_step % trainer.log_every_n_steps == 0:
             self.log("train_loss", loss, sync_dist=False, batch_size=len(labels))
         return loss
+
+    def _block(self, block: Batch, batch_size: int) -> Tensor:
+        """Trains on one batch after the other, as Lightning would, and gives their losses."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        schedule: Any = self.lr_schedulers()
+        # Lightning counts optimizer steps in here; its own wrapper of an optimizer costs as much as the step.
+        done = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        losses: list[Tensor] = []
+        for images, labels in zip(*(part.split(batch_size) for part in block), strict=True):
+            if self._dropouts or self._stepped:
+                self._tell_step(self.global_step, 0, batch_size)
+
+            def closure(images: Tensor = images, labels: Tensor = labels) -> Tensor:
+                loss = F.cross_entropy(self.net(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                losses.append(loss.detach())
+                return loss
+
+            done.increment_ready()
+            optimizer.step(closure)
+            done.increment_completed()
+            if schedule is not None:
+                schedule.step()
+        return torch.stack(losses)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the validation metrics."""
@@ -201,7 +243,9 @@ class NormClassifier(pl.LightningModule):
         config = self.optimizer_config
         datamodule = getattr(self.trainer, "datamodule", None)
         lr = learning_rate(config, getattr(datamodule, "batch_size", None))
-        optimizer = build_optimizer(config.name, self.net.parameters(), lr, config.options)
+        optimizer = build_optimizer(
+            config.name, self.net.parameters(), lr, config.options, fused=self.trainer.precision != "16-mixed"
+        )
         if config.schedule == "constant" and config.warmup_steps == 0:
             return optimizer
         total = int(self.trainer.estimated_stepping_batches)

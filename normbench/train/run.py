@@ -21,6 +21,7 @@ from normbench.spec.counts import (
     epoch_samples,
     images_per_statistic,
     steps,
+    steps_per_execution,
     validates,
     values_per_statistic,
 )
@@ -86,10 +87,14 @@ def train(
             # Lightning restores a checkpoint before it converts the module, which would round it to float32.
             module.double()
         recorder = Recorder(place, own, plan(config, total), progress)
+        data.validate_on = recorder.validate_on
+        if recorder.plan.block > 1:
+            data.block = recorder.steps_ahead
+            module.execute_in_blocks(config.data.batch_size)
         chosen = [CALLBACKS.get(name).build() for name in config.trainer.callbacks]
         trainer = build_trainer(config, [recorder, *callbacks, *chosen], total)
         seed_generators(config.seed, "run", trainer.global_rank)
-        checkpoint = usable_checkpoint(place, own, trainer.is_global_zero)
+        checkpoint = usable_checkpoint(place, own, recorder.plan.block > 1, trainer.is_global_zero)
         if trainer.is_global_zero:
             place.write_config(to_dict(config))
             place.write_error("")
@@ -167,6 +172,8 @@ def plan(config: RunConfig, total: int) -> Plan:
         checkpoints=settings.checkpoints,
         parts=settings.accumulate_grad_batches,
         keep=settings.keep,
+        block=steps_per_execution(config),
+        validation_images=settings.validation_images,
         probes={name: PROBES.get(name).build(**options) for name, options in config.probes.items()},
     )
 

@@ -15,8 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 from normbench.errors import UsageError
 from normbench.spec.counts import devices, validates
 from normbench.spec.schema import RunConfig
-
-NEVER = 2**31  # batches: `Recorder` puts the next planned validation in its place
+from normbench.train.callbacks.recorder import NEVER
 
 
 def build_trainer(config: RunConfig, callbacks: Sequence[pl.Callback], total: int) -> pl.Trainer:
@@ -101,7 +100,8 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.|torchmetrics\.|torch\.optim\.lr_scheduler")
-            warnings.filterwarnings("ignore", message=r".*(srun|treespec|isinstance\(treespec).*")
+            # "smallest subnormal": NumPy's, which finds them gone (`process_settings`).
+            warnings.filterwarnings("ignore", message=r".*(smallest subnormal|srun|treespec|isinstance\(treespec).*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -78,7 +78,9 @@ def agrees_with_what_is_built(config: ModelConfig) -> None:
             assert (layer.site.channels, layer.site.positions) == (outputs[0], outputs[1] * outputs[2])
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("digit_cnn", 421_642), ("digit_cnn_bn", 421_738)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("digit_cnn", 421_642), ("digit_cnn_bn", 421_738), ("strided_cnn", 61_962)]
+)
 def test_parameter_counts_of_the_digit_networks(name: str, parameters: int) -> None:
     config = named(name)
     assert sum(p.numel() for p in build_model(config).parameters()) == parameters

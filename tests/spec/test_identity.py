@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec import identity_tree, resolve, run_config, run_id
-from normbench.spec.identity import counted_in_identity, file_digest
+from normbench.spec import identity_tree, resolve, run_config, run_id, to_dict
+from normbench.spec.identity import StoredIds, counted_in_identity, file_digest
 from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, UsedWhen, hints
 from normbench.spec.values import Range
@@ -44,6 +44,15 @@ def test_ids_stay(row: dict[str, Any]) -> None:
     assert run_id(resolve(run_config(row["keys"]))) == row["id"]
 
 
+def test_stored_configurations_keep_their_ids_and_their_refusals() -> None:
+    stored = StoredIds()
+    for row in [*table(), *table()]:  # the second time from what is remembered
+        assert stored.of(to_dict(resolve(run_config(row["keys"])))) == row["id"]
+    for tree in ({"nonsense": 1}, {"model": {"nom": 1}}, {"seed": -1}):
+        with pytest.raises(UsageError):
+            stored.of(tree)
+
+
 def test_the_table_is_of_different_runs_and_covers_every_built_in_thing() -> None:
     rows = table()
     assert len({row["id"] for row in rows}) == len(rows) >= 40
@@ -60,6 +69,7 @@ NOT_COUNTED = {
     "data.allow_embedded",
     "trainer.checkpoints",
     "trainer.keep",
+    "trainer.steps_per_execution",
     *(f"logger.{name}" for name in hints("logger")),
 }
 # What else has to be set for a key to count, or for its other value to be allowed.
@@ -149,7 +159,7 @@ def test_every_option_counts(registry: Any) -> None:
 
 
 def changed_option(option: Option) -> Any:
-    known = {"groups": 4, "size": 8, "channels": [16], "hidden": [16], "padding": "valid"}
+    known = {"groups": 4, "size": 8, "channels": [16], "hidden": [16], "padding": 2}
     if option.name in known:
         return known[option.name]
     hint = option.hint

@@ -168,6 +168,8 @@ def test_a_misspelt_word_is_named_with_the_nearest(key: str, value: str) -> None
         ({"trainer.precision": 64, "trainer.accelerator": "mps"}, r"64-true: Apple's GPUs have no float64"),
         ({"trainer.keep": "best", "trainer.validations": 0}, r"keep=best needs validation images and .*validations"),
         ({"trainer.keep": "best", "data.validation": 0}, r"keep=best needs validation images"),
+        ({"trainer.validation_images": 5000}, r"validation_images=5000: mnist has 5,000 validation images: .*fewer"),
+        ({"trainer.validation_images": 500, "trainer.keep": "best"}, r"keep=best compares evaluations: leave out"),
         (
             {"model.norm": "ghost", "model.norm_options": {"size": 24}},
             r"takes its statistics from 24 images at a time, which does not divide the 64 images of a device: choose",

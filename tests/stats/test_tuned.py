@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normbench.stats import best_over, best_runs, chosen_values, pair_differences
+from normbench.stats import chosen_runs, chosen_values, pair_differences, summarize
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -25,26 +25,29 @@ def tuned_runs():
     ).assign(diverged_at_step=np.nan)
 
 
+def reported(runs, choice):
+    return summarize(chosen_runs(runs, choice, ["norm", "lr"]), ["norm", "lr"], "test_accuracy")
+
+
 def test_chosen_on_validation_and_reported_on_test():
     runs = tuned_runs().sample(frac=1, random_state=0)
-    table = best_over(runs, "lr", "norm", select="val_accuracy", report="test_accuracy")
-    assert table[["norm", "lr", "candidates", "at_edge", "n"]].to_numpy().tolist() == [
-        ["a", 0.1, 3, False, 2],
-        ["b", 0.01, 2, True, 2],
+    choice = chosen_values(runs, "lr", "norm", "val_accuracy")
+    assert choice[["norm", "lr", "candidates", "at_edge"]].to_numpy().tolist() == [
+        ["a", 0.1, 3, False],
+        ["b", 0.01, 2, True],
     ]
-    assert table["mean"].tolist() == pytest.approx([0.89, 0.92])
-    assert table["select_mean"].tolist() == pytest.approx([0.905, 0.94])
+    assert choice["select_mean"].tolist() == pytest.approx([0.905, 0.94])
+    assert reported(runs, choice)["mean"].tolist() == pytest.approx([0.89, 0.92])
 
 
 def test_smallest_is_best_for_a_loss():
+    runs = tuned_runs().assign(val_nll=lambda frame: -frame["val_accuracy"])
+    assert chosen_values(runs, "lr", ["norm"], "val_nll", higher_is_better=False)["lr"].tolist() == [0.1, 0.01]
+
+
+def test_chosen_runs_can_be_compared_further():
     runs = tuned_runs()
-    runs[["val_nll", "test_nll"]] = -runs[["val_accuracy", "test_accuracy"]]
-    table = best_over(runs, "lr", ["norm"], select="val_nll", report="test_nll", higher_is_better=False)
-    assert table["lr"].tolist() == [0.1, 0.01]
-
-
-def test_best_runs_can_be_compared_further():
-    winners = best_runs(tuned_runs(), "lr", "norm", "val_accuracy")
+    winners = chosen_runs(runs, chosen_values(runs, "lr", "norm", "val_accuracy"), ["norm", "lr"])
     assert set(zip(winners["norm"], winners["lr"], strict=True)) == {("a", 0.1), ("b", 0.01)}
     assert pair_differences(winners, "test_accuracy", "norm")["diff"].notna().sum() == 2
 
@@ -54,22 +57,19 @@ def test_a_candidate_is_not_chosen_for_its_survivors():
     hit = (runs["norm"] == "a") & (runs["lr"] == 0.1) & (runs["seed"] == 0)
     runs.loc[hit, "diverged_at_step"] = 5
     runs.loc[hit, ["val_accuracy", "test_accuracy"]] = np.nan
-    arguments = {"select": "val_accuracy", "report": "test_accuracy"}
-    assert best_over(runs, "lr", "norm", **arguments)["lr"].tolist() == [0.01, 0.01]
+    assert chosen_values(runs, "lr", "norm", "val_accuracy")["lr"].tolist() == [0.01, 0.01]
 
 
 def test_all_candidates_diverged():
     runs = tuned_runs().assign(val_accuracy=np.nan, test_accuracy=np.nan, diverged_at_step=1)
-    table = best_over(runs, "lr", "norm", select="val_accuracy", report="test_accuracy")
-    assert table["diverged"].tolist() == [2, 2]
-    assert table["mean"].isna().all()
+    choice = chosen_values(runs, "lr", "norm", "val_accuracy")
+    assert choice["select_mean"].isna().all()
+    assert reported(runs, choice)["diverged"].tolist() == [2, 2]
 
 
-def test_choice_and_report_must_differ():
-    with pytest.raises(ValueError, match="both 'test_accuracy'"):
-        best_over(tuned_runs(), "lr", "norm", select="test_accuracy", report="test_accuracy")
+def test_several_runs_of_a_candidate_and_seed_are_refused():
     with pytest.raises(ValueError, match=r"several rows for norm='a', lr=0\.1, seed=0"):
-        best_over(tuned_runs().assign(lr=0.1), "lr", "norm", select="val_accuracy", report="test_accuracy")
+        chosen_values(tuned_runs().assign(lr=0.1), "lr", "norm", "val_accuracy")
 
 
 def half_finished(done):
@@ -112,6 +112,6 @@ def test_one_rate_can_be_shared_by_all_norms():
     shared = chosen_values(runs, "lr", [], "val_accuracy", over="norm")
     assert shared[["lr", "seeds", "complete"]].to_numpy().tolist() == [[0.01, 4, True]]
     assert shared["select_mean"].tolist() == pytest.approx([0.875])
-    winners = best_runs(runs, "lr", [], "val_accuracy", over="norm")
+    winners = chosen_runs(runs, shared, ["lr"])
     assert set(winners["lr"]) == {0.01}
     assert len(winners) == 4

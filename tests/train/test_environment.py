@@ -82,6 +82,7 @@ def test_settings_of_the_process_are_set_recorded_and_put_back() -> None:
     try:
         with process_settings(threads=2, deterministic=True):
             inside = {"threads": 2, "deterministic": True, "tf32": False, "cudnn_benchmark": False}
+            inside["flush_denormal"] = True
             assert settings_in_force() == inside
         assert cudnn.benchmark
     finally:
@@ -200,7 +201,7 @@ def test_a_signal_ends_a_run_as_what_it_is(tmp_path: Path, number: signal.Signal
     )
     try:
         assert process.stdout is not None
-        assert any(line.strip() == "25" for line in process.stdout)
+        assert any(int(line) >= 25 for line in process.stdout)
         process.send_signal(number)
         process.communicate(timeout=60)
     finally:

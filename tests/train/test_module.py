@@ -253,12 +253,13 @@ STEPS: dict[str, Any] = {  # formula of the first step from weight 2 with gradie
 }
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", STEPS)
-def test_an_optimizers_first_step_is_its_formula(name: str) -> None:
+def test_an_optimizers_first_step_is_its_formula(name: str, fused: bool) -> None:
     options, expected = STEPS[name]
     weight = nn.Parameter(torch.tensor([2.0]))
-    optimizer = build_optimizer({"nesterov": "sgd"}.get(name, name), [weight], 0.1, options)
-    assert optimizer.param_groups[0]["foreach"]
+    optimizer = build_optimizer({"nesterov": "sgd"}.get(name, name), [weight], 0.1, options, fused)
+    assert optimizer.param_groups[0]["fused"] is fused
     weight.grad = torch.tensor([3.0])
     optimizer.step()
     assert weight.item() == pytest.approx(expected, rel=1e-6)

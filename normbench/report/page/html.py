@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,14 +13,16 @@ from typing import Any
 import jinja2
 
 from normbench import __version__
+from normbench.errors import NormbenchError
 from normbench.report import tables
 from normbench.report.evidence import Evidence
 from normbench.report.figures import drawn_figures
 from normbench.report.figures.style import FACTOR, styles
 from normbench.report.page.data import paired_table, run_table, states_text, unfinished_list
 from normbench.report.provenance import code_notes, environments
-from normbench.store import write_atomically
+from normbench.store import make_folder, write_atomically
 
+WHOLE = "\n// The whole of the script.\n"
 MAX_RUNS_LISTED = 20_000  # more would make the page heavier than 10 MB; results.csv has them all
 
 
@@ -86,11 +90,23 @@ def _further(evidence: Evidence) -> list[str]:
 
 @cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite and the embedder, as one script without a request."""
+    """Vega, Vega-Lite and the embedder, as one script without a request.
+
+    To bundle them takes a second or more, so that the script is kept in the user's cache, for each version.
+    """
     import vl_convert
 
+    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  (may have no home)
+    kept = root / "normbench" / "page" / f"vega-{vl_convert.__version__}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        if (text := kept.read_text(encoding="utf-8")).endswith(WHOLE):
+            return text
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
+    text = bundle.replace("</script", "<\\/script") + WHOLE
+    with suppress(OSError, NormbenchError):
+        make_folder(kept.parent)
+        write_atomically(kept, text)
+    return text
 
 
 def _script_json(value: Any) -> str:

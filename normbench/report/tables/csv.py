@@ -74,7 +74,7 @@ def paired_seeds(evidence: Evidence) -> pd.DataFrame:
     """pairs.csv: the raw differences, a row for each contrast's row and seed, in the study's metric."""
     frames = []
     for contrast in evidence.contrasts:
-        found = contrast.differences(evidence.chosen, evidence.metric.name).drop(columns=["id", "block"])
+        found = evidence.differences(contrast, evidence.metric).drop(columns=["id", "block"])
         frames.append(found)
     whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     axes = [axis for axis in dict.fromkeys([*evidence.across, evidence.factor]) if axis in whole]

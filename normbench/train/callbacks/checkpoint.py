@@ -38,7 +38,7 @@ def save(trainer: pl.Trainer, path: Path, weights_only: bool = False) -> None:
         raise RunFolderError(f"cannot write {path}: {error}; free some space or name another folder") from None
 
 
-def usable_checkpoint(folder: RunFolder, run_id: str, first: bool) -> Path | None:
+def usable_checkpoint(folder: RunFolder, run_id: str, blocks: bool, first: bool) -> Path | None:
     """The checkpoint to go on from, or None.
 
     One that cannot be read, or is another run's, is kept aside under another name and the run starts again; one line
@@ -47,6 +47,7 @@ def usable_checkpoint(folder: RunFolder, run_id: str, first: bool) -> Path | Non
     Args:
         folder: The run's folder.
         run_id: The run.
+        blocks: Whether it executes several steps as one: Lightning counts its steps elsewhere then.
         first: Whether this is the process (of all that train together) that renames and speaks.
     """
     path = folder.checkpoint_path
@@ -54,7 +55,7 @@ def usable_checkpoint(folder: RunFolder, run_id: str, first: bool) -> Path | Non
         path.with_name(path.name + ".new").unlink(missing_ok=True)
     if not path.exists():
         return None
-    why = _trouble(path, run_id)
+    why = _trouble(path, run_id, blocks)
     if why is None:
         return path
     if first:
@@ -62,7 +63,7 @@ def usable_checkpoint(folder: RunFolder, run_id: str, first: bool) -> Path | Non
     return None
 
 
-def _trouble(path: Path, run_id: str) -> str | None:
+def _trouble(path: Path, run_id: str, blocks: bool) -> str | None:
     """Why a run cannot go on from a checkpoint, or None."""
     if path.stat().st_size == 0:
         return "is empty"
@@ -70,12 +71,14 @@ def _trouble(path: Path, run_id: str) -> str | None:
         saved: Any = torch.load(path, map_location="cpu", weights_only=False)
         state = saved["callbacks"][CALLBACK]
         whole = {"loops", "state_dict", "optimizer_states"} <= saved.keys()
-        other = state["run"]
+        other, in_blocks = state["run"], state.get("blocks", False)
     except Exception as error:  # a broken pickle raises anything
         return f"cannot be read ({type(error).__name__})"
     if not whole:
         return "is not whole"
-    return None if other == run_id else f"is of another run ({other})"
+    if other != run_id:
+        return f"is of another run ({other})"
+    return None if in_blocks == blocks else "was made with another trainer.steps_per_execution, of one or of several"
 
 
 class Best:

@@ -25,6 +25,13 @@ class Losses:
         self.pending: list[Tensor] = []
         self._restored: list[float] = []
 
+    def add(self, outputs: Mapping[str, Tensor]) -> None:
+        """Adds what a training step gave: its `loss`, or the `losses` of a block of steps."""
+        if "losses" in outputs:
+            self.pending.extend(outputs["losses"].unbind())
+        else:
+            self.pending.append(outputs["loss"].detach())
+
     def shared(self, device: torch.device, world_size: int) -> Tensor:
         """All pending losses in their order, float64 on the CPU, averaged over all processes.
 

@@ -24,6 +24,8 @@ from normbench.train.callbacks.probe import Probes
 from normbench.train.callbacks.progress import Position, Schedule
 from normbench.train.randomness import State, gathered_states, restore_generators
 
+NEVER = 2**31  # batches
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -38,6 +40,8 @@ class Plan:
         checkpoints: Checkpoints over the budget.
         parts: Accumulated parts of a global batch.
         keep: Trained weights that stay: none, last or best.
+        block: Optimizer steps executed as one, at most. With 1 every step is a batch of Lightning's.
+        validation_images: Validation images that do before the end; None for all.
         probes: Probes by name.
     """
 
@@ -49,6 +53,8 @@ class Plan:
     checkpoints: int = 10
     parts: int = 1
     keep: str = "none"
+    block: int = 1
+    validation_images: int | None = None
     probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
@@ -89,6 +95,7 @@ class Recorder(pl.Callback):
         """Everything, as plain values. Every process has to call it."""
         return {
             "run": self.run_id,
+            "blocks": self.plan.block > 1,
             "step": self.position.step,
             "clock": self.clock.state(),
             "losses": self.losses.state(self.clock.device, self._world_size),
@@ -120,7 +127,7 @@ class Recorder(pl.Callback):
         if trainer.is_global_zero:
             self.curves.open()
             self.probes.open()
-        self._plan_validation(trainer)
+        trainer.val_check_batch = NEVER
         self._next = self._next_event(self.position.step)
         if self._generators:
             restore_generators(self._generators[trainer.global_rank])
@@ -131,7 +138,7 @@ class Recorder(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.losses.pending.append(outputs["loss"].detach())
+        self.losses.add(outputs)
         step = trainer.global_step
         if step == self.position.step:
             return  # a part of an accumulated batch
@@ -142,11 +149,19 @@ class Recorder(pl.Callback):
             self._act(trainer, pl_module, batch, step)
             self._next = self._next_event(step)
 
+    def steps_ahead(self) -> int:
+        """How many optimizer steps come next as one: up to the next at which something happens."""
+        return max(1, min(self.plan.block, self._next - self.position.step))
+
+    def validate_on(self) -> int | None:
+        """How many validation images do now; None for all, as at the end."""
+        return self.plan.validation_images if self.position.step < self.plan.steps else None
+
     def _next_event(self, step: int) -> int:
         """The next step after `step` at which something happens."""
         if self._checkpoint_due:
             return step + 1
-        schedules = (self.loss_points, self.checkpoints, self.probes.schedule)
+        schedules = (self.loss_points, self.validations, self.checkpoints, self.probes.schedule)
         steps = [self.clock.warmup, *(schedule.after(step) for schedule in schedules)]
         return min((one for one in steps if one is not None and one > step), default=self.plan.steps)
 
@@ -159,8 +174,13 @@ class Recorder(pl.Callback):
             with self.clock.stopped():
                 self.probes.measure(trainer, pl_module.net, batch)
         self._checkpoint_due |= step in self.checkpoints
-        # Not just before a validation: a run resumed there would leave it out.
-        apart = step not in self.validations and step < self.plan.steps and self.diverged_at_step is None
+        if step in self.validations:
+            trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # after this batch
+        # Not just before a validation: a run resumed there would leave it out. With blocks Lightning does not see that
+        # an epoch is over until it asks for the next one, so not just there either.
+        between = self.plan.block == 1 or self.position.samples % self.plan.epoch_samples != 0
+        running = step < self.plan.steps and self.diverged_at_step is None
+        apart = step not in self.validations and running and between
         if self._checkpoint_due and apart:
             self._checkpoint_due = False
             with self.clock.stopped():
@@ -177,12 +197,9 @@ class Recorder(pl.Callback):
         if trainer.is_global_zero:
             self.curves.add("train", {"loss": self.train_loss})
 
-    # Validation: Lightning's loop compares its count of batches with `val_check_batch`, so the next planned one is put
-    # there. `val_check_interval` would repeat one interval, which hits the end only where it divides the budget.
-
-    def _plan_validation(self, trainer: pl.Trainer) -> None:
-        step = self.validations.after(self.position.step)
-        trainer.val_check_batch = (step if step is not None else 2 * self.plan.steps + 2) * self.plan.parts
+    # Validation: Lightning's loop validates where its count of batches is a multiple of `val_check_batch`, which is
+    # put to that count just before. `val_check_interval` repeats one interval, which hits the end only where it
+    # divides the budget.
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.clock.stop()
@@ -196,7 +213,7 @@ class Recorder(pl.Callback):
         if self.best:
             self.best.offer(trainer, self.validation["val_accuracy"], self.validation["val_nll"])
         if trainer.state.fn == "fit":
-            self._plan_validation(trainer)
+            trainer.val_check_batch = NEVER
             self.clock.start()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,0 +1,112 @@
+"""Several optimizer steps executed as one: the same numbers to the bit, and everything at its step."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normbench.norms import register_norm
+from normbench.spec import resolve
+from normbench.spec.counts import steps_per_execution
+from normbench.spec.registry import NORMS
+from normbench.train import train
+from tests.train.runs import MLP, Cut, curve, cut_at, folder_of, lasting, tiny, trained
+
+LONG = {"trainer.steps_per_execution": None, "trainer.loss_points": 3, "data.batch_size": 8, "budget.steps": 90}
+WAYS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "dropout": {"model.dropout": 0.5},
+    "adam and cosine": {"optimizer.name": "adam", "optimizer.lr": 0.001, "optimizer.schedule": "cosine"},
+    "warm-up": {"optimizer.warmup_steps": 5, "optimizer.schedule": "step"},
+    "virtual devices": {"trainer.virtual_devices": 2},
+    "float64": {"trainer.precision": "64-true"},
+    "no validation": {"trainer.validations": 0},
+    "mlp": MLP | {"model.norm": "layer"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_change_no_number(way: str, tmp_path: Path) -> None:
+    one, many = (tiny(**LONG | WAYS[way] | {"trainer.steps_per_execution": steps}) for steps in (1, None))
+    assert (steps_per_execution(resolve(one)), steps_per_execution(resolve(many))) == (1, 16)
+    results = [trained(config, tmp_path / name) for name, config in (("one", one), ("many", many))]
+    for result in results:
+        result["config"]["trainer"].pop("steps_per_execution")
+    assert lasting(results[0]) == lasting(results[1])
+    assert curve(folder_of(one, tmp_path / "one")) == curve(folder_of(many, tmp_path / "many"))
+
+
+@pytest.mark.parametrize("at", [1, 17, 64, 65, 89])
+def test_a_run_in_blocks_that_is_cut_ends_as_an_undisturbed_one(at: int, tmp_path: Path) -> None:
+    # 64 steps are an epoch: Lightning learns only afterwards that it is over.
+    config = tiny(**LONG | {"model.dropout": 0.5, "trainer.checkpoints": 45, "optimizer.schedule": "cosine"})
+    expected = trained(config, tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(config, tmp_path / "cut", cut_at(at))
+    assert lasting(trained(config, tmp_path / "cut")) == lasting(expected)
+    assert curve(folder_of(config, tmp_path / "cut")) == curve(folder_of(config, tmp_path / "whole"))
+
+
+def test_a_divergence_inside_a_block_is_dated_to_its_step(tmp_path: Path) -> None:
+    config = tiny(**LONG | {"optimizer.lr": 1e30, "optimizer.momentum": 0.0})
+    found = [
+        trained(
+            dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, steps_per_execution=steps)), root
+        )
+        for steps, root in ((1, tmp_path / "one"), (None, tmp_path / "many"))
+    ]
+    assert found[0]["diverged_at_step"] == found[1]["diverged_at_step"]
+    assert 0 < found[1]["diverged_at_step"] < 30
+
+
+def test_a_checkpoint_of_single_steps_is_not_continued_in_blocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(**LONG | {"trainer.steps_per_execution": 1, "trainer.checkpoints": 10})
+    with pytest.raises(Cut):
+        trained(config, tmp_path / "cut", cut_at(50))
+    blocks = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, steps_per_execution=None))
+    result = train(blocks, folder_of(config, tmp_path / "cut"))
+    assert "steps_per_execution" in capsys.readouterr().err
+    assert result["metrics"] == trained(config, tmp_path / "whole")["metrics"]
+
+
+def test_layers_are_told_each_step_of_a_block(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    @register_norm("told")
+    class Told(nn.Module):
+        def __init__(self, num_channels: int) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(num_channels))
+
+        def set_step(self, step: int, total: int) -> None:
+            told.append((step, total))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale.view(1, -1, *[1] * (x.dim() - 2))
+
+    try:
+        trained(tiny(**LONG | {"model.norm": "told", "budget.steps": 40}), tmp_path)
+    finally:
+        NORMS.remove("told")
+    assert sorted(set(told)) == [(step, 40) for step in range(40)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer.accumulate_grad_batches": 2},
+        {"trainer.gradient_clip_val": 1.0},
+        {"trainer.precision": "bf16-mixed"},
+        {"trainer.overfit_batches": 2},
+        {"trainer.fast_dev_run": 2},
+        {"trainer.devices": 2},
+        {"logger.histograms": 3},
+    ],
+)
+def test_what_looks_at_every_step_sees_every_step(changes: dict[str, Any]) -> None:
+    assert steps_per_execution(resolve(tiny(**LONG | changes))) == 1
