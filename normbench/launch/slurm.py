@@ -87,6 +87,8 @@ class SlurmLauncher:
 
     def launch(self, tasks: Sequence[Task], listener: Listener) -> None:
         """See `Launcher`. On an exception (Ctrl-C too) the jobs are cancelled; their runs continue another time."""
+        if not tasks:
+            return
         needed("submitit", "slurm")
         here = [replace(task, folder=task.folder.resolve()) for task in tasks]
         _Watched(self, listener, here[0].folder.parent / LOGS).run(here)

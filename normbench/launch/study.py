@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from normbench.errors import NormbenchError, Stopped, Terminated
+from normbench.errors import NormbenchError, Stopped, Terminated, UsageError
 from normbench.launch.futures import ExecutorLauncher
 from normbench.launch.launcher import Launcher, Task, task_of
 from normbench.launch.options import chosen
@@ -33,7 +34,7 @@ class Left:
     runs: list[PlannedRun]
     store: Store
 
-    @property
+    @cached_property
     def tasks(self) -> list[Task]:
         """The runs as a launcher takes them."""
         return tasks_of(self.runs, self.store)
@@ -100,13 +101,16 @@ def run_study(
         options: Its options, such as `workers=2`.
 
     Raises:
+        UsageError: An executor and a launcher are given.
         NormbenchError: Runs have failed, or have no result; all others are trained first.
     """
+    if executor is not None and (launcher or options):
+        raise UsageError("run_study: give an executor, or a launcher with its options: not both")
     study = study if isinstance(study, Study) else load_study(study)
     left = left_of(study, open_store(Path(runs).resolve()))
     if left.runs:
-        chosen_ = chosen(study, launcher, options)
-        failed = train_left(left, ExecutorLauncher(executor) if executor is not None else chosen_.build())
+        engine = ExecutorLauncher(executor) if executor is not None else chosen(study, launcher, options).build()
+        failed = train_left(left, engine)
         if failed:
             (run, line), more = failed[0], f", and {len(failed) - 1} more" if failed[1:] else ""
             raise NormbenchError(f"failed: {describe(run.cell)}, seed {run.seed}: {line}{more}")

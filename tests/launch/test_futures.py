@@ -131,6 +131,11 @@ def test_a_study_runs_on_any_executor(study: Any, tmp_path: Path, pool: ProcessP
     assert normbench.run_study(path, tmp_path / "executor").ids == plan.ids, "nothing is left"
 
 
+def test_an_executor_and_a_launcher_are_not_given_together(pool: ProcessPoolExecutor) -> None:
+    with pytest.raises(UsageError, match="give an executor, or a launcher with its options: not both"):
+        normbench.run_study("quick", executor=pool, workers=2)
+
+
 def test_runs_on_several_nodes_are_refused(tmp_path: Path, pool: ProcessPoolExecutor) -> None:
     with pytest.raises(UsageError, match=r"trainer.num_nodes=2: an executor has one"):
         ExecutorLauncher(pool).launch([Task("a", {}, tmp_path / "a", nodes=2)], Told())
