@@ -15,6 +15,7 @@ from normbench.errors import NormbenchError
 if TYPE_CHECKING:
     from normbench.launch import Launcher
     from normbench.launch.study import Left
+    from normbench.study import Study
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -31,8 +32,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    chosen = chosen_launcher(options, chosen_study(options))
-    left = _left(options)
+    study = chosen_study(options)
+    chosen = chosen_launcher(options, study)
+    left = _left(study, options)
     if not left.runs:
         return 0
     if chosen.name == "local":  # others have machines that are not this one
@@ -46,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
 def _work(options: argparse.Namespace) -> int:
     from normbench.launch.local import LocalLauncher
 
-    left = _left(options)
+    left = _left(chosen_study(options), options)
     if not left.runs:
         return 0
     refuse_missing_devices(run.config for run in left.runs)
@@ -54,12 +56,12 @@ def _work(options: argparse.Namespace) -> int:
     return _trained(left, LocalLauncher(workers=1, wait=not options.leave), leave=options.leave)
 
 
-def _left(options: argparse.Namespace) -> Left:
+def _left(study: Study, options: argparse.Namespace) -> Left:
     from normbench.launch.study import left_of
     from normbench.store import open_store
 
     use_data_dir(options)
-    left = left_of(chosen_study(options), open_store(options.runs))
+    left = left_of(study, open_store(options.runs))
     say_warnings(left.plan, left.store)
     if not left.runs:
         print(f"{left.plan.study.name}: all {len(left.plan.runs)} runs are done", file=sys.stderr)
