@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ class _Watched:
                 time.sleep(self.launcher.seconds)
                 waiting = self._look(elsewhere) + elsewhere.given_up()
         except BaseException:
-            if self.jobs:
+            with suppress(OSError):  # by name: a job may have been submitted just now
                 subprocess.run(["scancel", "--name", self.name], check=False, capture_output=True)
             raise
 
