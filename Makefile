@@ -14,7 +14,7 @@ RUN   := $(BIN) -m normbench
 OPTIONS := $(if $(WORKERS),--workers "$(WORKERS)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install experiment quick plan status tables plots report test test-slow test-engines lint unit golden test-lowest bench clean
+.PHONY: help install experiment quick plan status tables plots report test test-slow test-engines lint unit golden test-lowest benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -86,11 +86,19 @@ test-lowest: ## run the tests with the lowest version of every dependency that p
 	$(LOWEST)/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' --constraint .ci/lowest.txt
 	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-bench: $(STAMP) ## measure speed, as ratios in one run
+# BENCHMARK="--batch 2 --rounds 1" measures a part of the first, and only prints it.
+benchmark: $(STAMP) ## measure speed on a quiet machine, into benchmarks/*.md (two cores: about an hour)
+ifdef BENCHMARK
+	$(BIN) benchmarks/training.py $(BENCHMARK)
+else
+	$(BIN) benchmarks/training.py --out benchmarks/training.md
+	$(BIN) benchmarks/startup.py --out benchmarks/startup.md
+	$(BIN) benchmarks/profiling.py --out benchmarks/profile.md
 	$(BIN) benchmarks/data_loading.py
 	$(BIN) benchmarks/report_scale.py
 	$(BIN) benchmarks/wandb_cost.py
 	$(BIN) benchmarks/launch_scale.py
+endif
 
 clean: ## remove .venv and caches; runs and reports stay
 	rm -rf $(VENV) $(ENGINES) .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from normbench.environ import quiet_matplotlib
+
+quiet_matplotlib()
 __version__ = "0.2.0"
 
 _HOME = {

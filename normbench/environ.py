@@ -6,6 +6,7 @@ whose modules read these variables when they are imported.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -121,3 +122,12 @@ def cleaned(keep: Collection[str] = ()) -> Iterator[dict[str, str]]:
     finally:
         clean(keep=keep)
         os.environ.update(removed)
+
+
+def quiet_matplotlib() -> None:
+    """Drops what matplotlib, which torchmetrics imports and nothing here draws with, says of a cache of its own."""
+    logging.getLogger("matplotlib").addFilter(_not_about_its_folders)
+
+
+def _not_about_its_folders(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("mkdir -p failed for path", "Matplotlib created a temporary"))

@@ -14,12 +14,9 @@ from torchvision import datasets
 from normbench.cli.main import run_command
 from normbench.data import module, registry, source
 from normbench.data.idx import FILES
-from normbench.spec import RunConfig, replace
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers
-
-TinyConfig = Callable[..., RunConfig]
 
 
 class Said(NamedTuple):
@@ -94,27 +91,6 @@ def real_mnist(data_dir: Path | None) -> Path:
 def digits(data_dir: Path | None) -> str:
     """The data set to train on: mnist where its files are, the embedded 5,000 real digits elsewhere."""
     return "mnist" if data_dir else "mnist_5k"
-
-
-@pytest.fixture(scope="session")
-def tiny_config(digits: str) -> TinyConfig:
-    """Makes small runs on real digits: `tiny_config(**{"model.norm": "batch"})`; keywords are dotted keys."""
-    small = {
-        "data.name": digits,
-        "data.train_samples": 512,
-        "data.batch_size": 32,
-        "model.name": "cnn",
-        "model.norm": "batch",
-        "model.channels": [4, 8],
-        "model.stride": 2,
-        "model.pool": "none",
-        "model.hidden": [16],
-        "budget.steps": 24,
-        "trainer.accelerator": "cpu",
-        "trainer.validations": 2,
-        "trainer.loss_points": 6,
-    }
-    return lambda **changes: replace(replace(RunConfig(), small), changes)
 
 
 @pytest.fixture

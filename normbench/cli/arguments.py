@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import shutil
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,14 +109,24 @@ def set_options(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def only_options(texts: Sequence[str]) -> dict[str, list[str]]:
-    """`axis=label,label` texts, as `--only` takes them."""
+def only_options(texts: Sequence[str], axes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """`axis=label,label` texts, as `--only` takes them; an axis that comes again gets more labels.
+
+    What follows the axis may be one label as it stands, whatever it holds; or several, in quotes where one has a comma.
+
+    Args:
+        texts: As given.
+        axes: The labels of each axis, as text. Names may hold `=`: the longest that a text begins with is meant.
+    """
     found: dict[str, list[str]] = {}
     for text in texts:
-        axis, equals, labels = text.rpartition("=")
-        if not equals:
+        named = [axis for axis in axes if text.startswith(f"{axis}=")]
+        axis = max(named, key=len) if named else text.partition("=")[0]
+        if axis == text:
             raise UsageError(f"--only '{text}': write axis=label,label, for example --only model.norm=batch,group")
-        found[axis] = [label.strip() for label in labels.split(",")]
+        rest = text[len(axis) + 1 :]
+        labels = [rest] if rest in axes.get(axis, ()) else next(csv.reader([rest], skipinitialspace=True), [""])
+        found.setdefault(axis, []).extend(label if label in axes.get(axis, ()) else label.strip() for label in labels)
     return found
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
 from normbench.cli.launching import add_data_dir, add_launching, chosen_launcher, use_data_dir
-from normbench.cli.study import add_study, chosen_study, number, say_warnings
+from normbench.cli.options import number
+from normbench.cli.study import add_study, chosen_study, say_warnings
 from normbench.errors import NormbenchError
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if chosen.name == "local":  # others have machines that are not this one
         refuse_missing_devices(run.config for run in left.runs)
-    launcher = chosen.build()
     where = "" if chosen.name == "local" else f", launcher {chosen}"
-    _say_what_is_left(left, f"{number(launcher.at_once(left.tasks), 'worker')}{where}")
-    return _trained(left, launcher)
+    return _trained(left, chosen.build(), where)
 
 
 def _work(options: argparse.Namespace) -> int:
@@ -52,7 +51,6 @@ def _work(options: argparse.Namespace) -> int:
     if not left.runs:
         return 0
     refuse_missing_devices(run.config for run in left.runs)
-    _say_what_is_left(left, "this worker among others")
     return _trained(left, LocalLauncher(workers=1, wait=not options.leave), leave=options.leave)
 
 
@@ -68,22 +66,23 @@ def _left(study: Study, options: argparse.Namespace) -> Left:
     return left
 
 
-def _say_what_is_left(left: Left, workers: str) -> None:
-    told = f"{len(left.runs)} of {number(len(left.plan.runs), 'run')} to train with {workers}"
-    print(f"{left.plan.study.name}: {told}", file=sys.stderr)
-
-
-def _trained(left: Left, launcher: Launcher, leave: bool = False) -> int:
+def _trained(left: Left, launcher: Launcher, where: str = "", leave: bool = False) -> int:
+    from normbench.cli.measured import measured, time_told
     from normbench.launch.study import train_left
     from normbench.study import describe
 
-    failed = train_left(left, launcher)
+    total, speed = len(left.plan.runs), measured(left.plan, left.store, left.runs)
+    told = time_told(left.runs, speed, launcher.at_once(left.tasks))
+    print(
+        f"{left.plan.study.name}: {len(left.runs)} of {number(total, 'run')} to train: {told}{where}", file=sys.stderr
+    )
+    failed = train_left(left, launcher, speed.seconds)
     for run, line in failed:
-        where = left.store.folder(run.id).path
-        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({where})", file=sys.stderr)
+        place = left.store.folder(run.id).path
+        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({place})", file=sys.stderr)
     if failed:
         return 1
-    missing, total = left.missing(), len(left.plan.runs)
+    missing = left.missing()
     if leave:
         states = left.store.states([run.id for run in missing])
         elsewhere = [run for run in missing if states[run.id] == "running"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normbench.cli.launching import add_launching, chosen_launcher, use_data_dir
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive
 from normbench.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def add_study(sub: argparse.ArgumentParser) -> None:
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
     smoke.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=LABEL,LABEL", help="keep these labels of an axis"
+        "--only",
+        action="append",
+        default=[],
+        metavar="AXIS=LABEL,LABEL",
+        help="keep these labels of an axis; again for more",
     )
 
 
@@ -47,59 +51,39 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
     study = load_study(options.study)
     if options.set or options.seeds or options.only:
-        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only))
+        axes = {axis: [str(level.label) for level in levels] for axis, levels in study.axes.items()}
+        return changed_study(study, set_options(options.set), options.seeds, only_options(options.only, axes))
     return study
 
 
-def time_left(plan: Plan, store: Store, done: set[str]) -> tuple[float, str]:
-    """Seconds of work on one worker for the runs without a result, and what the figure rests on."""
-    from normbench.study import seconds_left
-
-    def seconds(run_id: str) -> Callable[[], float | None]:
-        def read() -> float | None:
-            result = store.folder(run_id).result()
-            return None if result is None else float(result["wall_seconds"])
-
-        return read
-
-    return seconds_left(plan.runs, {run.id: seconds(run.id) for run in plan.runs if run.id in done})
-
-
 def _plan(options: argparse.Namespace) -> int:
-    from normbench.launch.progress import duration
+    from normbench.cli.measured import measured, time_told
     from normbench.launch.study import tasks_of
-    from normbench.study import describe, iter_pending, make_plan
-    from normbench.study.estimate import WORKER_SECONDS
+    from normbench.study import describe, iter_pending, next_plan
 
     use_data_dir(options)
-    study = chosen_study(options)
+    study, store = chosen_study(options), open_store(options.runs)
     chosen = chosen_launcher(options, study)
-    plan, store = make_plan(study), open_store(options.runs)
+    plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
     for run in plan.runs:
         print(f"  {run.id}  {'done' if run.id in done else 'to do'}  {describe(run.cell)}, seed {run.seed}")
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
+    _say_fall_back(plan)
     say_warnings(plan, store)
     left = list(iter_pending(plan, done))
     workers = chosen.build().at_once(tasks_of(left or plan.runs, store))
-    work, basis = time_left(plan, store, done)
-    seconds = WORKER_SECONDS + work / workers
+    told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
-        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do"
-        + (f": about {duration(seconds)} with {number(workers, 'worker')} ({basis})" if left else "")
+        f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
     if str(chosen) != "local":
         print(f"launcher {chosen}")
     return 0
-
-
-def number(count: int, noun: str) -> str:
-    """`3 runs`, `1 run`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def say_warnings(plan: Plan, store: Store) -> None:
@@ -112,12 +96,25 @@ def say_warnings(plan: Plan, store: Store) -> None:
         print(waiting, file=sys.stderr)
 
 
+def _say_fall_back(plan: Plan) -> None:
+    """What `run` says when it falls back, for the commands that only tell of it."""
+    if plan.fell_back:
+        print(
+            "warning: mnist could not be had: these are runs on the embedded mnist_5k; `normbench run` tries the "
+            "download again",
+            file=sys.stderr,
+        )
+
+
 def _status(options: argparse.Namespace) -> int:
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
-    plans = possible_plans(chosen_study(options))
-    plan = fullest(plans, store.finished([run_id for plan in plans for run_id in plan.ids]))
+    study = chosen_study(options)
+    plans = possible_plans(study)
+    done = store.finished([run_id for plan in plans for run_id in plan.ids])
+    plan = fullest(plans, done, store.ids_of(study.name))
+    _say_fall_back(plan)
     if options.live:
         from normbench.cli.live import watch
 

@@ -9,7 +9,7 @@ from typing import Any
 from normbench.cli.arguments import help_text, parse_run
 from normbench.cli.devices import refuse_missing_devices
 from normbench.errors import NormbenchError, Stopped
-from normbench.spec import RunConfig, replace, resolve, run_id, steps, to_dict, yaml_text
+from normbench.spec import RunConfig, resolve, run_id, steps, to_dict, yaml_text
 
 
 def train(argv: Sequence[str]) -> int:
@@ -21,7 +21,9 @@ def train(argv: Sequence[str]) -> int:
     if arguments.print_config:
         print(yaml_text(to_dict(resolve(config))), end="")
         return 0
-    config = settled_data(config)
+    from normbench.data import with_data_at_hand
+
+    config = with_data_at_hand(config)
     refuse_missing_devices([config])
     path = Path(arguments.folder or Path(arguments.runs, run_id(config))).expanduser()
     from rich.console import Console
@@ -44,15 +46,6 @@ def train(argv: Sequence[str]) -> int:
         raise NormbenchError(f"{path} is being trained by another process: wait for it")
     print_result(result, config, path)
     return 0
-
-
-def settled_data(config: RunConfig) -> RunConfig:
-    """`config` resolved, with the data set that this machine really has: a fall-back to mnist_5k is another run."""
-    from normbench.data import ensure
-
-    resolved = resolve(config)
-    name = ensure(resolved.data)
-    return resolved if name == resolved.data.name else resolve(replace(config, {"data.name": name}))
 
 
 def print_result(result: Mapping[str, Any], config: RunConfig, folder: Path) -> None:

@@ -11,17 +11,19 @@ from typing import Any
 from normbench.data import builtin as builtin  # registers the built-in data sets
 from normbench.data.images import Images
 from normbench.data.registry import DatasetFacts, dataset_facts, read, register_dataset
-from normbench.data.source import available, ensure
+from normbench.data.source import at_hand, available, ensure, with_data_at_hand
 
 __all__ = [
     "DatasetFacts",
     "Images",
     "MNISTDataModule",
+    "at_hand",
     "available",
     "dataset_facts",
     "ensure",
     "read",
     "register_dataset",
+    "with_data_at_hand",
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,11 @@ from torch import Tensor
 
 from normbench.errors import UsageError
 from normbench.seeds import generator
+from normbench.spec.counts import evaluation_batches
 
 if TYPE_CHECKING:
     from normbench.data.module import MNISTDataModule
 
-EVAL_BATCH = 500
 Batch = tuple[Tensor, Tensor]
 
 
@@ -130,12 +129,11 @@ class EvalLoader:
             raise UsageError(f"{len(split)} images cannot be evaluated on {world} devices: give each one at least")
 
     def __len__(self) -> int:
-        largest = math.ceil(len(self.split) / self.world)
-        return math.ceil(largest / EVAL_BATCH)
+        return evaluation_batches(len(self.split), self.world)
 
     def __iter__(self) -> Iterator[Batch]:
         part = self.part() if self.part is not None else None
         images = torch.arange(len(self.split)) if part is None else part
         own = images.tensor_split(self.world)[self.rank]
-        for indices in own.tensor_split(math.ceil(math.ceil(len(images) / self.world) / EVAL_BATCH)):
+        for indices in own.tensor_split(evaluation_batches(len(images), self.world)):
             yield self.data.batch(self.split, indices)

@@ -12,7 +12,9 @@ from normbench.data.idx import FileSet
 from normbench.data.places import Place, cache_dir, place_of
 from normbench.data.registry import files_of, raw_folder
 from normbench.errors import DataError
-from normbench.spec.schema import DataConfig
+from normbench.spec.keys import replace
+from normbench.spec.resolve import resolve
+from normbench.spec.schema import DataConfig, RunConfig
 
 REPLACED = "mnist"  # the only data set that mnist_5k may stand in for
 
@@ -27,13 +29,27 @@ def available(config: DataConfig) -> str:
     """
     if config.name == EMBEDDED:
         return config.name
-    missing = files_of(config) is not None and raw_folder(config) is None
-    return EMBEDDED if missing and _may_fall_back(config) and _failed_before(config) else config.name
+    return EMBEDDED if not at_hand(config) and _may_fall_back(config) and _failed_before(config) else config.name
+
+
+def at_hand(config: DataConfig) -> bool:
+    """Whether the data set can be read on this machine as it is. A named folder without the files raises DataError."""
+    return files_of(config) is None or raw_folder(config) is not None
+
+
+def with_data_at_hand(config: RunConfig) -> RunConfig:
+    """The resolved configuration of what can really be trained: where mnist cannot be had, one of mnist_5k.
+
+    Downloads what is missing; raises DataError as `ensure` does.
+    """
+    config = resolve(config)
+    name = ensure(config.data)
+    return config if name == config.data.name else resolve(replace(config, {"data.name": name}))
 
 
 def on_disk(config: DataConfig, announce: bool = True) -> str:
     """The data set to read once a download has been tried: no process of a run decides by the network again."""
-    if files_of(config) is None or raw_folder(config) is not None:
+    if at_hand(config):
         return config.name
     if not _may_fall_back(config):
         raise DataError(_reason(config, "a download was tried"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from normbench.launch.launcher import Event, Task
+from normbench.spec import RunConfig
 from normbench.spec.counts import steps
 from normbench.study import PlannedRun, describe, estimate
 
@@ -24,12 +25,23 @@ def duration(seconds: float) -> str:
 
 
 class Display:
-    """A listener that shows how far a study is."""
+    """A listener that shows how far a study is.
 
-    def __init__(self, runs: Sequence[PlannedRun], console: Console | None = None) -> None:
+    Args:
+        runs: The runs that are trained.
+        console: Where it is shown; None: stderr.
+        seconds: Gives the seconds that a run is expected to take.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        console: Console | None = None,
+        seconds: Callable[[RunConfig], float] = estimate,
+    ) -> None:
         self.console = console or Console(stderr=True)
         self.runs = {run.id: run for run in runs}
-        self.weights = {run.id: estimate(run.config) for run in runs}
+        self.weights = {run.id: seconds(run.config) for run in runs}
         self.total, self.count = sum(self.weights.values()), len(runs)
         self.finished = 0.0
         self.ended = 0

@@ -28,6 +28,7 @@ START_SECONDS = 600.0  # for the ranks of one node, which are watched and may ha
 LEAVE_SECONDS = 5.0
 COLLECTIVE = timedelta(minutes=30)  # what one rank may wait for another: rank 0 writes a checkpoint, say
 LOOK_SECONDS = 0.05
+HAS_RESULT = ", with its result"  # said instead of coming to train
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,15 @@ def meet(meeting: Meeting, backend: str, device: Any = None) -> None:
     """
     import torch.distributed as dist
 
-    store = _store(meeting)
+    store = store_of(meeting)
     _wait_for_all(store, meeting)
     dist.init_process_group(
         backend, store=store, rank=meeting.rank, world_size=meeting.world, timeout=COLLECTIVE, device_id=device
     )
 
 
-def _store(meeting: Meeting) -> Store:
+def store_of(meeting: Meeting) -> Store:
+    """Where the ranks of a run write down that they have come; raises NormbenchError where it cannot be reached."""
     import torch.distributed as dist
 
     node = meeting.node
@@ -216,7 +218,15 @@ def _exchange(store: Store, meeting: Meeting) -> None:
     missing = set(range(meeting.world))
     deadline = time.monotonic() + meeting.node.seconds
     while missing:
-        missing -= {rank for rank in missing if store.check([f"rank {rank}"])}
+        come = {rank for rank in missing if store.check([f"rank {rank}"])}
+        missing -= come
+        for rank in come:
+            if store.get(f"rank {rank}").decode() == meeting.run.partition(",")[0] + HAS_RESULT:
+                _leave(store, meeting, store.add("read", 1))
+                raise NormbenchError(
+                    f"node {rank // meeting.devices} has the result of this run already, node {meeting.node.rank} has "
+                    "not: there is nothing to train; take it from there, or give all nodes the same run folder"
+                )
         if missing and time.monotonic() >= deadline:
             raise NormbenchError(_missing_line(missing, meeting))
         if missing:
@@ -225,14 +235,19 @@ def _exchange(store: Store, meeting: Meeting) -> None:
     read = store.add("read", 1)
     for rank, run in said.items():
         if run != said[0]:
-            deadline = time.monotonic() + LEAVE_SECONDS
-            while meeting.rank == 0 and read < meeting.world and time.monotonic() < deadline:
-                time.sleep(LOOK_SECONDS)  # the others ask this process what was said
-                read = store.add("read", 0)
+            _leave(store, meeting, read)
             raise NormbenchError(
                 f"node {rank // meeting.devices} came for '{run}', node 0 for '{said[0]}': start the same command on "
                 "each node, with the same run folder (a shared one, or one without a checkpoint)"
             )
+
+
+def _leave(store: Store, meeting: Meeting, read: int) -> None:
+    """Rank 0 stays until the others know what was said: they ask its process."""
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while meeting.rank == 0 and read < meeting.world and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        read = store.add("read", 0)
 
 
 def _missing_line(missing: Collection[int], meeting: Meeting) -> str:

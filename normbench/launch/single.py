@@ -9,7 +9,8 @@ from pathlib import Path
 
 from normbench.errors import UsageError
 from normbench.launch.ranks import execute
-from normbench.launch.rendezvous import node_of, refuse_second_launcher
+from normbench.launch.rendezvous import Meeting, node_of, refuse_second_launcher
+from normbench.launch.telling import TELL_SECONDS, tell_result
 from normbench.spec import RunConfig, run_id
 from normbench.store.folder import Progress, RunFolder, place_of
 from normbench.store.result import Result
@@ -49,11 +50,20 @@ def train_run(
     say = say or _to_stderr
     refuse_second_launcher(config)
     if node_of(config).rank > 0:
-        return _finished(config, folder, None) or _trained(config, folder, progress, around)
+        return _told(config, _finished(config, folder, None), say) or _trained(config, folder, progress, around)
     with folder.claim() as claimed:
         if not claimed:
             return None
-        return _finished(config, folder, say) or _trained(config, folder, progress, around)
+        return _told(config, _finished(config, folder, say), say) or _trained(config, folder, progress, around)
+
+
+def _told(config: RunConfig, result: Result | None, say: Say) -> Result | None:
+    """The result, once the other nodes of the run know that there is one."""
+    trainer = config.trainer
+    if result is not None and trainer.num_nodes > 1:
+        say(f"the run is done: telling the other nodes, for {TELL_SECONDS:.0f} s at most")
+        tell_result(Meeting(run_id(config), node_of(config), trainer.num_nodes, trainer.devices, 0, Path()))
+    return result
 
 
 def _trained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +15,9 @@ from normbench.launch.futures import ExecutorLauncher
 from normbench.launch.launcher import Launcher, Task, task_of
 from normbench.launch.options import chosen
 from normbench.launch.progress import Display
+from normbench.spec import RunConfig
 from normbench.store import Store, make_folder, open_store
-from normbench.study import Plan, PlannedRun, Study, describe, iter_pending, load_study, make_plan
+from normbench.study import Plan, PlannedRun, Study, describe, estimate, iter_pending, load_study, make_plan
 from normbench.tracking.mode import settled
 
 
@@ -47,22 +48,29 @@ class Left:
 def left_of(study: Study, store: Store) -> Left:
     """What a study has left to train. Data are made available, the study is recorded, broken results set aside."""
     make_folder(store.root)
-    plan = make_plan(study, fallback=_falls_back(study))
+    plan = make_plan(study, fallback=falls_back(study))
     store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)
     return Left(plan, list(iter_pending(plan, store.finished(plan.ids))), store)
 
 
-def train_left(left: Left, launcher: Launcher) -> list[tuple[PlannedRun, str]]:
+def train_left(
+    left: Left, launcher: Launcher, seconds: Callable[[RunConfig], float] = estimate
+) -> list[tuple[PlannedRun, str]]:
     """Trains what is left; returns the runs that failed, each with the line that says why.
+
+    Args:
+        left: What is left.
+        launcher: What trains it.
+        seconds: How long a run takes, for the display.
 
     Raises:
         Stopped: Ctrl-C; the same call continues.
         Terminated: SIGTERM; the same call continues.
     """
     try:
-        with settled(left.plan.study.base.logger), Display(left.runs) as display:
+        with settled(left.plan.study.base.logger), Display(left.runs, seconds=seconds) as display:
             launcher.launch(left.tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
         total = len(left.plan.runs)
@@ -119,7 +127,7 @@ def run_study(
     return left.plan
 
 
-def _falls_back(study: Study) -> bool:
+def falls_back(study: Study) -> bool:
     """Makes the data available, and tells whether mnist is replaced by the embedded digits.
 
     A download, or the fall-back, is decided once and before any worker starts.

@@ -23,6 +23,7 @@ from normbench.errors import UsageError
 from normbench.norms.claims import check_claims
 from normbench.norms.facts import Facts
 from normbench.spec import values as spec_values
+from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import NORMS, Deferred, Entry, Option
 
 HERE = Path(__file__).parent
@@ -100,8 +101,8 @@ def _connected() -> bool:
 
 def _cache_file(entry: Entry, options: Mapping[str, Any]) -> Path:
     try:
-        source = Path(entry.source).read_bytes() if entry.source else b""
-    except OSError:
+        source = digest_of(own_files(Path(entry.source))).encode() if entry.source else b""
+    except (OSError, UsageError):
         source = b""
     parts = (digest().encode(), source, entry.name.encode(), options_key(options).encode())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]

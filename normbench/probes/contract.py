@@ -9,7 +9,6 @@ give the same numbers. Its own version is its digest.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from normbench.errors import UsageError
 from normbench.spec.counts import evenly_spread
+from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import PROBES, entry_of
 from normbench.spec.values import Count
 
@@ -107,6 +107,6 @@ def register_probe(name: str) -> Callable[[Class], Class]:
 
 
 def digest(name: str) -> str | None:
-    """SHA-256 of the file that defines a probe, 16 hex digits; None where it was not read from a file."""
+    """Digest of the file that defines a probe, as of any plug-in; None where it was not read from a file."""
     source = Path(PROBES.get(name).source)
-    return hashlib.sha256(source.read_bytes()).hexdigest()[:16] if source.is_file() else None
+    return digest_of(own_files(source)) if source.is_file() else None

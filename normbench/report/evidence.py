@@ -281,7 +281,7 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
     table = store.table(cells, loaded.name, list(loaded.axes))
     done = set(table["run_id"])
-    plan = fullest(plans, done)
+    plan = fullest(plans, done, store.ids_of(loaded.name))
     several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
     left = [run for run in plan.runs if run.id not in done]
     states = store.states([run.id for run in left])

@@ -5,7 +5,7 @@ document.py   YAML 1.2
 registry.py   what can be named, with the options that it declares
 schema.py     the sections of a configuration
 keys.py       nested mappings to a configuration, and back
-plugins.py    files that register more
+plugins.py    files that register more; neighbours.py: what they import from beside them
 resolve.py    everything filled in, contradictions named
 identity.py   the run's id
 """

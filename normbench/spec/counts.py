@@ -9,6 +9,8 @@ from normbench.errors import UsageError
 from normbench.spec.registry import DATASETS, MODELS, NORMS
 from normbench.spec.schema import RunConfig
 
+EVAL_BATCH = 500  # images that a device evaluates at a time
+
 
 def image_facts(data: Any) -> Any:
     return DATASETS.get(data.name).facts["facts"](data)
@@ -69,6 +71,11 @@ def steps(config: RunConfig) -> int:
         return budget.samples // batch_size
     assert budget.epochs is not None
     return budget.epochs * (train_images(config) // batch_size)
+
+
+def evaluation_batches(images: int, devices: int) -> int:
+    """Batches in which each of the devices evaluates its share of the images."""
+    return math.ceil(math.ceil(images / devices) / EVAL_BATCH)
 
 
 def evenly_spread(total: int, count: int) -> list[int]:

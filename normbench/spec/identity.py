@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from normbench.errors import UsageError
 from normbench.spec.keys import from_dict
+from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
 from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, RunConfig, UsedWhen, has_options, hints
 
@@ -64,9 +65,9 @@ def plugins_in_identity(config: RunConfig) -> list[str]:
 
 @cache
 def file_digest(path: str) -> str:
-    """Sixteen hexadecimal digits of a file's content."""
+    """Sixteen hexadecimal digits of a plug-in's content, and of that of the modules beside it that it imports."""
     try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]
+        return digest_of(own_files(Path(path)))
     except OSError as error:
         raise UsageError(f"plugin {path}: {error.strerror}; give a path that exists") from None
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from normbench.errors import NormbenchError, UsageError
+from normbench.spec.neighbours import make_importable
 from normbench.spec.registry import importing
 
 
@@ -18,7 +19,7 @@ def load_plugins(paths: tuple[str, ...]) -> None:
 
 
 def load_plugin(path: str) -> None:
-    """Imports one plug-in file, unless this process has done so."""
+    """Imports one plug-in file, unless this process has done so. It can import modules that lie beside it."""
     file = Path(path).expanduser().resolve()
     name = f"normbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
@@ -26,6 +27,7 @@ def load_plugin(path: str) -> None:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise UsageError(f"plugin {path} is not a Python file: give a path that exists")
+    make_importable(file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -14,6 +14,8 @@ from typing import Any
 from normbench.errors import UsageError
 from normbench.spec.counts import (
     devices,
+    epoch_samples,
+    evaluation_batches,
     image_facts,
     layers,
     steps,
@@ -41,7 +43,7 @@ def resolve(config: RunConfig) -> RunConfig:
     resolved = dataclasses.replace(resolved, model=resolve_model(resolved), probes=resolve_probes(config.probes))
     checked(resolved.seed, Seed, "seed")
     check_clashes(resolved)
-    return resolved
+    return dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
 
 
 def resolve_section(section: str, config: RunConfig) -> Any:
@@ -97,6 +99,24 @@ def resolve_model(config: RunConfig) -> ModelConfig:
     for layer in layers(dataclasses.replace(config, model=found)) or []:
         layer.check()
     return found
+
+
+def resolve_trainer(config: RunConfig) -> TrainerConfig:
+    """The trainer's section with limits that limit nothing taken away: what is one run has one id.
+
+    Args:
+        config: The run with all sections resolved, whose numbers of images and steps are known to fit.
+    """
+    trainer, total = config.trainer, steps(config)
+    if trainer.fast_dev_run:
+        evaluated = [image_facts(config.data).test] + [validation_images(config)] * validates(config)
+        if trainer.fast_dev_run >= max(total, *(evaluation_batches(images, devices(config)) for images in evaluated)):
+            trainer = dataclasses.replace(trainer, fast_dev_run=0, validations=min(1, trainer.validations))
+        else:
+            total = min(total, trainer.fast_dev_run)
+    few = min(trainer.overfit_batches, epoch_samples(config) // config.data.batch_size)
+    # A budget that ends within the first batches does not come back to them.
+    return dataclasses.replace(trainer, overfit_batches=few if few < total else 0)
 
 
 @cache

@@ -164,15 +164,14 @@ class TrainerConfig:
         channels_last: Memory layout NHWC for convolutions (faster on CPUs and tensor cores).
         threads: CPU threads of one process.
         validations: Evaluations on the validation images, evenly spread over the budget, the last at its end.
-        validation_images: Validate on this many of the validation images, stratified and always the same, and on all
-            of them at the end; null takes all each time. A third of a short run's time is evaluation otherwise.
+        validation_images: Validate on this many of the validation images, stratified and always the same, and at the
+            end on all of them; null takes all each time.
         loss_points: Points of the training-loss curve, evenly spread over the budget.
         checkpoints: Checkpoints kept while running, evenly spread over the budget (0: none).
         keep: Trained weights that stay in the run folder: none, last, or best (on the validation images).
-        steps_per_execution: Optimizer steps that Lightning sees as one: the same numbers to the bit, without the cost
-            of its loop, which is as much as that of a small network's step. null chooses: up to 16 for small batches;
-            1 where something looks at every step (several devices, accumulated batches, clipping, half precision,
-            callbacks, histograms, fast_dev_run, overfit_batches).
+        steps_per_execution: Optimizer steps that Lightning sees as one, at most: the same numbers to the bit at less
+            cost. null chooses: up to 16 for small batches, but 1 where something looks at every step (several devices,
+            accumulation, clipping, half precision, callbacks, histograms, fast_dev_run, overfit_batches).
         callbacks: Lightning callbacks registered by a plug-in, by name.
         fast_dev_run: Run this many batches of training and evaluation, to see that everything works.
         overfit_batches: Train on the first so many batches only, over and over (0: off).

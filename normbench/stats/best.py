@@ -80,7 +80,7 @@ def mark_best(
     of = differences[name].to_numpy(int)
     families = np.array([_family(declared.get(cell_key(cell), 0)) for cell, _ in found], dtype=int)
     paired = differences[differences["diff"].notna()].groupby(name)["id"].nunique()
-    for place, seen in paired.items():
+    for place, seen in zip(paired.index.astype(int), paired, strict=True):
         if seen > families[place]:
             cell = found[place][0]
             levels = declared.get(cell_key(cell), 0)

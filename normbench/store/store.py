@@ -63,6 +63,11 @@ class Store:
         """Those of `ids` (None: of all runs) that have a result that counts."""
         return set(self._looked_at(ids)[0])
 
+    def latest(self, ids: Iterable[str] | None = None) -> list[str]:
+        """As `finished`, those whose results were written last first."""
+        stamps = self._looked_at(ids)[0]
+        return sorted(stamps, key=lambda run_id: stamps[run_id], reverse=True)
+
     def broken(self, ids: Iterable[str] | None = None) -> dict[str, str]:
         """Why, for those of `ids` (None: of all runs) that have a result.json that does not count."""
         return self._looked_at(ids)[1]

@@ -2,19 +2,21 @@
 
 file.py       what is written
 smaller.py    a smaller one made from it
-    plan.py       the runs that it comes to
+plan.py       the runs that it comes to
 estimate.py   how long they take
+cost.py       what they cost, measured cell by cell in turns
 metrics.py    what a reader needs to know of a metric
 """
 
-from normbench.study.estimate import estimate, seconds_left
+from normbench.study.estimate import Measured, estimate, seconds_left
 from normbench.study.file import Compare, Level, Skip, Study, load_study
-from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, possible_plans
+from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, next_plan, possible_plans
 from normbench.study.smaller import changed_study
 
 __all__ = [
     "Compare",
     "Level",
+    "Measured",
     "Plan",
     "PlannedRun",
     "Skip",
@@ -26,6 +28,7 @@ __all__ = [
     "iter_pending",
     "load_study",
     "make_plan",
+    "next_plan",
     "possible_plans",
     "seconds_left",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from normbench.models import macs
@@ -18,7 +18,8 @@ STEP_SECONDS = 2.5e-3
 TRAINING_MACS_PER_SECOND = 35e9
 EVALUATION_MACS_PER_SECOND = 25e9
 UNKNOWN_MACS = 10_000_000
-SAMPLE = 500
+SAMPLE = 500  # results that are opened for an estimate, at most
+RECENT = 5  # of each kind
 
 
 class Planned(Protocol):
@@ -41,31 +42,89 @@ def estimate(config: RunConfig) -> float:
     return START_SECONDS + training / devices(config) + images * cost / EVALUATION_MACS_PER_SECOND
 
 
-def seconds_left(runs: Sequence[Planned], done: Mapping[str, Callable[[], float | None]]) -> tuple[float, str]:
+class Measured:
+    """How long runs take on this machine, from how long others took.
+
+    A run takes its estimate times the ratio of measured to estimated seconds of runs of its kind; of a kind that has
+    not been measured, times the ratio of all that have.
+
+    Args:
+        own: Runs of the study, each with a function that gives the seconds it took on this machine (None: not known).
+            The latest come first: a machine is not always equally busy.
+        others: Runs of other studies on this machine with the seconds they took, the latest first; looked at only where
+            a kind of `wanted` was not measured among `own`.
+        wanted: The runs whose seconds will be asked for.
+    """
+
+    def __init__(
+        self,
+        own: Iterable[tuple[RunConfig, Callable[[], float | None]]],
+        others: Iterable[tuple[RunConfig, float]] = (),
+        wanted: Sequence[RunConfig] = (),
+    ) -> None:
+        self.own, self.others = _ratios(own), dict[Any, list[float]]()
+        if {_kind(config) for config in wanted} - self.own.keys():
+            self.others = _ratios((config, lambda seconds=seconds: seconds) for config, seconds in others)  # type: ignore[misc]
+
+    def seconds(self, config: RunConfig) -> float:
+        """Seconds that a resolved run takes on one worker."""
+        kind = _kind(config)
+        found = self.own.get(kind) or self.others.get(kind) or _all(self.own) or _all(self.others) or [1.0]
+        return estimate(config) * statistics.median(found)
+
+    @property
+    def basis(self) -> str:
+        """What the figures rest on, in a few words."""
+        if count := len(_all(self.own)):
+            return f"from {count} finished run{'s' * (count != 1)}"
+        if count := len(_all(self.others)):
+            return f"from {count} finished run{'s' * (count != 1)} of other studies"
+        return "a rough figure: nothing of this study has run yet"
+
+
+def seconds_left(
+    runs: Sequence[Planned],
+    done: Mapping[str, Callable[[], float | None]],
+    others: Iterable[tuple[RunConfig, float]] = (),
+) -> tuple[float, str]:
     """Seconds of work on one worker for the runs without a result, and what the figure rests on.
 
     Args:
         runs: The runs of a plan.
-        done: For each finished run's id, a function that gives the wall-clock seconds it took.
+        done: For each finished run's id, the latest first, a function that gives the wall-clock seconds it took.
+        others: See `Measured`.
     """
-    left = [run for run in runs if run.id not in done]
-    ratios: dict[Any, list[float]] = {}
-    finished = [run for run in runs if run.id in done]
-    for run in finished[:: max(1, len(finished) // SAMPLE)]:
-        seconds = done[run.id]()
-        if seconds is not None:
-            ratios.setdefault(_kind(run.config), []).append(seconds / estimate(run.config))
-    if not ratios:
-        return sum(estimate(run.config) for run in left), "a rough figure: nothing of this study has run yet"
-    whole = statistics.median([ratio for found in ratios.values() for ratio in found])
-    by_kind = {kind: statistics.median(found) for kind, found in ratios.items()}
-    count = sum(map(len, ratios.values()))
-    return (
-        sum(estimate(run.config) * by_kind.get(_kind(run.config), whole) for run in left),
-        f"from {count} finished run{'s' * (count != 1)}",
-    )
+    configs = {run.id: run.config for run in runs}
+    left = [run.config for run in runs if run.id not in done]
+    measured = Measured(((configs[run_id], read) for run_id, read in done.items() if run_id in configs), others, left)
+    return sum(map(measured.seconds, left)), measured.basis
+
+
+def _ratios(runs: Iterable[tuple[RunConfig, Callable[[], float | None]]]) -> dict[Any, list[float]]:
+    """Measured by estimated seconds of the first few runs of each kind."""
+    found: dict[Any, list[float]] = {}
+    reads = 0
+    for config, read in runs:
+        kind = _kind(config)
+        if len(found.get(kind, ())) < RECENT and reads < SAMPLE:
+            reads += 1
+            if (seconds := read()) is not None:
+                found.setdefault(kind, []).append(seconds / estimate(config))
+    return found
+
+
+def _all(ratios: Mapping[Any, list[float]]) -> list[float]:
+    return [ratio for found in ratios.values() for ratio in found]
 
 
 def _kind(config: RunConfig) -> Any:
     """Runs of one kind are estimated equally well or badly."""
-    return config.model.name, config.model.norm, config.data.batch_size, devices(config)
+    trainer = config.trainer
+    return (
+        config.model.name,
+        config.model.norm,
+        config.data.batch_size,
+        devices(config),
+        trainer.accelerator,
+        trainer.precision,
+    )

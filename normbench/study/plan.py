@@ -9,11 +9,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from normbench.data import available
+from normbench.data import at_hand, available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.identity import HASHED, identity_hash, section_identity
-from normbench.spec.resolve import check_clashes, check_warmup, resolve_model, resolve_probes, resolve_section
+from normbench.spec.resolve import (
+    check_clashes,
+    check_warmup,
+    resolve_model,
+    resolve_probes,
+    resolve_section,
+    resolve_trainer,
+)
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
@@ -38,12 +45,14 @@ class Plan:
         runs: Its runs, in the order in which they are started.
         skipped: Cells that are not run, each with its reason.
         warnings: What a reader should know before anything is trained.
+        fell_back: Whether its runs are on the embedded digits, where the study asks for mnist.
     """
 
     study: Study
     runs: list[PlannedRun]
     skipped: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    fell_back: bool = False
 
     @property
     def ids(self) -> list[str]:
@@ -87,7 +96,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
     runs.sort(key=lambda item: item[0])
-    return Plan(study, [run for _, run in runs], skipped, memo.warnings)
+    return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back)
 
 
 def possible_plans(study: Study) -> list[Plan]:
@@ -96,17 +105,34 @@ def possible_plans(study: Study) -> list[Plan]:
     A machine that no longer sees the files still tells what was trained on them.
     """
     here = make_plan(study)
-    fell_back = any(run.config.data.name == "mnist_5k" for run in here.runs)
     try:
-        other = make_plan(study, fallback=not fell_back)
+        other = make_plan(study, fallback=not here.fell_back)
     except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
         return [here]
-    return [here] if other.runs[0].id in set(here.ids) else [here, other]
+    return [here] if set(other.ids) == set(here.ids) else [here, other]
 
 
-def fullest(plans: Sequence[Plan], done: Collection[str]) -> Plan:
-    """The plan with the most runs that have a result; the first of equals."""
-    return max(plans, key=lambda plan: sum(run.id in done for run in plan.runs))
+def next_plan(study: Study, recorded: Collection[str]) -> Plan:
+    """The plan of the next `run`, as far as can be told offline.
+
+    Where mnist is not on this machine, that is what the last `run` came to: it tried a download, and what it decided
+    may be noted nowhere else (a cache that cannot be written).
+
+    Args:
+        study: The study.
+        recorded: Ids of the runs that the store has written down for it.
+    """
+    here = make_plan(study)
+    if not recorded or all(
+        at_hand(data) for data in {run.config.data.name: run.config.data for run in here.runs}.values()
+    ):
+        return here
+    return fullest(possible_plans(study), recorded)
+
+
+def fullest(plans: Sequence[Plan], done: Collection[str], recorded: Collection[str] = ()) -> Plan:
+    """The plan with the most runs that have a result; of equals the one with the most `recorded` runs, or the first."""
+    return max(plans, key=lambda plan: [sum(run.id in ids for run in plan.runs) for ids in (done, recorded)])
 
 
 def iter_pending(plan: Plan, done: Collection[str]) -> Iterator[PlannedRun]:
@@ -140,6 +166,7 @@ class _Memo:
         self.checked: dict[tuple[Any, ...], tuple[RunConfig, float]] = {}
         self.identities: dict[tuple[Any, ...], tuple[Any, str]] = {}
         self.warnings: list[str] = []
+        self.fell_back = False
 
     def cell(self, levels: Sequence[Level]) -> tuple[RunConfig, list[str], float]:
         """Configuration, identity of each section (the seed's left open), and estimated seconds of a cell."""
@@ -176,6 +203,7 @@ class _Memo:
             return resolve_probes(config.probes)
         if section == "data":
             name = self._dataset(config)
+            self.fell_back |= name != config.data.name
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
         return resolve_section(section, config)
 
@@ -184,6 +212,7 @@ class _Memo:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
+        resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from typing import Any
 from normbench.store.folder import CURVE_COLUMNS
 
 POSITION = CURVE_COLUMNS[:4]  # step, samples, epoch, seconds: where a run stands
-SPLITS = frozenset({"train", "validation", "test"})
+SPLITS = frozenset({"train", "validation", "test", "probe"})
 
 Point = dict[str, Any]
-_METRIC = re.compile(r"\w[\w.@/ -]*")
 
 
 def points(lines: Iterable[str]) -> list[Point]:
@@ -52,7 +50,7 @@ def metrics_csv(rows: Iterable[Mapping[str, Any]]) -> str:
         at = [int(row["step"]), int(row["samples"]), f"{float(row['epoch']):.4f}", f"{float(row['seconds']):.3f}"]
         for key in sorted(row):
             split, _, metric = key.partition("/")
-            if split in SPLITS and _METRIC.fullmatch(metric):
+            if split in SPLITS and metric and metric.isprintable():
                 writer.writerow([*at, split, metric, f"{float(row[key]):.7g}"])
     return out.getvalue()
 

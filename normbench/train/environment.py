@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import normbench
+from normbench.machine import processor
 
 PACKAGES = ("normbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 COMPUTING_ROOMS = ("norms", "models", "data", "train", "spec")  # whose code can change a number
@@ -79,15 +80,3 @@ def _git(root: Path, *words: str) -> str:
         ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True, env=environ
     )
     return done.stdout.strip()
-
-
-@cache
-def processor() -> str:
-    """The CPU's name, as the system says it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

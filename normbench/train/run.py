@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from normbench.data import ensure
+from normbench.data import with_data_at_hand
 from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
 from normbench.spec import run_id, to_dict
@@ -25,9 +25,7 @@ from normbench.spec.counts import (
     validates,
     values_per_statistic,
 )
-from normbench.spec.keys import replace
 from normbench.spec.registry import CALLBACKS, PROBES
-from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.files import make_folder
 from normbench.store.folder import Progress, place_of
@@ -144,13 +142,6 @@ def train(
             result = place.write_result(result)
             place.checkpoint_path.unlink(missing_ok=True)
     return result
-
-
-def with_data_at_hand(config: RunConfig) -> RunConfig:
-    """The resolved configuration of what can really be trained: where mnist cannot be had, one of mnist_5k."""
-    config = resolve(config)
-    name = ensure(config.data)
-    return config if name == config.data.name else resolve(replace(config, {"data.name": name}))
 
 
 def planned_steps(config: RunConfig) -> int:

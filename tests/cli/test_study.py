@@ -14,7 +14,7 @@ from rich.console import Console
 from normbench.cli.live import watch
 from normbench.store import RunFolder, Store
 from normbench.store.folder import ERROR, LOCK, RESULT
-from normbench.study import load_study, make_plan
+from normbench.study import load_study, make_plan, possible_plans
 
 from ..conftest import RunCli
 from .conftest import Write
@@ -68,12 +68,41 @@ def test_a_smaller_study_of_the_same_file(run_cli: RunCli, study: Write, tmp_pat
         assert text in answer.err
 
 
+@pytest.mark.parametrize(
+    ("only", "kept"),
+    [
+        (("size=2,048",), {"2,048"}),
+        (("size=2,048", "size=a=b"), {"2,048", "a=b"}),
+        (('size="2,048",64',), {"2,048", "64"}),
+        (("size=64, a=b",), {"64", "a=b"}),
+        (("size=",), {""}),
+        (("size= x ",), {" x "}),
+        (("size=64,,a=b",), {"64", "", "a=b"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("axis", ["size", "size=big"])
+def test_only_takes_any_label_of_any_axis(
+    run_cli: RunCli, study: Write, tmp_path: Path, only: tuple[str, ...], kept: set[str], axis: str
+) -> None:
+    levels = {label: {"data.batch_size": 8 + n} for n, label in enumerate(["2,048", 64, "a=b", "", " x ", "b"])}
+    path = study(grid={axis: levels, "model.norm": ["none", "batch"]}, seeds=1)
+    words = [word for text in only for word in ("--only", text.replace("size", axis, 1))]
+    said = run_cli("plan", path, "--runs", tmp_path, *words)
+    assert said.status == 0, said.err
+    assert f"{2 * len(kept)} runs" in said.out
+    for label in kept:
+        assert f"  to do  {axis} {label}, norm batch" in said.out
+    said = run_cli("plan", path, "--only", f"{axis}=2,047")
+    assert "unknown label '2'" in said.error
+
+
 @pytest.mark.slow
 def test_run_trains_what_is_left_and_status_counts_it(run_cli: RunCli, study: Write, tmp_path: Path) -> None:
     path, words = study(), ("--runs", tmp_path / "runs", "--workers", 1)
     said = run_cli("run", path, *words)
     assert said.status == 0, said.err
-    assert "small: 2 of 2 runs to train with 1 worker" in said.err
+    assert "small: 2 of 2 runs to train: about " in said.err
     runs = make_plan(load_study(path)).runs
     assert all(RunFolder(tmp_path / "runs" / run.id).state() == "done" for run in runs)
     assert "small: 2 done, 0 cells skipped" in run_cli("status", *(path, "--runs", tmp_path / "runs")).out
@@ -124,6 +153,38 @@ def test_a_result_that_cannot_count_is_named_set_aside_and_repeated(
     assert f"{result} " in said.err
     assert "kept as result.json.broken-1" in said.err
     assert json.loads(result.read_text())["metrics"] == whole["metrics"]
+
+
+@pytest.mark.usefixtures("fresh_files")
+def test_the_plan_finds_the_runs_of_a_fall_back_that_no_cache_could_note(
+    run_cli: RunCli, study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NORMBENCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    base = {"data": {"name": "mnist"}, "model": {"name": "mlp"}, "budget": {"steps": 4}}
+    path, root = study(base=base), tmp_path / "runs"
+    kept, fallen = (make_plan(load_study(path), fallback) for fallback in (False, True))
+    words = (path, "--runs", root)
+    assert kept.ids[0] in run_cli("plan", *words).out, "nobody has tried yet"
+    Store(root).record("small", fallen.ids)
+    for _ in range(2):
+        for command in ("plan", "status"):
+            said = run_cli(command, *words)
+            assert "warning: mnist could not be had: these are runs on the embedded mnist_5k" in said.error
+        assert all(run_id in run_cli("plan", *words).out for run_id in fallen.ids)
+    RunFolder(root / fallen.ids[0]).write_error("ValueError: it is so")
+    assert f"failed      {fallen.ids[0]}" in run_cli("status", *words).out
+    Store(root).record("small", kept.ids)
+    said = run_cli("plan", *words)
+    assert (kept.ids[0] in said.out, said.err) == (True, "")
+
+
+def test_a_study_of_two_data_sets_may_fall_back_with_one(study: Write) -> None:
+    compare = {"factor": "data.name", "baseline": "mnist"}
+    base = {"model": {"name": "mlp"}, "budget": {"steps": 4}}
+    two = study(base=base, grid={"data.name": ["fashion_mnist", "mnist"]}, compare=compare)
+    here, other = possible_plans(load_study(two))
+    assert len(set(here.ids) & set(other.ids)) == 1
 
 
 class _Terminal(Console):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from normbench.data import Images, MNISTDataModule, register_dataset, registry
 from normbench.data.idx import FILES
-from normbench.data.loaders import EVAL_BATCH, EvalLoader, Split
+from normbench.data.loaders import EvalLoader, Split
 from normbench.errors import DataError, UsageError
+from normbench.spec.counts import EVAL_BATCH
 from normbench.spec.registry import DATASETS
 from normbench.spec.schema import DataConfig
 

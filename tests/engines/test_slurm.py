@@ -82,7 +82,9 @@ def test_an_array_of_twenty_runs_gives_the_numbers_of_one_machine(tmp_path: Path
     study.write_text(study.read_text().replace(GRID, str([round(0.01 * rate, 2) for rate in range(1, 21)])))
     status, _, err = end(start("run", study, "--runs", tmp_path / "slurm", *OPTIONS, "--launch", "pack=5"), 300)
     assert status == 0, err
-    assert "20 of 20 runs to train with 4 workers, launcher slurm (" in err
+    assert "20 of 20 runs to train: " in err
+    assert "with 4 workers" in err
+    assert ", launcher slurm (" in err
     status, _, err = end(start("run", study, "--runs", tmp_path / "local", "--workers", 2), 300)
     assert status == 0, err
     assert len(metrics(tmp_path / "slurm")) == 20

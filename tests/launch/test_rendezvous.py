@@ -13,6 +13,7 @@ import pytest
 
 from normbench.errors import UsageError
 from normbench.launch.rendezvous import LEAVE_SECONDS, Meeting, Node, loopback, meet, node_of
+from normbench.launch.telling import tell_result
 from normbench.spec import RunConfig, run_config
 
 VARIABLES = {"NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
@@ -68,13 +69,13 @@ def _join(meeting: Meeting, pipe: Connection) -> None:
         pipe.send(f"{type(error).__name__}: {error}")
 
 
-def joined(*meetings: Meeting) -> list[Any]:
+def joined(*meetings: Meeting, ways: tuple[Any, ...] = ()) -> list[Any]:
     """What each rank came to: the number of ranks, or its error."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
-    for meeting in meetings:
+    for meeting, way in zip(meetings, ways or [_join] * len(meetings), strict=True):
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_join, args=(meeting, theirs))
+        process = context.Process(target=way, args=(meeting, theirs))
         process.start()
         pipes.append(ours)
         processes.append(process)
@@ -126,3 +127,30 @@ def test_a_port_in_use_is_named() -> None:
         port = taken.getsockname()[1]
         (answer,) = joined(node(0, port, 2.0))
     assert answer.startswith(f"NormbenchError: MASTER_PORT={port} is in use on node 0")
+
+
+def _tell(meeting: Meeting, pipe: Connection) -> None:
+    tell_result(meeting)
+    pipe.send("told")
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_node_that_has_the_result_tells_the_other_at_once(done: int) -> None:
+    """Its limit is far away: one that waited for it would have no answer."""
+    port = free_port()
+    told, answer = joined(
+        node(done, port, 600), node(1 - done, port, 600, run="a, with a checkpoint"), ways=(_tell, _join)
+    )
+    assert told == "told"
+    assert answer.startswith(f"NormbenchError: node {done} has the result of this run already, node {1 - done} has not")
+
+
+def test_nodes_that_all_have_the_result_go_on() -> None:
+    port = free_port()
+    assert joined(node(0, port, 600), node(1, port, 600), ways=(_tell, _tell)) == ["told", "told"]
+
+
+def test_another_run_is_not_taken_for_done() -> None:
+    port = free_port()
+    _, answer = joined(node(0, port, 600, run="b"), node(1, port, 600), ways=(_tell, _join))
+    assert "node 1 came for 'a', node 0 for 'b, with its result'" in answer

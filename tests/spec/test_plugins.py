@@ -246,3 +246,76 @@ def test_a_worker_knows_a_plug_in_by_its_configuration_alone(tmp_path: Path) -> 
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
     assert said[0] == run_id(from_dict(changed))
     assert [Path(source).name for source in said[1:]] == ["none.py", "batch.py", "plugin.py"]
+
+
+# Modules beside a plug-in.
+
+USES = """
+from normbench import register_norm
+import os.path
+
+@register_norm("leaning")
+def leaning(num_channels):
+    {imports}
+    from torch import nn
+    return nn.Identity()
+"""
+BESIDE = """
+import sys
+from normbench.spec import from_dict, resolve, run_id
+from normbench.spec.registry import NORMS
+
+tree = {"plugins": [sys.argv[1]], "model": {"norm": "none"}, "data": {"name": "mnist_5k"}}
+resolve(from_dict(tree))
+from normbench.spec.identity import file_digest
+print(file_digest(sys.argv[1]), "torch" in sys.modules)
+if len(sys.argv) > 2:
+    print(NORMS.get("leaning").build(4))
+"""
+
+
+def digest_in_a_fresh_process(path: str, *more: str) -> list[str]:
+    command = [sys.executable, "-c", BESIDE, path, *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.split()
+
+
+def test_modules_beside_a_plug_in_are_part_of_it(tmp_path: Path) -> None:
+    """Version 0.2's first plug-ins could lean on a helper whose edits made no new runs."""
+    (tmp_path / "lib").mkdir()
+    for name, text in {
+        "formula.py": "import deeper\n",
+        "deeper.py": "x = 1\n",
+        "lib/__init__.py": "from . import inner\n",
+        "lib/inner.py": "from .innermost import y\n",
+        "lib/innermost.py": "y = 2\n",
+        "unused.py": "z = 3\n",
+    }.items():
+        write(tmp_path, text, name)
+    path = write(tmp_path, USES.format(imports="import formula, lib"))
+    first, torch = digest_in_a_fresh_process(path)
+    assert torch == "False", "planning imports no torch"
+    assert digest_in_a_fresh_process(path, "build")[2:] == ["Identity()"], "imported when the norm is built"
+    (tmp_path / "unused.py").write_text("z = 4\n")
+    assert digest_in_a_fresh_process(path)[0] == first
+    seen = {first}
+    for name in ("formula.py", "deeper.py", "lib/__init__.py", "lib/inner.py", "lib/innermost.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("# edited\n")
+        seen.add(digest_in_a_fresh_process(path)[0])
+    assert len(seen) == 6
+
+
+def test_a_module_beside_a_plug_in_is_the_one_that_python_takes(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, f"x = '{folder}'\n", "same_name_beside.py")
+    text = "import same_name_beside\nassert same_name_beside.x == '{}'\n"
+    load_plugins((write(tmp_path / "one", text.format("one"), "first_user.py"),))
+    with pytest.raises(
+        UsageError, match=r"two/second_user\.py imports same_name_beside\.py beside it: Python takes .*one/same_name_be"
+    ):
+        load_plugins((write(tmp_path / "two", text.format("two"), "second_user.py"),))
+    write(tmp_path, "def (:\n", "broken_beside.py")
+    with pytest.raises(UsageError, match=r"broken_beside\.py fails to import: SyntaxError"):
+        load_plugins((write(tmp_path, "import broken_beside\n", "third_user.py"),))

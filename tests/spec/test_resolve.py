@@ -188,6 +188,49 @@ def test_contradictions_are_named(changes: dict[str, Any], said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    # 3,500 images in batches of 350: ten an epoch; one batch of 500 to validate on, and two to test on.
+    ({"trainer.overfit_batches": 11}, {"trainer.overfit_batches": 10}),
+    ({"trainer.overfit_batches": 9999}, {"trainer.overfit_batches": 10}),
+    ({"trainer.overfit_batches": 10, "budget.steps": 10}, {}),
+    ({"trainer.overfit_batches": 7, "budget.steps": 5}, {}),
+    ({"trainer.overfit_batches": 4, "trainer.fast_dev_run": 3}, {"trainer.fast_dev_run": 3}),
+    ({"trainer.fast_dev_run": 25}, {"trainer.validations": 1}),
+    ({"trainer.fast_dev_run": 9999}, {"trainer.validations": 1}),
+    ({"trainer.fast_dev_run": 9999, "trainer.validations": 0}, {"trainer.validations": 0}),
+    ({"trainer.fast_dev_run": 2, "budget.steps": 1}, {"trainer.validations": 1}),
+    (
+        {"trainer.fast_dev_run": 26, "trainer.overfit_batches": 3},
+        {"trainer.validations": 1, "trainer.overfit_batches": 3},
+    ),
+]
+LIMITING: list[dict[str, Any]] = [
+    {"trainer.overfit_batches": 9},
+    {"trainer.overfit_batches": 10},  # the same order in each epoch
+    {"trainer.fast_dev_run": 24},
+    {"trainer.fast_dev_run": 1, "budget.steps": 1},  # not all test images
+]
+
+
+def few(changes: dict[str, Any]) -> RunConfig:
+    return resolved(**{"data.name": "mnist_5k", "data.batch_size": 350, "budget.steps": 25, **changes})
+
+
+@pytest.mark.parametrize(("changes", "same"), LIMITS, ids=str)
+def test_a_limit_that_limits_nothing_is_no_other_run(changes: dict[str, Any], same: dict[str, Any]) -> None:
+    same = {**{key: value for key, value in changes.items() if key.startswith("budget")}, **same}
+    assert few(changes) == few(same)
+    assert run_id(few(changes)) == run_id(few(same))
+
+
+@pytest.mark.parametrize("changes", LIMITING, ids=str)
+def test_a_limit_that_limits_stays(changes: dict[str, Any]) -> None:
+    found = few(changes).trainer
+    assert {key: getattr(found, key.partition(".")[2]) for key in changes if "trainer" in key} == {
+        key: value for key, value in changes.items() if "trainer" in key
+    }
+
+
 def test_more_evaluations_than_steps_by_default_are_one_a_step() -> None:
     """Defaults fit any budget; a number that someone asks for is a promise."""
     assert resolved(**{"budget.steps": 2}).trainer.validations == 5

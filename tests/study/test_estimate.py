@@ -1,12 +1,13 @@
 """How long runs take: rough before anything has run, from what has run afterwards."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from normbench.spec import resolve, run_config
-from normbench.study import estimate, make_plan, seconds_left
+from normbench.spec import replace, resolve, run_config
+from normbench.study import Measured, estimate, make_plan, seconds_left
 from normbench.study.file import load_study
 
 from .conftest import Write
@@ -57,6 +58,40 @@ def test_what_has_run_corrects_the_figure_by_kind(write: Write) -> None:
     )
     assert seconds_left(runs, {one.id: lambda: None})[1].startswith("a rough figure"), "a result that is gone"
     assert seconds_left(runs, {run.id: lambda: 1.0 for run in runs})[0] == 0
+
+
+def test_the_latest_runs_count_of_each_kind(write: Write) -> None:
+    """A machine that has become busy: what it did before says little."""
+    config = make_plan(load_study(write())).runs[0].config
+    latest_first = [3.0] * 5 + [1.0] * 50
+    speed = Measured((config, lambda ratio=ratio: ratio * estimate(config)) for ratio in latest_first)  # type: ignore[misc]
+    assert speed.seconds(config) == pytest.approx(3 * estimate(config))
+    assert speed.basis == "from 5 finished runs"
+
+
+def test_runs_of_other_studies_count_where_a_kind_was_not_measured(write: Write) -> None:
+    plan = make_plan(load_study(write(seeds=1)))
+    batch, group, none = (
+        next(run.config for run in plan.runs if run.cell == {"model.norm": norm, "data.batch_size": 8})
+        for norm in ("batch", "group", "none")
+    )
+    others = [(batch, 5 * estimate(batch)), (group, 7 * estimate(group))]
+    alone = Measured([], others, [batch, none])
+    assert alone.basis == "from 2 finished runs of other studies"
+    assert alone.seconds(batch) == pytest.approx(5 * estimate(batch))
+    assert alone.seconds(none) == pytest.approx(6 * estimate(none)), "of no kind that is known: the median of all"
+    own = [(batch, lambda: 2 * estimate(batch))]
+    both = Measured(own, others, [batch, group, none])
+    assert both.basis == "from 1 finished run"
+    assert [both.seconds(config) / estimate(config) for config in (batch, group, none)] == pytest.approx([2, 7, 2])
+    wide = resolve(replace(batch, {"budget.steps": 1000}))
+    assert both.seconds(wide) == pytest.approx(2 * estimate(wide)), "scaled to what it does"
+
+    def never() -> Iterator[Any]:
+        raise AssertionError("results of other studies are not opened for nothing")
+        yield
+
+    assert Measured(own, never(), [batch]).seconds(batch) == pytest.approx(2 * estimate(batch))
 
 
 def test_a_model_without_layers_has_an_estimate_too() -> None:

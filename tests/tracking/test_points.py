@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
 
-from normbench.tracking.points import Follower, metrics_csv, points
+from normbench.store.folder import CURVE_COLUMNS
+from normbench.tracking.points import POSITION, Follower, metrics_csv, points
 
 TEXT = (
     "step,samples,epoch,seconds,split,metric,value\r\n"
@@ -39,6 +42,18 @@ def test_rows_give_the_file_back_to_the_byte() -> None:
     foreign[1]["train/loss"] = "NaN"
     foreign[2]["validation/nll"] = 1
     assert metrics_csv(foreign) == TEXT
+
+
+def test_what_a_probe_measured_comes_back_too() -> None:
+    names = ("dead/hidden.0/share", "dead/‖w‖", 'dead/a,b "c"', "dead/(x)")
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(
+        [CURVE_COLUMNS, *([4, 128, "0.2500", "0.020", "probe", n, "0.25"] for n in sorted(names))]
+    )
+    rows = points(table.getvalue().splitlines())
+    assert set(rows[0]) == {*POSITION, *(f"probe/{name}" for name in names)}
+    assert metrics_csv(rows) == table.getvalue()
+    assert metrics_csv([{**rows[0], "probe/two\nlines": 1.0, "probe/": 1.0}]) == table.getvalue(), "no line of its own"
 
 
 def test_a_second_look_at_a_step_is_a_row_of_its_own() -> None:

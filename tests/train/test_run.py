@@ -102,7 +102,7 @@ def test_a_fall_back_is_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     """What the result says, and the run's id, are those of the data that was really used."""
     config = tiny(**{"data.name": "mnist", "data.train_samples": None, "budget.steps": None, "budget.epochs": 1})
     config = replace(config, {"data.train_samples": None})
-    monkeypatch.setattr("normbench.train.run.ensure", lambda data: "mnist_5k")
+    monkeypatch.setattr("normbench.data.source.ensure", lambda data: "mnist_5k")
     with pytest.raises(UsageError, match="is not that of run"):
         train(config, tmp_path / run_id(resolve(config)))
     used = replace(config, {"data.name": "mnist_5k"})

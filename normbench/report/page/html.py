@@ -6,6 +6,7 @@ import json
 import os
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def vega_bundle() -> str:
     import vl_convert
 
     root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  (may have no home)
-    kept = root / "normbench" / "page" / f"vega-{vl_convert.__version__}.js"
+    kept = root / "normbench" / "page" / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
         if (text := kept.read_text(encoding="utf-8")).endswith(WHOLE):
             return text

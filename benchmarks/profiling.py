@@ -1,0 +1,179 @@
+"""Where the time of a training step goes: its parts, timed one by one, and the functions that a profiler sees.
+
+    python benchmarks/profiling.py [--batch 2 32] [--norm batch group] [--seconds 2] [--rounds 3] [--out FILE]
+
+About two minutes on one core. The first table is timed without a profiler; the second, which doubles the time of
+Python functions, is for shares alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from machine import data_folder, described
+from torch.nn import functional as F
+from turns import CONTENDERS
+
+from normbench.data.module import MNISTDataModule
+from normbench.spec import RunConfig, resolve, run_config, run_id
+from normbench.study.cost import Enough, Meter
+from normbench.train.module import NormClassifier, learning_rate
+from normbench.train.optimizers import build_optimizer
+from normbench.train.run import surroundings, train
+
+sys.path.insert(0, str(CONTENDERS))
+import ours  # a script, not a package
+
+CLOCK = time.process_time  # one thread: what else the machine does is not counted
+WARMUP = 50
+PARTS = ("batch", "forward and loss", "backward", "optimizer")
+FUNCTIONS = 15
+# Whose code a function is, by its file; the first that fits.
+OWNERS = (
+    ("normbench", "/normbench/"),
+    ("Lightning", "/lightning"),
+    ("torch.optim, in Python", "/torch/optim/"),
+    ("torch, in Python", "/torch/"),
+)
+
+
+def parts(config: RunConfig, seconds: float) -> dict[str, float]:
+    """Microseconds of a step in each of PARTS, in a bare loop over what normbench builds."""
+    with surroundings(config):
+        data = MNISTDataModule.from_config(config.data, config.seed)
+        data.setup()
+        module = NormClassifier(config.model, config.optimizer, config.seed, image=data.image_shape)
+        lr = learning_rate(config.optimizer, config.data.batch_size)
+        net = module.net.train()
+        optimizer = build_optimizer(config.optimizer.name, net.parameters(), lr, config.optimizer.options)
+        spent = dict.fromkeys(PARTS, 0.0)
+        clock, steps, until = CLOCK, 0, float("inf")
+        for images, labels, got in _timed(data):
+            at = [clock()]
+            loss = F.cross_entropy(net(images), labels)
+            at.append(clock())
+            optimizer.zero_grad()
+            loss.backward()
+            at.append(clock())
+            optimizer.step()
+            at.append(clock())
+            steps += 1
+            if steps == WARMUP:
+                until = at[-1] + seconds
+            elif steps > WARMUP:
+                for name, took in zip(PARTS, [got, *(b - a for a, b in pairwise(at))], strict=True):
+                    spent[name] += took
+            if at[-1] > until:
+                break
+    return {name: value / (steps - WARMUP) * 1e6 for name, value in spent.items()}
+
+
+def _timed(data: MNISTDataModule) -> Iterator[tuple[Any, Any, float]]:
+    """Batches without end, each with the seconds that it took."""
+    while True:
+        batches = iter(data.train_dataloader())
+        while True:
+            since = CLOCK()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            yield *batch, CLOCK() - since
+
+
+def whole(config: RunConfig, meter: Meter) -> float:
+    """Microseconds of a step of a run as a study trains it."""
+    with tempfile.TemporaryDirectory() as root:
+        try:
+            train(config, Path(root, run_id(config)), meter)
+        except Enough:
+            return meter.seconds / meter.steps * 1e6
+    raise SystemExit("the run ended before it was timed")
+
+
+def profiled(config: RunConfig, seconds: float) -> tuple[dict[str, float], list[tuple[str, float, int]], float]:
+    """Microseconds of a step by owner, and by function (name, microseconds, calls a hundred steps), and in all."""
+    profile = cProfile.Profile(CLOCK)
+    meter = Meter(seconds, CLOCK, begin=profile.enable, wait=profile.disable)
+    step = whole(config, meter)
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    owners: dict[str, float] = {}
+    functions = []
+    for (file, line, name), (_, calls, own, _, _) in stats.items():
+        took = own / meter.steps * 1e6
+        owner = _owner(file, name)
+        owners[owner] = owners.get(owner, 0.0) + took
+        where = name if file == "~" else f"{Path(file).name}:{line} {name}"
+        functions.append((where.strip("<>{}"), took, round(100 * calls / meter.steps)))
+    functions.sort(key=lambda found: -found[1])
+    return dict(sorted(owners.items(), key=lambda item: -item[1])), functions[:FUNCTIONS], step
+
+
+def _owner(file: str, name: str) -> str:
+    if file == "~":
+        return "torch, compiled" if "torch" in name else "Python and others"
+    return next((owner for owner, part in OWNERS if part in file), "Python and others")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[2, 32])
+    parser.add_argument("--norm", nargs="+", default=["batch", "group"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--out", type=Path, help="file to write, besides printing")
+    options = parser.parse_args()
+    data_folder()
+    head = described()
+    cells = list(product(options.norm, options.batch))
+    words = " ".join(["python benchmarks/profiling.py", *sys.argv[1:]]).partition(" --out")[0]
+    lines = ["# Where the time of a step goes\n", f"`{words}`\n", head]
+    lines.append(
+        "\nDigit CNN, Adam, one thread. Microseconds of processor time of an optimizer step, medians of "
+        f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
+        "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
+        "difference: Lightning's loop, hooks, curve points (below 0 where that costs less than taking batches one by "
+        "one).\n"
+    )
+    lines.append(f"| norm | batch | {' | '.join(PARTS)} | rest | whole | rest's share |")
+    lines.append(f"|---|---:|{'---:|' * (len(PARTS) + 3)}")
+    configs = {cell: resolve(run_config(ours.keys("digit_cnn", *cell))) for cell in cells}
+    for (norm, batch), config in configs.items():
+        rounds = []
+        for _ in range(options.rounds):
+            found = parts(config, options.seconds)
+            found["whole"] = whole(config, Meter(options.seconds, CLOCK))
+            rounds.append(found)
+        median = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
+        rest = median["whole"] - sum(median[name] for name in PARTS)
+        numbers = [*(median[name] for name in PARTS), rest, median["whole"]]
+        texts = " | ".join(f"{value:,.0f}" for value in numbers)
+        lines.append(f"| {norm} | {batch} | {texts} | {rest / median['whole']:.0%} |")
+    (norm, batch), config = next(iter(configs.items()))
+    owners, functions, step = profiled(config, options.seconds)
+    lines.append(
+        f"\n## By function: {norm}, batch {batch}\n\ncProfile, own time. It doubles the time of Python functions "
+        f"({step:,.0f} microseconds a step under it): shares, not times.\n"
+    )
+    total = sum(owners.values())
+    lines += ["| whose code | share |", "|---|---:|"]
+    lines += [f"| {owner} | {took / total:.0%} |" for owner, took in owners.items()]
+    lines += ["", "| function | share | calls in 100 steps |", "|---|---:|---:|"]
+    lines += [f"| `{name}` | {took / total:.1%} | {calls:,} |" for name, took, calls in functions]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

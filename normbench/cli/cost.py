@@ -1,0 +1,150 @@
+"""`normbench cost`: what each cell of a study costs to train, measured alone and in turns."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.launching import add_data_dir, use_data_dir
+from normbench.cli.options import folder, number, positive, seconds
+from normbench.cli.study import add_study, chosen_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from normbench.report.tables import Grid
+    from normbench.spec import RunConfig
+    from normbench.study import Study
+
+ROUNDS, SECONDS = 5, 1.0
+START_SECONDS = 1.0  # of a measurement, before it is timed: a model is built and warmed up
+BUSY = 0.5  # load above which something else is computing
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    cost = add("cost", _cost, "measure what each cell of a study costs to train, alone and in turns")
+    add_study(cost)
+    add_data_dir(cost)
+    cost.add_argument("--reports", type=folder, default=Path("reports"), help="folder of all reports")
+    cost.add_argument("--rounds", type=positive, default=ROUNDS, help=f"turns of every cell (default: {ROUNDS})")
+    cost.add_argument(
+        "--seconds", type=seconds, default=SECONDS, help=f"timed in each turn, after a warm-up (default: {SECONDS:g})"
+    )
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from normbench.launch.progress import duration
+    from normbench.launch.study import falls_back
+    from normbench.report.tables import csv_text, markdown
+    from normbench.store import make_folder
+    from normbench.store.files import write_atomically
+    from normbench.study import make_plan
+    from normbench.study.cost import cost_table, measured_cells, timings
+
+    use_data_dir(options)
+    study = chosen_study(options)
+    plan = make_plan(study, fallback=falls_back(study))
+    cells = measured_cells(plan)
+    refuse_missing_devices(run.config for run in cells)
+    target = options.reports / study.name
+    make_folder(target)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY:
+        print(f"warning: the machine is busy (load {load:.1f}): what is measured is rough", file=sys.stderr)
+    rough = options.rounds * len(cells) * (options.seconds + START_SECONDS)
+    print(
+        f"{study.name}: {number(len(cells), 'cell')} in turns, {number(options.rounds, 'round')}, about "
+        f"{duration(rough)}",
+        file=sys.stderr,
+    )
+    with _unmirrored():
+        measure = partial(_measured, seconds=options.seconds)
+        measured = timings(study, cells, measure, options.rounds, _tell(options.rounds))
+    table = cost_table(study, measured)
+    written = {
+        "cost.csv": csv_text(table),
+        "cost.md": f"{markdown(_grid(study, table, options.seconds))}\n{_machine(load)}\n",
+    }
+    for name, text in written.items():
+        write_atomically(target / name, text)
+        print(target / name)
+    return 0
+
+
+def _measured(config: RunConfig, seconds: float) -> float:
+    """Training images a second of a cell, trained in this process or in one a device."""
+    from normbench.launch.ranks import execute
+    from normbench.spec import devices
+    from normbench.study.cost import Meter, samples_per_second
+
+    meter = Meter(seconds)
+    if config.trainer.accelerator == "cuda" and devices(config) == 1:  # (not run in the tests)
+        import torch
+
+        meter.wait = torch.cuda.synchronize
+    return samples_per_second(config, execute, meter)
+
+
+@contextmanager
+def _unmirrored() -> Iterator[None]:
+    """Nothing of a measurement goes to W&B, whatever the environment says."""
+    before = os.environ.get("NORMBENCH_WANDB")
+    os.environ["NORMBENCH_WANDB"] = "off"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NORMBENCH_WANDB"]
+        else:
+            os.environ["NORMBENCH_WANDB"] = before
+
+
+def _tell(rounds: int) -> Callable[[int], None]:
+    return lambda done: print(f"round {done} of {rounds} is done", file=sys.stderr)
+
+
+def _grid(study: Study, table: pd.DataFrame, seconds: float) -> Grid:
+    """The table as people read it."""
+    import pandas as pd
+
+    from normbench.report.tables import Cell, Grid
+    from normbench.store import axis_columns
+
+    names = axis_columns(list(study.axes))
+    axes = [names[axis] for axis in (*study.compare.across, study.compare.factor)]
+    rows = []
+    for row in table.to_dict("records"):
+        known = pd.notna(row["ratio"])
+        interval = f"{row['low']:.2f} to {row['high']:.2f}" if pd.notna(row["low"]) else "none: one round"
+        if row[axes[-1]] == study.compare.baseline:
+            interval = "the baseline"
+        cells = [
+            Cell(f"{row['samples_per_second']:,.0f}", value=row["samples_per_second"]),
+            Cell(f"{row['ratio']:.2f}" if known else "—", value=row["ratio"] if known else None),
+            Cell(interval if known else "none: no baseline here"),
+        ]
+        rows.append((", ".join(f"{axis} {row[axis]}" for axis in axes), cells))
+    rounds = int(table["rounds"].max())
+    note = (
+        f"Training alone, each cell by itself on the machine, in turns: {number(rounds, 'round')} of {seconds:g} s. "
+        f"Ratio: images a second as a multiple of {study.compare.baseline}'s in the same round (geometric mean, and "
+        "95 % interval of each ratio by itself); above 1 is faster."
+    )
+    return Grid("Cost of training", ["images/s", "ratio", "95 % interval"], rows, note, words=("95 % interval",))
+
+
+def _machine(load: float) -> str:
+    import torch
+
+    from normbench.launch.resources import cores
+    from normbench.train.environment import processor
+
+    return f"{processor()}, {number(cores(), 'core')}, torch {torch.__version__}, load {load:.1f} at the start."

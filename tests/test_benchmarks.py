@@ -1,0 +1,97 @@
+"""The benchmarks compare the same networks, and measure what they say. Nothing here depends on a time."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "contenders")]
+
+import networks  # noqa: E402  (benchmarks is no package)
+import ours  # noqa: E402
+import training  # noqa: E402
+from turns import Contender, rate, turns  # noqa: E402
+
+from normbench.spec import resolve, run_config  # noqa: E402
+from normbench.train import NormClassifier  # noqa: E402
+
+CELLS = [(model, norm) for model in training.MODELS for norm in training.NORMS]
+REFUSED = {("strided_cnn", "instance"), ("mlp", "instance")}  # one value for each statistic
+MNIST_DIGITS = {"data.name": "mnist_5k"}  # the files of mnist are not needed to build a network for it
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in REFUSED], ids="/".join)
+def test_the_tuned_network_is_normbenchs(cell: tuple[str, str]) -> None:
+    config = resolve(run_config({**ours.keys(*cell, 32), **MNIST_DIGITS}))
+    our = NormClassifier(config.model, config.optimizer, seed=1).net
+    tuned = networks.network(*cell, fast=True)
+    assert [p.shape for p in tuned.parameters()] == [p.shape for p in our.parameters()]
+    with torch.no_grad():
+        for own, theirs in zip(our.parameters(), tuned.parameters(), strict=True):
+            theirs.copy_(own)
+    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(tuned(images), our(images))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="/".join)
+def test_the_usual_network_differs_by_biases_that_a_norm_takes_away(cell: tuple[str, str]) -> None:
+    usual, tuned = networks.network(*cell), networks.network(*cell, fast=True)
+    kept = [p.shape for p in tuned.parameters()]
+    extra = sum(p.numel() for p in usual.parameters()) - sum(p.numel() for p in tuned.parameters())
+    cancelled = [
+        layer for layer in tuned if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer.bias is None
+    ]
+    assert extra == sum(layer.weight.shape[0] for layer in cancelled)
+    assert all(shape in [p.shape for p in usual.parameters()] for shape in kept)
+
+
+def test_what_has_no_network_is_refused_and_nothing_else() -> None:
+    assert {(model, norm) for model, norm in CELLS if training.refused((model, norm, 2))} == REFUSED
+
+
+def asked(**given: list[object]) -> argparse.Namespace:
+    return argparse.Namespace(**{"batch": None, "norm": None, "model": None} | given)
+
+
+def test_the_cells_that_are_measured() -> None:
+    cells = dict(training.chosen_cells(asked()))
+    digit = [cell for cell in cells if cell[0] == "digit_cnn"]
+    assert len(digit) == len(training.NORMS) * len(training.BATCHES)
+    assert {cell[1] for cell in cells if cell[0] != "digit_cnn"} == {"batch"}
+    assert training.OBVIOUS[0] in cells["digit_cnn", "batch", 2]
+    assert cells["digit_cnn", "group", 2] == cells["mlp", "batch", 2] == [training.TUNED, training.OURS]
+    named = dict(training.chosen_cells(asked(batch=[2, 32], norm=["layer"], model=["mlp"])))
+    assert list(named) == [("mlp", "layer", 2), ("mlp", "layer", 32)]
+    assert training.ONE in named["mlp", "layer", 2]
+    assert training.OBVIOUS[0] in named["mlp", "layer", 2]
+
+
+def test_operations_of_an_image() -> None:
+    """Forward, and backward for weights and inputs; the images themselves need no gradient."""
+    macs = [28 * 28 * 32 * 9, 14 * 14 * 64 * 32 * 9, 64 * 49 * 128, 128 * 10]
+    assert training.flops("digit_cnn", "none") == 2 * (3 * sum(macs) - macs[0])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [([4.0], [2.0], "2.00"), ([4.0, 3.0, 8.0], [2.0, 3.0, 2.0], "2.00 (1.00 to 4.00)")],
+)
+def test_ratios_are_taken_within_a_round(one: list[float], other: list[float], told: str) -> None:
+    assert training.ratio(one, other) == told
+
+
+@pytest.mark.slow
+def test_contenders_start_together_and_add_up(tmp_path: Path) -> None:
+    two = Contender("two", "peak", 2)
+    found = turns([two], {"seconds": 0.01}, tmp_path, 2)
+    assert len(found["two"]) == 2
+    assert min(found["two"]) > 0
+
+
+@pytest.mark.slow
+def test_a_contender_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="KeyError: 'seconds'"):
+        rate(Contender("one", "peak"), {}, tmp_path)
