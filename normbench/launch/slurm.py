@@ -162,6 +162,7 @@ class _Watched:
     logs: Path
     name: str = field(default_factory=lambda: f"normbench-{secrets.token_hex(4)}")
     jobs: dict[str, list[Task]] = field(default_factory=dict)  # by id: their tasks that have not ended
+    sizes: dict[str, int] = field(default_factory=dict)  # by id: how many tasks they had
     errors: dict[str, float | None] = field(default_factory=dict)  # when a task's last failure was, before its job
     attempts: dict[str, int] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)  # jobs that the queue did not have when it was last looked at
@@ -183,13 +184,17 @@ class _Watched:
     def _submit(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             self.errors[task.run_id] = error_time(task)
-        jobs = self.launcher.packed(tasks)
+        # A run that was under way when its job ended may be what ended it: it gets a job of its own.
+        jobs = self.launcher.packed([task for task in tasks if task.run_id not in self.attempts])
+        jobs += [[task] for task in tasks if task.run_id in self.attempts]
         kinds: dict[Any, list[list[Task]]] = {}
         for job in jobs:
             first = job[0]
             kinds.setdefault((first.nodes, first.gpu, first.devices, first.threads), []).append(job)
         for same in kinds.values():
-            self.jobs.update(zip(self.launcher.submit(same, self.name, self.logs), map(list, same), strict=True))
+            ids = self.launcher.submit(same, self.name, self.logs)
+            self.jobs.update(zip(ids, map(list, same), strict=True))
+            self.sizes.update(zip(ids, map(len, same), strict=True))
 
     def _look(self, elsewhere: Elsewhere) -> list[Task]:
         """Tells of runs that have ended; returns those whose job has ended without them."""
@@ -207,11 +212,13 @@ class _Watched:
                 self.gone.add(job)
                 continue
             del self.jobs[job]
-            lost += [task for task in tasks if self._left(task, job, elsewhere)]
+            begun = {task.run_id for task in tasks if RunFolder(task.folder).state() != "waiting"}
+            useless = not begun and len(tasks) == self.sizes[job]  # a job that did nothing is not repeated for ever
+            lost += [task for task in tasks if self._left(task, job, elsewhere, useless or task.run_id in begun)]
         return lost
 
-    def _left(self, task: Task, job: str, elsewhere: Elsewhere) -> bool:
-        """Whether a task whose job has ended is to be trained again."""
+    def _left(self, task: Task, job: str, elsewhere: Elsewhere, counts: bool) -> bool:
+        """Whether a task whose job has ended is to be trained again; if it had no part in that, for nothing."""
         folder = RunFolder(task.folder)
         state = folder.state()
         if state == "done":
@@ -220,6 +227,8 @@ class _Watched:
             elsewhere.add(task)
         elif state == "failed" and error_time(task) != self.errors[task.run_id]:
             self.listener("failed", task, folder.error())
+        elif not counts:
+            return True
         else:
             self.attempts[task.run_id] = self.attempts.get(task.run_id, 0) + 1
             if self.attempts[task.run_id] < ATTEMPTS:

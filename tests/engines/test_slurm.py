@@ -52,7 +52,7 @@ class Launched:
     def __init__(self, tasks: list[Task], **options: Any) -> None:
         self.tasks, self.told = tasks, Told()
         self.error: BaseException | None = None
-        launcher = SlurmLauncher(seconds=0.5, minutes=5, work=works.slow, **options)
+        launcher = SlurmLauncher(**{"seconds": 0.5, "minutes": 5, "work": works.slow} | options)
 
         def run() -> None:
             try:
@@ -97,6 +97,16 @@ def test_a_killed_job_is_put_into_the_queue_again(tmp_path: Path) -> None:
     subprocess.run(["scancel", "--full", "--signal", "KILL", queued()[0]], check=True)
     told = launched.ended()
     assert any("ended before it was done" in str(why) for _, why in told.of("retry"))
+
+
+def test_a_run_that_ends_its_job_ends_no_others(tmp_path: Path) -> None:
+    tasks = works.tasks(tmp_path, 4)
+    launched = Launched(tasks, pack=4, cpus=1, work=works.job_ended)
+    launched.thread.join(200)
+    assert launched.error is None
+    assert [task for task, _ in launched.told.of("failed")] == ["0"]
+    assert sorted(task for task, _ in launched.told.of("done")) == ["1", "2", "3"]
+    assert len(lines(tasks[0].folder, "deaths")) == 3
 
 
 def test_a_job_that_is_cancelled_by_hand_three_times_has_failed(tmp_path: Path) -> None:

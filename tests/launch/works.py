@@ -82,6 +82,16 @@ def ended_by(task: Task, progress: Progress) -> bool:
     return quick(task, progress)
 
 
+def job_ended(task: Task, progress: Progress) -> bool:
+    """The first run ends the whole job that it is in, as one does for which memory runs out."""
+    if task.run_id.endswith("0"):
+        note(task, "deaths")
+        with RunFolder(task.folder).claim():
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+    return quick(task, progress)
+
+
 def failing(task: Task, progress: Progress) -> bool:
     """An error that is not ours on the first task, and the process that it meets on each."""
     note(task, "pid", str(os.getpid()))
