@@ -32,8 +32,8 @@ def slurm_says(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
-def queued() -> list[str]:
-    return slurm_says("squeue", "--noheader", "--array", "--format", "%i").split()
+def queued(*words: str) -> list[str]:
+    return slurm_says("squeue", "--noheader", "--array", "--format", "%i", *words).split()
 
 
 def waited_for(what: Callable[[], Any], seconds: float = 120) -> Any:
@@ -92,9 +92,10 @@ def test_an_array_of_twenty_runs_gives_the_numbers_of_one_machine(tmp_path: Path
 
 
 def test_a_killed_job_is_put_into_the_queue_again(tmp_path: Path) -> None:
-    launched = Launched(works.tasks(tmp_path, 6, seconds=2.0), pack=2, cpus=1)
+    launched = Launched(works.tasks(tmp_path, 4, seconds=8.0), pack=2, cpus=1, workers=1)
     waited_for(launched.begun)
-    subprocess.run(["scancel", "--full", "--signal", "KILL", queued()[0]], check=True)
+    (job,) = queued("--states", "RUNNING")
+    subprocess.run(["scancel", "--full", "--signal", "KILL", job], check=True)
     told = launched.ended()
     assert any("ended before it was done" in str(why) for _, why in told.of("retry"))
 
