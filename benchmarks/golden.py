@@ -59,7 +59,8 @@ WAYS: dict[str, dict[str, Any]] = {
 RESUME_AT = 5  # the run is broken off here; its checkpoint is of step 4
 OPTIMIZERS = {
     "adam": {"optimizer.name": "adam", "optimizer.lr": 0.001, "optimizer.schedule": "cosine"},
-    "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.001, "optimizer.weight_decay": 0.1},
+    "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.001, "optimizer.weight_decay": 0.1}
+    | {"optimizer.decay_norms": True},
     "warmup": {"optimizer.warmup_steps": 4, "optimizer.schedule": "step", "optimizer.lr_scaling": "linear"},
 }
 

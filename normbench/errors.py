@@ -31,7 +31,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown {kind} '{name}': {hint}known: {', '.join(names)}"
+    return f"unknown {kind} '{name}': {hint}" + (f"known: {', '.join(names)}" if names else "there is none")
 
 
 class Stopped(BaseException):

@@ -13,13 +13,7 @@ from normbench.train import train
 
 MODELS = {
     "digit_cnn": {"model.name": "digit_cnn"},
-    "strided_cnn": {
-        "model.name": "cnn",
-        "model.channels": [8, 16, 32, 64, 64],
-        "model.stride": 2,
-        "model.pool": "none",
-        "model.hidden": [],
-    },
+    "strided_cnn": {"model.name": "strided_cnn"},
     "mlp": {"model.name": "mlp", "model.hidden": [128, 128]},
 }
 SAMPLES = 4_000_000  # more than can be trained on while it is timed

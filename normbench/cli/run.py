@@ -35,47 +35,55 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _run(options: argparse.Namespace) -> int:
     study = chosen_study(options)
     chosen = chosen_launcher(options, study)
-    left = _left(study, options)
-    if not left.runs:
-        return 0
-    if chosen.name == "local":  # others have machines that are not this one
-        refuse_missing_devices(run.config for run in left.runs)
     where = "" if chosen.name == "local" else f", launcher {chosen}"
-    return _trained(left, chosen.build(), where)
+    # Other launchers have machines that are not this one.
+    return _train(study, options, chosen.build(), here=chosen.name == "local", where=where)
 
 
 def _work(options: argparse.Namespace) -> int:
     from normbench.launch.local import LocalLauncher
 
-    left = _left(chosen_study(options), options)
-    if not left.runs:
-        return 0
-    refuse_missing_devices(run.config for run in left.runs)
-    return _trained(left, LocalLauncher(workers=1, wait=not options.leave), leave=options.leave)
+    return _train(chosen_study(options), options, LocalLauncher(workers=1, wait=not options.leave), leave=options.leave)
 
 
-def _left(study: Study, options: argparse.Namespace) -> Left:
-    from normbench.launch.study import left_of
+def _train(
+    study: Study,
+    options: argparse.Namespace,
+    launcher: Launcher,
+    here: bool = True,
+    where: str = "",
+    leave: bool = False,
+) -> int:
+    """Trains what is asked for, look after look where the study has some; returns the exit status."""
+    from normbench.cli.looks import asked
+    from normbench.launch.study import Left, prepared
     from normbench.store import open_store
 
     use_data_dir(options)
-    left = left_of(study, open_store(options.runs))
-    say_warnings(left.plan, left.store)
-    if not left.runs:
-        print(f"{left.plan.study.name}: all {len(left.plan.runs)} runs are done", file=sys.stderr)
-    return left
+    store = open_store(options.runs)
+    plan = prepared(study, store)
+    say_warnings(plan, store)
+    while True:
+        ask = asked(plan, store)
+        if not ask.runs:
+            print(f"{study.name}: {ask.told}", file=sys.stderr)
+            return 0
+        if here:
+            refuse_missing_devices(run.config for run in ask.runs)
+        left = Left(plan, ask.runs, store, ask.count)
+        failed = _trained(left, launcher, ask.told, where, leave)
+        if failed or study.looks is None or left.missing():
+            return failed
 
 
-def _trained(left: Left, launcher: Launcher, where: str = "", leave: bool = False) -> int:
+def _trained(left: Left, launcher: Launcher, before: str, where: str, leave: bool) -> int:
     from normbench.cli.measured import measured, time_told
     from normbench.launch.study import train_left
     from normbench.study import describe
 
-    total, speed = len(left.plan.runs), measured(left.plan, left.store, left.runs)
+    name, speed = left.plan.study.name, measured(left.plan, left.store, left.runs)
     told = time_told(left.runs, speed, launcher.at_once(left.tasks))
-    print(
-        f"{left.plan.study.name}: {len(left.runs)} of {number(total, 'run')} to train: {told}{where}", file=sys.stderr
-    )
+    print(f"{name}: {before}{len(left.runs)} of {number(left.count, 'run')} to train: {told}{where}", file=sys.stderr)
     failed = train_left(left, launcher, speed.seconds)
     for run, line in failed:
         place = left.store.folder(run.id).path
@@ -87,8 +95,8 @@ def _trained(left: Left, launcher: Launcher, where: str = "", leave: bool = Fals
         states = left.store.states([run.id for run in missing])
         elsewhere = [run for run in missing if states[run.id] == "running"]
         if elsewhere:
-            print(f"{len(elsewhere)} of {total} runs are being trained by others", file=sys.stderr)
+            print(f"{len(elsewhere)} of {left.count} runs are being trained by others", file=sys.stderr)
         missing = [run for run in missing if states[run.id] not in {"running", "done"}]
     if missing:
-        raise NormbenchError(f"{len(missing)} of {total} runs have no result: run the same command again")
+        raise NormbenchError(f"{len(missing)} of {left.count} runs have no result: run the same command again")
     return 0

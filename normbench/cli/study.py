@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from normbench.cli.looks import look_lines
     from normbench.cli.measured import measured, time_told
     from normbench.launch.study import tasks_of
     from normbench.study import describe, iter_pending, next_plan
@@ -83,6 +85,8 @@ def _plan(options: argparse.Namespace) -> int:
     )
     if str(chosen) != "local":
         print(f"launcher {chosen}")
+    for line in look_lines(plan, store):
+        print(line)
     return 0
 
 
@@ -107,6 +111,7 @@ def _say_fall_back(plan: Plan) -> None:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from normbench.cli.looks import now_asked
     from normbench.study import describe, fullest, possible_plans
 
     store = open_store(options.runs)
@@ -118,11 +123,12 @@ def _status(options: argparse.Namespace) -> int:
     if options.live:
         from normbench.cli.live import watch
 
-        watch(plan, store)
+        watch(dataclasses.replace(plan, runs=now_asked(plan, store)[0]), store)
         return 0
-    states = store.states(plan.ids)
+    runs, looks = now_asked(plan, store)
+    states = store.states([run.id for run in runs])
     broken = store.broken(plan.ids)
-    for run in plan.runs:
+    for run in runs:
         state = states[run.id]
         if state not in {"done", "waiting"}:
             why = {"failed": store.folder(run.id).error(), "broken": broken.get(run.id)}.get(state)
@@ -133,5 +139,5 @@ def _status(options: argparse.Namespace) -> int:
     say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
-    print(f"{plan.study.name}: {told}, {number(len(plan.skipped), 'cell')} skipped")
+    print(f"{plan.study.name}: {looks}{told}, {number(len(plan.skipped), 'cell')} skipped")
     return 0

@@ -15,7 +15,8 @@ from normbench.data.images import Images
 from normbench.data.places import expanded, place_of
 from normbench.data.registry import Builder, DatasetFacts, raw_folder, register_dataset
 from normbench.errors import DataError
-from normbench.spec.schema import NOT_IDENTITY, DataConfig
+from normbench.spec.marks import NOT_IDENTITY
+from normbench.spec.schema import DataConfig
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody rounds them
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -175,6 +175,10 @@ class MNISTDataModule(pl.LightningDataModule):
         mean, std = (pixels.new_tensor(values).mul_(255).view(-1, 1, 1) for values in (facts.mean, facts.std))
         return pixels.sub_(mean).div_(std), labels
 
+    def split(self, name: str) -> Split:
+        """The images of train, validation or test, after `setup`."""
+        return self._splits[name]
+
     def train_dataloader(self) -> TrainLoader:
         """This device's part of every global batch."""
         world, rank = self._place()

@@ -156,7 +156,8 @@ def _misplaced(top: Path, files: FileSet) -> Iterator[tuple[Path, str]]:
 
 def _is_of_another_set(folder: Path, top: Path, files: FileSet) -> bool:
     """Whether a folder says itself that its files, which have the same names in all such sets, are of another one."""
-    words = [part.lower() for part in folder.relative_to(top).parts]
+    # The named folder's own name counts, those above it (a project's, a user's) do not.
+    words = [part.lower() for part in (top.absolute().name, *folder.relative_to(top).parts)]
     return any("mnist" in word and word.replace("-", "").replace("_", "") != files.folder.lower() for word in words)
 
 

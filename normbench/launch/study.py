@@ -23,17 +23,19 @@ from normbench.tracking.mode import settled
 
 @dataclass(frozen=True)
 class Left:
-    """What a study has left to train, on this machine's data.
+    """Runs of a study to train.
 
     Args:
         plan: The plan.
-        runs: Its runs without a result.
+        runs: Those of its runs that are to be trained now.
         store: Where results are.
+        count: How many runs are asked for, finished ones included.
     """
 
     plan: Plan
     runs: list[PlannedRun]
     store: Store
+    count: int
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -41,18 +43,19 @@ class Left:
         return tasks_of(self.runs, self.store)
 
     def missing(self) -> list[PlannedRun]:
-        """The runs that have no result now."""
-        return list(iter_pending(self.plan, self.store.finished(self.plan.ids)))
+        """Those of the runs that have no result now."""
+        done = self.store.finished([run.id for run in self.runs])
+        return [run for run in self.runs if run.id not in done]
 
 
-def left_of(study: Study, store: Store) -> Left:
-    """What a study has left to train. Data are made available, the study is recorded, broken results set aside."""
+def prepared(study: Study, store: Store) -> Plan:
+    """The plan of a study that is to be trained: data are made available, it is recorded, broken results set aside."""
     make_folder(store.root)
     plan = make_plan(study, fallback=falls_back(study))
     store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
     for run_id in store.broken(plan.ids):
         print(store.folder(run_id).set_aside(), file=sys.stderr)
-    return Left(plan, list(iter_pending(plan, store.finished(plan.ids))), store)
+    return plan
 
 
 def train_left(
@@ -73,11 +76,10 @@ def train_left(
         with settled(left.plan.study.base.logger), Display(left.runs, seconds=seconds) as display:
             launcher.launch(left.tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
-        total = len(left.plan.runs)
         kind = Terminated if isinstance(stop, Terminated) else Stopped
         raise kind(
-            f"{total - len(left.missing())} of {total} runs are done; the same command continues, unfinished runs from "
-            "their last checkpoint"
+            f"{left.count - len(left.missing())} of {left.count} runs are done; the same command continues, unfinished "
+            "runs from their last checkpoint"
         ) from None
     return display.failed
 
@@ -109,13 +111,17 @@ def run_study(
         options: Its options, such as `workers=2`.
 
     Raises:
-        UsageError: An executor and a launcher are given.
+        UsageError: An executor and a launcher are given; or the study has planned looks.
         NormbenchError: Runs have failed, or have no result; all others are trained first.
     """
     if executor is not None and (launcher or options):
         raise UsageError("run_study: give an executor, or a launcher with its options: not both")
     study = study if isinstance(study, Study) else load_study(study)
-    left = left_of(study, open_store(Path(runs).resolve()))
+    if study.looks is not None:
+        raise UsageError(f"study {study.name} is looked at in between: train it by `normbench run`")
+    store = open_store(Path(runs).resolve())
+    plan = prepared(study, store)
+    left = Left(plan, list(iter_pending(plan, store.finished(plan.ids))), store, len(plan.runs))
     if left.runs:
         engine = ExecutorLauncher(executor) if executor is not None else chosen(study, launcher, options).build()
         failed = train_left(left, engine)
@@ -123,8 +129,8 @@ def run_study(
             (run, line), more = failed[0], f", and {len(failed) - 1} more" if failed[1:] else ""
             raise NormbenchError(f"failed: {describe(run.cell)}, seed {run.seed}: {line}{more}")
         if missing := left.missing():
-            raise NormbenchError(f"{len(missing)} of {len(left.plan.runs)} runs have no result: repeat the call")
-    return left.plan
+            raise NormbenchError(f"{len(missing)} of {left.count} runs have no result: repeat the call")
+    return plan
 
 
 def falls_back(study: Study) -> bool:

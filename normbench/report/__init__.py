@@ -4,15 +4,18 @@ evidence.py     what the runs gave, in data frames        answer.py   the same i
 contrasts.py    what is compared with what                tables/     CSV, Markdown, LaTeX, HTML
 comparison.py   summaries and estimates                   figures/    one file a figure
 provenance.py   what the runs were made with              page/       report.html
+cost.py         what `normbench cost` measured
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from normbench.report.cost import read_cost
 from normbench.report.evidence import Evidence, gather
 from normbench.store import Store, make_folder, unwritable, write_atomically
 from normbench.study import Study
@@ -110,6 +113,7 @@ def write_evidence(evidence: Evidence, reports: Path, parts: tuple[str, ...] = t
     """Writes the parts of a report of what was gathered, and returns the paths of its files."""
     folder = reports / evidence.study.name
     make_folder(folder)
+    evidence = replace(evidence, measured_cost=read_cost(folder))
     return [path for part in parts for path in PARTS[part](evidence, folder)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ TOLD = ("better", "worse", "better by less than the margin", "worse by less than
 ORDER = (*TOLD, "equivalent", "identical", "diverged", "baseline diverged", "open")
 
 LOST = "lost"
+_UNNAMED = re.compile(r"levels|(levels|within|change|slope) \d+")  # names that a study did not give
 
 
 def answer(evidence: Evidence) -> list[str]:
@@ -52,30 +54,40 @@ def _with_data(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nothing_yet(evidence: Evidence, contrast: Contrast) -> str:
-    what = evidence.level_name(contrast.baseline)
+    what = evidence.level_name(contrast.baseline, contrast.factor)
     if contrast.kind == "within":
         what = f"{what} at {evidence.title(contrast.along)} {contrast.start}"
     elif contrast.kind == "change":
         what = f"the change of {what} from {evidence.title(contrast.along)} {contrast.start}"
+    elif contrast.kind == "slope":
+        what = f"the slope of {what} along {evidence.title(contrast.along)}"
     return f"No comparison with {what} can be made yet: {counted([len(evidence.runs)], 'run')} done."
 
 
 def contrast_sentence(evidence: Evidence, contrast: Contrast, rows: pd.DataFrame) -> str:
     """What a contrast comes to: a clause for each treatment, by its verdicts and the range of its sizes."""
-    metric, base = evidence.metric, evidence.level_name(contrast.baseline)
+    metric, base = evidence.metric, evidence.level_name(contrast.baseline, contrast.factor)
     along = evidence.title(contrast.along) if contrast.along else ""
     treatments = list(dict.fromkeys(rows["treatment"]))
     clauses = []
     for treatment in sorted(treatments, key=_place(contrast)):
         found = rows[rows["treatment"] == treatment]
-        name = evidence.level_name(treatment) if contrast.kind != "within" else f"{along} {treatment}"
+        name = evidence.level_name(treatment, contrast.factor) if contrast.kind != "within" else f"{along} {treatment}"
         clauses.append(_clause(evidence, contrast, name, found))
     heads = {
         "levels": f"Compared with {base} in {metric.label}: ",
         "within": f"Within {base}, compared with {along} {contrast.start} in {metric.label}: ",
         "change": f"In how much {metric.label} changes from {along} {contrast.start}, compared with {base}: ",
+        "slope": f"In how much {metric.label} changes with each doubling of {along}, compared with {base}: ",
     }
-    return heads[contrast.kind] + "; ".join(clauses) + "."
+    named = "" if _UNNAMED.fullmatch(contrast.name) else f"{contrast.name[0].upper()}{contrast.name[1:]}. "
+    kept = [f"{evidence.title(axis)} {listed(list(map(str, labels)))}" for axis, labels in contrast.where.items()]
+    head = heads[contrast.kind] if not kept else f"At {', '.join(kept)}: {_lower(heads[contrast.kind])}"
+    return f"{named}{head}{'; '.join(clauses)}."
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _place(contrast: Contrast) -> Any:
@@ -101,9 +113,13 @@ def _clause(evidence: Evidence, contrast: Contrast, name: str, rows: pd.DataFram
 
 
 def _where(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> str:
-    parts = [f"{evidence.title(axis)} {row[axis]}" for axis in contrast.across]
+    parts = [
+        f"{evidence.title(axis)} {row[axis]}"
+        for axis in contrast.across
+        if len(contrast.where.get(axis, "several")) > 1
+    ]
     if contrast.kind == "change":
-        stop = str(row["along"]).rpartition(" to ")[2]
+        stop = contrast.stop(row["along"])
         parts.insert(0, f"{evidence.title(contrast.along)} {stop}")
     return ", ".join(parts)
 
@@ -158,11 +174,17 @@ def method_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
         "shrunk": "paired by seed, with each variance shrunk to its cell's",
         "pooled": "paired by seed, with variances pooled over the cell",
     }
-    error = evidence.criterion(evidence.metric).error
-    data = "" if len(rows) == evidence.family else f", of which {len(rows)} have data"
-    one = evidence.family == 1
-    judged = "read off its 95 % interval" if one else "read off 95 % intervals that hold for all of them at once"
-    return f"The verdicts are {judged} (family of {evidence.family}{data}; {errors[error]})."
+    used = "; ".join(text for error, text in errors.items() if (rows["error"] == error).any())
+    sizes = list(evidence.families.values())
+    data = "" if len(rows) == sum(sizes) else f", of which {len(rows)} have data"
+    looks = f"{evidence.looks.looks} planned looks" if evidence.looks else ""
+    if sum(sizes) == 1:
+        judged = f"read off its 95 % interval{f', which allows for {looks}' if looks else ''}"
+    else:
+        them = "all of a family" if len(sizes) > 1 else "all of them"
+        judged = f"read off 95 % intervals that hold for {them} at once{f' and at {looks}' if looks else ''}"
+    family = f"family of {sizes[0]}" if len(sizes) == 1 else f"families of {listed(list(map(str, sizes)))}"
+    return f"The verdicts are {judged} ({family}{data}; {used})."
 
 
 def open_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
@@ -187,19 +209,20 @@ def open_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
 
 def progress_sentence(evidence: Evidence) -> str:
     """What is done of an unfinished study, and when to come back; empty for a finished one."""
-    planned, done = len(evidence.plan.runs), set(evidence.runs["run_id"])
-    left = sum(run.id not in done for run in evidence.plan.runs)
+    planned, done = len(evidence.asked), set(evidence.runs["run_id"])
+    left = sum(run.id not in done for run in evidence.asked)
     if not left:
         return ""
     states = {state: count for state, count in evidence.states.items() if state not in ("running", "waiting")}
     stuck = "".join(f", {count} {state}" for state, count in sorted(states.items()))
-    text = f"Interim: {planned - left} of {planned} runs are done{stuck}"
+    looks = f"{evidence.looks.done} of {evidence.looks.looks} looks are made, " if evidence.looks else ""
+    text = f"Interim: {looks}{planned - left} of {planned} runs are done{stuck}"
     running = evidence.states.get("running", 0)
     if not running:
         return f"{text}, and none is running: `normbench run {_asked(evidence)}` goes on."
     walls = zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True)
     took = {run_id: partial(float, seconds) for run_id, seconds in walls}
-    seconds, _ = seconds_left(evidence.plan.runs, took)
+    seconds, _ = seconds_left(evidence.asked, took)
     return f"{text}, {running} running: come back in {duration(seconds / running)}."
 
 

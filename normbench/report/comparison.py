@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from normbench.report.looks import look_table
 from normbench.stats import Missing, estimates, mark_best, summarize
 from normbench.study.metrics import COST, Metric
 
@@ -13,14 +15,20 @@ if TYPE_CHECKING:
     from normbench.report.contrasts import Contrast
     from normbench.report.evidence import Evidence
 
-NOT_COMPARED = "not compared: runs share a machine"
+NOT_COMPARED = "not measured: runs share a machine"
 MARKED = 100  # cells up to which every metric has its best marked; beyond, the one that the study asks about
 FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 
 
 def contrast_table(evidence: Evidence, contrast: Contrast, metric: Metric) -> pd.DataFrame:
-    """The estimates of one contrast in a metric, with the intervals of the whole family."""
-    return estimates(evidence.differences(contrast, metric), evidence.criterion(metric), family=evidence.family)
+    """The estimates of one contrast in a metric, with the intervals of its whole family.
+
+    With planned looks: each row at the look that decided it, else at the latest (`estimates_at_look`).
+    """
+    if evidence.looks:
+        return look_table(evidence, contrast, metric, evidence.looks.done)
+    family = evidence.families[contrast.family]
+    return estimates(evidence.differences(contrast, metric), evidence.criterion(metric), family=family)
 
 
 def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
@@ -42,7 +50,7 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     pairs = (
         evidence.estimates[0] if metric == evidence.metric else contrast_table(evidence, evidence.contrasts[0], metric)
     )
-    pairs = pairs.drop(columns=["contrast", "id", "along"]).rename(columns={"treatment": evidence.factor})
+    pairs = pairs.drop(columns=["id", "along"]).rename(columns={"treatment": evidence.factor})
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")
     return evidence.in_order(cells)
@@ -50,12 +58,16 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
 
 def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     """The mark of the best in each cell of the other axes, over the family of all planned pairs of levels."""
+    criterion = evidence.criterion(metric)
+    if evidence.looks:  # what the latest look may spend
+        spend = evidence.study.looks.spend[max(0, evidence.looks.done - 1)] if evidence.study.looks else 1.0
+        criterion = replace(criterion, alpha=criterion.alpha * spend)
     marks = mark_best(
         evidence.chosen,
         metric.name,
         evidence.factor,
         across=evidence.across,
-        criterion=evidence.criterion(metric),
+        criterion=criterion,
         planned=evidence.planned[evidence.keys].drop_duplicates(),
     )
     return marks[[*evidence.keys, "mark"]]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from normbench.stats import Along, Missing, change_differences, level_differences, within_differences
+from normbench.stats import (
+    Along,
+    Missing,
+    change_differences,
+    change_text,
+    level_differences,
+    slope_differences,
+    within_differences,
+)
+from normbench.study.compare import FAMILY, Kind
 
 if TYPE_CHECKING:
     from normbench.report.evidence import Evidence
-
-Kind = Literal["levels", "within", "change"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Contrast:
         name: Unique in the study; part of every row's `id`.
         kind: "levels": levels of `factor` against `baseline` in each cell; "within": values of `along` against
             `start` within the level `baseline` of `factor`; "change": each level's change from `start` along `along`
-            less that of `baseline`.
+            less that of `baseline`; "slope": each level's slope against log2 of `along` less that of `baseline`.
         factor: Column of the levels.
         baseline: Level that the others are compared with; for "within", the level that is looked at.
         across: Columns of the cells.
@@ -32,6 +39,8 @@ class Contrast:
         along: Column that is followed.
         start: Its value that the others are compared with.
         stops: Its other values, in order.
+        family: Contrasts of a family share its level.
+        where: Values of columns of the cells that take part; all where a column is not named.
     """
 
     name: str
@@ -43,38 +52,50 @@ class Contrast:
     along: str = ""
     start: Any = None
     stops: tuple[Any, ...] = ()
+    family: str = FAMILY
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def differences(self, runs: pd.DataFrame, metric: str, missing: Missing = "diverged") -> pd.DataFrame:
         """The per-seed differences (see `normbench.stats`); empty where one side has no run at all."""
-        across, baseline = list(self.across), self.baseline
+        across, baseline, name = list(self.across), self.baseline, self.name
+        for column, kept in self.where.items():
+            runs = runs[runs[column].isin(kept)]
         treatments = [level for level in self.levels if level != baseline and _has(runs, self.factor, level)]
-        if not _has(runs, self.factor, baseline):
-            runs = runs.iloc[:0]
-        if self.kind == "levels" and treatments and len(runs):
-            return level_differences(
-                runs,
-                metric,
-                self.factor,
-                baseline,
-                across=across,
-                treatments=treatments,
-                contrast=self.name,
-                missing=missing,
-            )
-        if self.kind == "levels" or runs.empty:
-            return empty_differences(self.columns)
         place = runs[runs[self.factor] == baseline] if self.kind == "within" else runs
         stops = [value for value in self.stops if _has(place, self.along, value)]
-        if not stops or not _has(place, self.along, self.start):
+        followed = bool(stops) and _has(place, self.along, self.start)
+        able = {"levels": True, "slope": True}.get(self.kind, followed) and bool(treatments or self.kind == "within")
+        if not (able and _has(runs, self.factor, baseline)):
             return empty_differences(self.columns)
         along = Along(self.along, self.start, stops)
         if self.kind == "within":
-            return within_differences(runs, metric, self.factor, baseline, along, across=across, contrast=self.name)
-        if not treatments:
-            return empty_differences(self.columns)
-        return change_differences(
-            runs, metric, self.factor, baseline, along, across=across, treatments=treatments, contrast=self.name
-        )
+            return within_differences(runs, metric, self.factor, baseline, along, across=across, contrast=name)
+        sides: Any = {"across": across, "treatments": treatments, "contrast": name}
+        if self.kind == "change":
+            return change_differences(runs, metric, self.factor, baseline, along, **sides)
+        if self.kind == "slope":
+            return slope_differences(runs, metric, self.factor, baseline, self.along, **sides)
+        return level_differences(runs, metric, self.factor, baseline, missing=missing, **sides)
+
+    def stop(self, along: str) -> Any:
+        """The value of the axis that a row of a "change" goes to, by the row's text `along`."""
+        return next((stop for stop in self.stops if change_text(self.along, self.start, stop) == along), None)
+
+    def uses(self, row: Mapping[Any, Any], cell: Mapping[str, Any]) -> bool:
+        """Whether a row of the estimates is made from the runs of a cell.
+
+        Args:
+            row: Columns of the contrast's cell, `treatment`, `baseline`, `along`.
+            cell: Value of each axis' column.
+        """
+        if any(cell.get(column, row[column]) != row[column] for column in self.across):
+            return False
+        level = cell[self.factor]
+        if self.kind == "within":
+            return bool(level == self.baseline and cell[self.along] in (row["treatment"], row["baseline"]))
+        if level not in (row["treatment"], row["baseline"]):
+            return False
+        return self.kind != "change" or cell[self.along] in (self.start, self.stop(row["along"]))
 
     @property
     def columns(self) -> list[str]:
@@ -94,25 +115,36 @@ def empty_differences(across: Sequence[str]) -> pd.DataFrame:
 
 def declared_contrasts(evidence: Evidence) -> list[Contrast]:
     """The levels against the baseline in each cell, then what the study declares besides."""
-    study, columns = evidence.study, evidence.columns
-    first = Contrast(
-        "levels", "levels", evidence.factor, evidence.baseline, tuple(evidence.across), tuple(evidence.levels)
-    )
-    found = [first]
-    for index, more in enumerate(getattr(study.compare, "contrasts", ())):
-        along = columns[more.along]
-        values = [level.label for level in study.axes[more.along]]
+    compare, columns = evidence.study.compare, evidence.columns
+    data = [column for column in evidence.across if column not in columns.values()]  # runs on two data sets
+    axes = [axis for axis in evidence.study.axes if axis != compare.tuned]
+    labels = {axis: tuple(level.label for level in evidence.study.axes[axis]) for axis in axes}
+    found = [
+        Contrast(
+            compare.name,
+            "levels",
+            evidence.factor,
+            evidence.baseline,
+            tuple(evidence.across),
+            tuple(evidence.levels),
+            family=compare.family,
+        )
+    ]
+    for more in compare.contrasts:
+        cells = [columns[axis] for axis in axes if axis not in (more.factor, more.along)]
         found.append(
             Contrast(
-                name=f"{more.kind} {index + 1}",
+                name=more.name,
                 kind=more.kind,
-                factor=evidence.factor,
+                factor=columns[more.factor],
                 baseline=more.level,
-                across=tuple(axis for axis in evidence.across if axis != along),
-                levels=tuple(evidence.levels),
-                along=along,
+                across=(*data, *cells),
+                levels=labels[more.factor],
+                along=columns[more.along] if more.along else "",
                 start=more.start,
-                stops=tuple(value for value in (more.stops or values) if value != more.start),
+                stops=more.stops,
+                family=more.family,
+                where={columns[axis]: kept for axis, kept in (more.where or {}).items()},
             )
         )
     return found

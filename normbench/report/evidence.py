@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ import pandas as pd
 from normbench.report.answer import answer
 from normbench.report.comparison import cell_table, contrast_table
 from normbench.report.contrasts import Contrast, declared_contrasts
-from normbench.report.privacy import without_places
-from normbench.spec import to_dict
-from normbench.spec.keys import flatten
-from normbench.stats import AskedError, Criterion, chosen_runs, chosen_values, error_term, family_size
+from normbench.report.design import configuration, design
+from normbench.report.looks import LookProgress, look_progress
+from normbench.stats import Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
-from normbench.study import Plan, Study, fullest, load_study, possible_plans
-from normbench.study.metrics import COMPARED, COST, METRICS, Metric, get_metric
+from normbench.study import Plan, PlannedRun, Study, fullest, load_study, possible_plans
+from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
 
 MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
 SELECT = "val_accuracy"  # what a tuned axis is chosen by
@@ -35,9 +34,9 @@ class Evidence:
         plan: The planned runs and skipped cells.
         runs: The results table: a row a finished run.
         store: Where the run folders are.
-        unfinished: For planned runs without a result, at most MOST_UNFINISHED: `run_id`, `run` (cell and seed in
-            words), `state`, and `why`, the last line of its error.
+        unfinished: For planned runs without a result, MOST_UNFINISHED at most: `run_id`, `run`, `state` and `why`.
         states: How many runs of the plan are in each state; those without a row in `runs` included.
+        measured_cost: What `normbench cost` wrote for the study; None: not measured.
         two_data_sets: Whether runs of one cell were trained on two data sets (mnist and its embedded stand-in).
     """
 
@@ -47,6 +46,7 @@ class Evidence:
     unfinished: list[dict[str, str]]
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
+    measured_cost: pd.DataFrame | None = None
     _differences: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -173,16 +173,34 @@ class Evidence:
         return self._differences[key]
 
     @cached_property
+    def families(self) -> dict[str, int]:
+        """Rows of the contrasts of each family that the study declares, less those it skips."""
+        keys = list(dict.fromkeys([*self.keys, "seed"]))
+        planned = self.planned[keys].drop_duplicates().assign(planned=1.0)
+        rows: dict[str, list[pd.DataFrame]] = {}
+        for contrast in self.contrasts:
+            rows.setdefault(contrast.family, []).append(contrast.differences(planned, "planned"))
+        return {family: family_size(*frames) for family, frames in rows.items()}
+
+    @property
     def family(self) -> int:
-        """The contrasts' rows that the study declares, less those it skips: the multiplier of every interval."""
-        planned = self.planned[[*self.keys, "seed"]].drop_duplicates().assign(planned=1.0)
-        return family_size(*(contrast.differences(planned, "planned") for contrast in self.contrasts))
+        """Size of the first contrast's family: the multiplier of its intervals."""
+        return self.families[self.contrasts[0].family]
+
+    @cached_property
+    def looks(self) -> LookProgress | None:
+        """How far the planned looks are; None for a study without."""
+        return look_progress(self)
+
+    @property
+    def asked(self) -> list[PlannedRun]:
+        """The runs that are asked for now: all, or those of the looks up to the one that is next."""
+        return self.looks.asked if self.looks else self.plan.runs
 
     def criterion(self, metric: Metric) -> Criterion:
         """How differences in a metric are judged; the margin is meant for the study's own."""
         margin = self.margin if metric == self.metric else None
-        asked: AskedError = getattr(self.study.compare, "error", "auto")
-        error = error_term(asked, self.seeds)
+        error = error_term(self.study.compare.error, self.seeds)
         return Criterion(higher_is_better=metric.higher_is_better, margin=margin, error=error)
 
     @cached_property
@@ -198,7 +216,8 @@ class Evidence:
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """A row for each metric and cell: the axes, the summary, the paired difference from the baseline."""
-        names = dict.fromkeys([self.metric.name, *COMPARED, *COST])
+        measured = [name for name in PRECISE if self.chosen[name].notna().any()]
+        names = dict.fromkeys([self.metric.name, *COMPARED, *measured, *COST])
         tables = [cell_table(self, METRICS[name]) for name in names]
         return pd.concat(tables, ignore_index=True)
 
@@ -216,15 +235,13 @@ class Evidence:
 
         return cells.sort_values([*axes, self.factor], key=rank, kind="stable").reset_index(drop=True)
 
-    # Words for cells.
-
     def cell_name(self, row: Mapping[Any, Any]) -> str:
         """The other axes of a row in words: `batch_size 32`; empty without other axes."""
         return ", ".join(f"{self.title(axis)} {row[axis]}" for axis in self.across)
 
-    def level_name(self, level: Any) -> str:
-        """A level of the factor: a name stands for itself, a number or a truth value keeps its axis (`groups 1`)."""
-        return level if isinstance(level, str) else f"{self.title(self.factor)} {level}"
+    def level_name(self, level: Any, factor: str = "") -> str:
+        """A level of a factor: a name stands for itself, a number or a truth value keeps its axis (`groups 1`)."""
+        return level if isinstance(level, str) else f"{self.title(factor or self.factor)} {level}"
 
     def row_name(self, row: Mapping[Any, Any]) -> str:
         """The cell of a row in words: `group, batch_size 32`."""
@@ -238,34 +255,20 @@ class Evidence:
     @cached_property
     def design(self) -> list[tuple[str, str]]:
         """The design in name and value, for a reader who wants to know what was held equal."""
-        study, plan = self.study, self.plan
-        rows = [("study", study.name)]
-        for axis, levels in study.axes.items():
-            rows.append((self.title(self.columns[axis]), ", ".join(str(level.label) for level in levels)))
-        rows.append(("seeds", ", ".join(map(str, study.seeds))))
-        budget = study.base.budget
-        held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
-        rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
-        rows.append(("runs", f"{len(self.runs)} of {len(plan.runs)} done"))
-        for dataset, group in self.runs.groupby("dataset"):
-            rows.append(("data set", f"{dataset} ({len(group)} runs)"))
-        return rows
+        return design(self)
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
         """The resolved configuration that all runs share, without places of this machine."""
-        changed = {key for levels in self.study.axes.values() for level in levels for key in level.changes} | {"seed"}
-        first = flatten(without_places(to_dict(self.plan.runs[0].config)))
-        return {
-            key: value
-            for key, value in dict(first).items()
-            if value is not None
-            and not key.startswith("logger.")
-            and not any(key == name or key.startswith(f"{name}.") for name in changed)
-        }
+        return configuration(self)
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
+
+
+def evidence_of(plan: Plan, store: Store) -> Evidence:
+    """The evidence for one plan, without what its unfinished runs are doing."""
+    return Evidence(plan, store.table({run.id: run.cell for run in plan.runs}, plan.study.name), store, [])
 
 
 def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
@@ -283,7 +286,8 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     done = set(table["run_id"])
     plan = fullest(plans, done, store.ids_of(loaded.name))
     several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
-    left = [run for run in plan.runs if run.id not in done]
+    evidence = Evidence(plan, table, store, [], two_data_sets=several)
+    left = [run for run in evidence.asked if run.id not in done]
     states = store.states([run.id for run in left])
     # A folder can become done after the table was read: it counts with the next reading.
     counts: Counter[str] = Counter("running" if state == "done" else state for state in states.values())
@@ -293,4 +297,4 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
         why = store.folder(run.id).error() or "" if state == "failed" else ""
         words = ", ".join([*(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in run.cell.items())])
         unfinished.append({"run_id": run.id, "run": f"{words}, seed {run.seed}", "state": state, "why": why})
-    return Evidence(plan, table, store, unfinished, counts, several)
+    return replace(evidence, unfinished=unfinished, states=counts)

@@ -96,7 +96,7 @@ def verdict_words(row: Mapping[Any, Any], margin: str) -> str:
     """The verdict of a row with its counts; empty without one (a baseline)."""
     if not isinstance(row.get("verdict"), str):
         return ""
-    return row["verdict"] if row["verdict"].startswith("not compared") else verdict_text(row, margin or "the margin")
+    return row["verdict"] if row["verdict"].startswith("not measured") else verdict_text(row, margin or "the margin")
 
 
 def duration(seconds: float) -> str:

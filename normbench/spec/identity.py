@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from normbench.errors import UsageError
 from normbench.spec.keys import from_dict
+from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
 from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
-from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, RunConfig, UsedWhen, has_options, hints
+from normbench.spec.schema import SECTIONS, RunConfig, has_options, hints
 
 # Sections in the order in which they enter the hash; `logger` and `probes` cannot change a result.
 HASHED = ("data", "model", "optimizer", "budget", "trainer", "seed", "plugins")

@@ -5,12 +5,24 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from normbench.errors import UsageError
+from normbench.spec.marks import LeftOutAt
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
-from normbench.spec.schema import ALIASES, FREE, SECTIONS, TOP, BudgetConfig, RunConfig, Seed, has_options, hints
+from normbench.spec.schema import (
+    ALIASES,
+    FREE,
+    SECTIONS,
+    TOP,
+    BudgetConfig,
+    RunConfig,
+    Seed,
+    has_options,
+    hints,
+)
 from normbench.spec.values import checked
 
 BUILDERS: dict[str, Registry] = {"data": DATASETS, "model": MODELS, "optimizer": OPTIMIZERS}
@@ -116,11 +128,31 @@ def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:
 def from_dict(tree: Mapping[str, Any]) -> RunConfig:
     """The configuration that `to_dict` gave, or a part of it.
 
-    Its plug-ins are imported first: another process (a worker, a rank, a later command) does not know the options
-    of what they register.
+    A whole section that lacks a key was written before that key came: it has the value at which ids leave it out. Its
+    plug-ins are imported first: another process (a worker, a rank, a later command) does not know the options of what
+    they register.
     """
     load_plugins(tuple(tree.get("plugins") or ()))
-    return run_config(tree)
+    return run_config({key: _completed(key, value) for key, value in tree.items()})
+
+
+def _completed(section: str, values: Any) -> Any:
+    if section not in SECTIONS or not isinstance(values, Mapping):
+        return values
+    later = later_keys(section)
+    whole = all(name in values for name in hints(section) if name not in later)
+    return {**later, **values} if whole else values
+
+
+@cache
+def later_keys(section: str) -> dict[str, Any]:
+    """Keys that came to a section later, with the value that stands for how it was before: see `LeftOutAt`."""
+    return {
+        name: mark.value
+        for name, hint in hints(section).items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, LeftOutAt)
+    }
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

@@ -8,33 +8,13 @@ the section's own keys.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
+from normbench.spec.marks import NOT_IDENTITY, LeftOutAt, UsedWhen
 from normbench.spec.values import Count, NonNegative, Number, Positive, Range
 
-
-class NotIdentity:
-    """Marks a key that cannot change a result, and so does not enter a run's identity."""
-
-
-@dataclass(frozen=True, eq=False)
-class LeftOutAt:
-    """Marks a key that was added later: at this value it is left out of the identity, so that old ids stay valid."""
-
-    value: Any
-
-
-@dataclass(frozen=True, eq=False)
-class UsedWhen:
-    """Marks a key that counts only where `test` holds for its section."""
-
-    test: Callable[[Any], bool]
-
-
-NOT_IDENTITY = NotIdentity()
 Precision = Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 Init = Literal[
     "torch",
@@ -116,6 +96,7 @@ class OptimizerConfig:
         warmup_steps: Steps of linear warm-up from zero, before the schedule.
         step_every: Fraction of the budget after which a step schedule multiplies lr once more.
         step_factor: Factor of a step schedule.
+        decay_norms: Let weight decay act on gamma, beta and biases too, not on the weights of layers alone.
         options: Options of the optimizer.
     """
 
@@ -127,6 +108,8 @@ class OptimizerConfig:
     warmup_steps: Number = 0
     step_every: Annotated[float, Range(0, 1, open_low=True), UsedWhen(lambda o: o.schedule == "step")] = 0.34
     step_factor: Annotated[Positive, UsedWhen(lambda optimizer: optimizer.schedule == "step")] = 0.1
+    # Not its default: before the key came, everything decayed.
+    decay_norms: Annotated[bool, UsedWhen(lambda o: bool(o.options.get("weight_decay"))), LeftOutAt(True)] = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -169,6 +152,9 @@ class TrainerConfig:
         loss_points: Points of the training-loss curve, evenly spread over the budget.
         checkpoints: Checkpoints kept while running, evenly spread over the budget (0: none).
         keep: Trained weights that stay in the run folder: none, last, or best (on the validation images).
+        precise_statistics: After training, evaluate a second time with running averages recomputed over this many
+            training images (Wu & Johnson 2021, arXiv 2105.07576, section 3.2): whole batches, one at least, all images
+            at most; 0 does not.
         steps_per_execution: Optimizer steps that Lightning sees as one, at most: the same numbers to the bit at less
             cost. null chooses: up to 16 for small batches, but 1 where something looks at every step (several devices,
             accumulation, clipping, half precision, callbacks, histograms, fast_dev_run, overfit_batches).
@@ -195,6 +181,7 @@ class TrainerConfig:
     loss_points: Count = 50
     checkpoints: Annotated[Number, NOT_IDENTITY] = 10
     keep: Annotated[Literal["none", "last", "best"], NOT_IDENTITY] = "none"
+    precise_statistics: Annotated[Number, LeftOutAt(0)] = 0
     steps_per_execution: Annotated[Count | None, NOT_IDENTITY] = None
     callbacks: Annotated[list[str], LeftOutAt([])] = field(default_factory=list)
     fast_dev_run: Annotated[Number, LeftOutAt(0)] = 0

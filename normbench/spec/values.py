@@ -6,7 +6,8 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -109,7 +110,26 @@ def _refusal(value: Any, hint: Any, key: str) -> str:
     shown = shown_value(value)
     near = difflib.get_close_matches(str(value), choices(hint), n=1)
     nearest = f"; did you mean '{near[0]}'?" if near else ""
+    if isinstance(value, str) and any(_is_fine(meant, hint) for meant in _unquoted(value)):
+        nearest = f"; '{value}' is text: leave out the quotes"
     return f"{key}={shown}: expected {expected(hint)}{nearest}"
+
+
+def _is_fine(value: Any, hint: Any) -> bool:
+    try:
+        checked(value, hint, "")
+    except UsageError:
+        return False
+    return True
+
+
+def _unquoted(text: str) -> Iterator[Any]:
+    """What a text would be without quotes: it looks right in an error, and is not."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            yield kind(text)
+    if text in ("true", "false"):
+        yield text == "true"
 
 
 def shown_value(value: Any) -> str:

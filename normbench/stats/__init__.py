@@ -10,6 +10,7 @@ from normbench.stats.cell import Missing
 from normbench.stats.contrasts import (
     Along,
     change_differences,
+    change_text,
     level_differences,
     pair_differences,
     slope_differences,
@@ -61,6 +62,7 @@ __all__ = [
     "Verdict",
     "area_under_curve",
     "change_differences",
+    "change_text",
     "chosen_runs",
     "chosen_values",
     "cost_ratios",

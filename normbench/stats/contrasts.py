@@ -146,9 +146,14 @@ def change_differences(
         both = counted[counted[axis] == stop].merge(at_start, on=keys, how="outer", suffixes=("", "_start"))
         diverged = both["diverged"].eq(True) | both["diverged_start"].eq(True)
         values = both[keys].assign(value=both["value"] - both["value_start"], diverged=diverged)
-        where = f"{axis} from {along.start} to {stop}"
+        where = change_text(axis, along.start, stop)
         frames.append(seed_differences(values, factor, sides, cell, contrast=contrast, along=where))
     return pd.concat(frames, ignore_index=True)
+
+
+def change_text(axis: str, start: Any, stop: Any) -> str:
+    """What `along` says of a change: `layout from 1x32 to 16x2`."""
+    return f"{axis} from {start} to {stop}"
 
 
 def slope_differences(

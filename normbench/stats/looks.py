@@ -88,6 +88,9 @@ def estimates_at_look(
         table = estimates(blank, replace(criterion, error=error_term(error, looks.seeds[0])), family=family)
         table["reason"] = "before the first look"
         return table.assign(verdict=_OPEN, look=0, interim=True)
+    if not order:
+        none = estimates(differences, replace(criterion, error=error_term(error, looks.seeds[0])), family=family)
+        return none.assign(look=0, interim=False)
     latest: dict[Any, pd.DataFrame] = {}
     left = differences
     for look in range(done):

@@ -77,6 +77,7 @@ def converted(tree: Mapping[str, Any], device: str) -> Tree | str:
     for name, used in _USED_BY.items():
         if optimizer.get("name") != used:
             optimizer.pop(name, None)
+    optimizer["decay_norms"] = True  # it let everything decay
     trainer = new["trainer"]
     trainer["accelerator"] = device if device in {"cpu", "mps"} else "cuda"
     trainer["precision"] = ALIASES["trainer.precision"].get(trainer["precision"], trainer["precision"])

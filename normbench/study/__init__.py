@@ -1,24 +1,33 @@
 """A study: a YAML file that becomes a plan of runs.
 
 file.py       what is written
+compare.py    what it compares with what
+looks.py      its seeds, and when they are looked at
 smaller.py    a smaller one made from it
+rates.py      learning rates that a pilot chose
 plan.py       the runs that it comes to
 estimate.py   how long they take
 cost.py       what they cost, measured cell by cell in turns
 metrics.py    what a reader needs to know of a metric
 """
 
+from normbench.study.compare import Compare, Contrast
 from normbench.study.estimate import Measured, estimate, seconds_left
-from normbench.study.file import Compare, Level, Skip, Study, load_study
+from normbench.study.file import Level, Skip, Study, load_study
+from normbench.study.looks import LookPlan
 from normbench.study.plan import Plan, PlannedRun, describe, fullest, iter_pending, make_plan, next_plan, possible_plans
+from normbench.study.rates import Rates
 from normbench.study.smaller import changed_study
 
 __all__ = [
     "Compare",
+    "Contrast",
     "Level",
+    "LookPlan",
     "Measured",
     "Plan",
     "PlannedRun",
+    "Rates",
     "Skip",
     "Study",
     "changed_study",

@@ -68,6 +68,10 @@ METRICS = {
         Metric("test_nll", "test negative log-likelihood", "nats", difference_unit="nats"),
         Metric("val_nll", "validation negative log-likelihood", "nats", difference_unit="nats"),
         Metric("test_calibration_error", "expected calibration error", "%", 100, 2, difference_unit="points"),
+        Metric("test_accuracy_precise", "test accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
+        Metric("val_accuracy_precise", "validation accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
+        Metric("test_nll_precise", "test NLL, precise statistics", "nats", difference_unit="nats"),
+        Metric("val_nll_precise", "validation NLL, precise statistics", "nats", difference_unit="nats"),
         Metric("train_loss", "training loss", "nats", difference_unit="nats"),
         Metric("seconds", "training time", "s", digits=1, difference_unit="s"),
         Metric(
@@ -76,6 +80,7 @@ METRICS = {
     )
 }
 COMPARED = ("test_accuracy", "test_nll", "test_calibration_error", "train_loss")
+PRECISE = ("test_accuracy_precise", "test_nll_precise")  # of runs with `trainer.precise_statistics`
 COST = ("seconds", "samples_per_second")
 
 

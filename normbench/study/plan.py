@@ -24,6 +24,7 @@ from normbench.spec.resolve import (
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
+from normbench.study.rates import RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     skipped: list[tuple[Mapping[str, Any], str]] = []
     by_id: dict[str, Mapping[str, Any]] = {}
     memo = _Memo(study.base, fallback)
+    check_rates(study)
+    rate_levels: dict[float, Level] = {}
     seed_at = HASHED.index("seed")
     for levels in itertools.product(*study.axes.values()):
         cell = {axis: level.label for axis, level in zip(study.axes, levels, strict=True)}
@@ -82,7 +85,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
             skipped.append((cell, reason))
             continue
         try:
-            config, parts, seconds = memo.cell(levels)
+            config, parts, seconds = memo.cell(_with_rate(study, levels, cell, rate_levels))
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
             raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
@@ -143,6 +146,26 @@ def iter_pending(plan: Plan, done: Collection[str]) -> Iterator[PlannedRun]:
 def describe(cell: Mapping[str, Any]) -> str:
     """A cell in a few words: `norm group, batch_size 32`."""
     return ", ".join(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in cell.items())
+
+
+def check_rates(study: Study) -> None:
+    """Raises UsageError where a file of rates does not belong to the study, or was chosen on seeds that it reports."""
+    axes = {axis: [level.label for level in levels] for axis, levels in study.axes.items()}
+    for rates in filter(None, (study.rates, *(level.rates for levels in study.axes.values() for level in levels))):
+        rates.check(axes, study.seeds, study.path)
+
+
+def _with_rate(
+    study: Study, levels: tuple[Level, ...], cell: Mapping[str, Any], known: dict[float, Level]
+) -> tuple[Level, ...]:
+    """The levels of a cell, and one more that sets the rate which a file names for it, if one does."""
+    rates = next((level.rates for level in levels if level.rates), None)
+    if rates is None and not any(RATE in level.changes for level in levels):
+        rates = study.rates
+    if rates is None:
+        return levels
+    rate = rates.rate(cell)
+    return (*levels, known.setdefault(rate, Level(rate, {RATE: rate})))
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:

@@ -8,7 +8,9 @@ from typing import Any
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, TrainerConfig, replace, typed
+from normbench.study.compare import Compare
 from normbench.study.file import SMALLER, Level, Skip, Study
+from normbench.study.rates import RATE
 
 
 def changed_study(
@@ -37,13 +39,10 @@ def changed_study(
         axes[axis] = tuple(level for label, level in labels.items() if label in wanted)
     for axis, levels in axes.items():
         for key in values:
-            if any(key in level.changes for level in levels):
+            if any(key in level.changes or (key == RATE and level.rates) for level in levels):
                 raise UsageError(f"--set {key}: the axis {axis} of the study sets it: use --only {axis}=...")
     chosen = tuple(range(seeds)) if seeds and seeds > len(study.seeds) else study.seeds[: seeds or None]
-    compare = study.compare
-    kept = [level.label for level in axes[compare.factor]]
-    if compare.baseline not in kept:
-        compare = dataclasses.replace(compare, baseline=kept[0])
+    compare = _kept_compare(study.compare, axes)
     skips = tuple(_kept_skip(skip, axes) for skip in study.skips)
     return dataclasses.replace(
         study,
@@ -52,6 +51,8 @@ def changed_study(
         axes=axes,
         seeds=chosen,
         compare=compare,
+        looks=None if seeds else study.looks,
+        rates=None if RATE in values else study.rates,
         skips=tuple(skip for skip in skips if all(skip.when.values())),
     )
 
@@ -62,6 +63,20 @@ def _cadence(base: RunConfig, values: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     names = ("validations", "loss_points")
     return {f"trainer.{n}": min(getattr(base.trainer, n), getattr(TrainerConfig, n)) for n in names}
+
+
+def _kept_compare(compare: Compare, axes: Mapping[str, tuple[Level, ...]]) -> Compare:
+    """The contrasts of the labels that are kept; the first one compares with the first of them if it has to."""
+    kept = {axis: [level.label for level in levels] for axis, levels in axes.items()}
+    contrasts = []
+    for contrast in compare.contrasts:
+        stops = tuple(stop for stop in contrast.stops if stop in kept[contrast.along])
+        where = {axis: tuple(w for w in wanted if w in kept[axis]) for axis, wanted in (contrast.where or {}).items()}
+        lost = contrast.stops and (not stops or contrast.start not in kept[contrast.along])
+        if contrast.level in kept[contrast.factor] and not lost and all(where.values()):
+            contrasts.append(dataclasses.replace(contrast, stops=stops, where=where))
+    baseline = compare.baseline if compare.baseline in kept[compare.factor] else kept[compare.factor][0]
+    return dataclasses.replace(compare, baseline=baseline, contrasts=tuple(contrasts))
 
 
 def _kept_skip(skip: Skip, axes: Mapping[str, tuple[Level, ...]]) -> Skip:

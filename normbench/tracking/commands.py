@@ -73,13 +73,14 @@ def _pull(options: argparse.Namespace) -> int:
     from normbench.errors import UsageError
     from normbench.store import Store
     from normbench.study import load_study
+    from normbench.study.file import NAME
     from normbench.tracking.pull import pull
 
     name, plugins = options.study, []
     if Path(name).is_file() or (EXPERIMENTS / f"{name}.yaml").is_file():
         study = load_study(name)
         name, plugins = study.name, study.base.plugins
-    elif not name.replace("-", "_").isidentifier():
+    elif not NAME.fullmatch(name):
         raise UsageError(f"--study '{name}' is neither a study nor the name of one")
     said = {"finished": "written", "present": "here already", "left": "left out", "running": "left out"}
     return _tell(pull(options.path, name, Store(options.runs), plugins), said)

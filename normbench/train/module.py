@@ -22,8 +22,11 @@ from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES, IMAGE, completed
 from normbench.spec.registry import OPTIMIZERS
 from normbench.spec.schema import ModelConfig, OptimizerConfig
+from normbench.train.answers import Answers
+from normbench.train.decay import parameter_groups
 from normbench.train.initialisation import Rule, initialise
 from normbench.train.optimizers import build_optimizer
+from normbench.train.schedule import learning_rate, lr_factor
 
 CALIBRATION_BINS = 15
 Batch = tuple[Tensor, Tensor]
@@ -109,6 +112,7 @@ class NormClassifier(pl.LightningModule):
             compute_groups=False,
         )
         self.metrics = torch.nn.ModuleDict({stage: metrics.clone(prefix=f"{stage}_") for stage in ("val", "test")})
+        self.answers = Answers()  # to the test images
         self.nll = torch.nn.ModuleDict({stage: MeanMetric(nan_strategy="disable") for stage in ("val", "test")})
 
     def forward(self, images: Tensor) -> Tensor:
@@ -203,6 +207,8 @@ class NormClassifier(pl.LightningModule):
         # Calibration error raises on NaN, and on no images at all; the NLL keeps the NaN for `_log_metrics`.
         metrics.update(logits.nan_to_num().softmax(-1), labels)
         nll.update(F.cross_entropy(logits, labels, reduction="none"))
+        if stage == "test":
+            self.answers.add(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics."""
@@ -230,6 +236,7 @@ class NormClassifier(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """See `_share_buffers`."""
+        self.answers.clear()
         self._share_buffers()
 
     def _share_buffers(self) -> None:
@@ -244,7 +251,11 @@ class NormClassifier(pl.LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         lr = learning_rate(config, getattr(datamodule, "batch_size", None))
         optimizer = build_optimizer(
-            config.name, self.net.parameters(), lr, config.options, fused=self.trainer.precision != "16-mixed"
+            config.name,
+            parameter_groups(self.net, config),
+            lr,
+            config.options,
+            fused=self.trainer.precision != "16-mixed",
         )
         if config.schedule == "constant" and config.warmup_steps == 0:
             return optimizer
@@ -271,27 +282,3 @@ def _section(kind: type[Section], given: Section | Mapping[str, Any] | None) -> 
     if strange := sorted(fields.keys() - known):
         raise UsageError(f"{kind.__name__} has no field {strange[0]}: known: {', '.join(sorted(known))}")
     return kind(**fields)
-
-
-def learning_rate(config: OptimizerConfig, batch_size: int | None) -> float:
-    """The learning rate for a global batch: lr (batch_size / reference_batch) to the power 0, 1/2 or 1."""
-    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config.lr_scaling]
-    if power == 0:
-        return config.lr
-    if batch_size is None:
-        raise UsageError(
-            f"optimizer.lr_scaling={config.lr_scaling} needs the batch size: use MNISTDataModule, or lr_scaling=none"
-        )
-    return config.lr * (batch_size / config.reference_batch) ** power
-
-
-def lr_factor(config: OptimizerConfig, step: int, total: int) -> float:
-    """By how much the schedule multiplies the learning rate at optimizer step `step` of `total`."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    if config.schedule == "step":
-        return config.step_factor ** int(done / config.step_every + 1e-9)
-    return 1.0

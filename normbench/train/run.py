@@ -29,13 +29,16 @@ from normbench.spec.registry import CALLBACKS, PROBES
 from normbench.spec.schema import RunConfig
 from normbench.store.files import make_folder
 from normbench.store.folder import Progress, place_of
+from normbench.store.predictions import write_predictions
 from normbench.train.callbacks.checkpoint import usable_checkpoint
 from normbench.train.callbacks.divergence import ruined
 from normbench.train.callbacks.recorder import Plan, Recorder, stage_metrics
 from normbench.train.environment import code_digest, environment
 from normbench.train.memory import keep_freed_memory
-from normbench.train.module import NormClassifier, learning_rate
+from normbench.train.module import NormClassifier
+from normbench.train.precise import precise_metrics
 from normbench.train.randomness import preserved_generators, seed_generators
+from normbench.train.schedule import learning_rate
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
 from normbench.train.trainer import build_trainer, quiet_lightning
@@ -104,10 +107,12 @@ def train(
             if validates(config) and recorder.validated_at != recorder.position.step:
                 trainer.validate(module, datamodule=data, verbose=False)
             trainer.test(module, datamodule=data, verbose=False)
+        answers = module.answers.gathered(trainer.world_size)
         metrics = {**recorder.validation, **stage_metrics(trainer, "test_")}
         diverged = recorder.diverged_at_step
         if diverged is None and ruined(module.net, metrics):
             diverged = recorder.position.step
+        metrics |= precise_metrics(config, module, data, metrics, whole=diverged is None)
         result = {
             "run_id": own,
             "config": to_dict(config),
@@ -139,6 +144,8 @@ def train(
             },
         }
         if trainer.is_global_zero:
+            if diverged is None and answers.shape[1] == len(data.split("test")):  # not where fast_dev_run saw a few
+                write_predictions(folder, *answers)
             result = place.write_result(result)
             place.checkpoint_path.unlink(missing_ok=True)
     return result

@@ -277,3 +277,51 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_trained(
         assert answer.status == 2
         assert f"trainer.accelerator={kind}: this machine has no GPU" in answer.error
     assert not list((tmp_path / "r").glob("*/config.yaml"))
+
+
+LOOKS = {"looks": [2, 3], "spend": [0.5, 0.5]}
+
+
+def test_plan_tells_the_looks_and_the_longest_case(run_cli: RunCli, study: Write, tmp_path: Path) -> None:
+    path = study(seeds={**LOOKS, "budget": "30m"})
+    said = run_cli("plan", path, "--runs", tmp_path / "runs")
+    assert said.status == 0
+    assert "6 runs (2 cells, 3 seeds)" in said.out
+    assert "look 1: 2 seeds of all cells, at 50% of the level; at most 4 runs, " in said.out
+    assert "look 2: 3 seeds of cells whose contrasts are open, at 50% of the level; at most 6 runs, " in said.out
+    assert "a look that would take the training beyond 30 min in all is not begun" in said.out
+    assert "0 of 2 looks made; above is the longest case" in said.out
+    assert "small: 0 of 2 looks made; 4 waiting" in run_cli("status", path, "--runs", tmp_path / "runs").out
+
+
+@pytest.mark.slow
+def test_run_goes_from_look_to_look_and_stops_at_the_budget(run_cli: RunCli, study: Write, tmp_path: Path) -> None:
+    words = ("--runs", tmp_path / "runs", "--workers", 1)
+    said = run_cli("run", study(seeds={**LOOKS, "budget": "0.01s"}), *words)
+    assert said.status == 0, said.err
+    assert "look 1 of 2: 4 of 4 runs to train: " in said.err
+    assert "1 of 2 looks made; interim: 1 contrasts are open" in said.err
+    path = study(seeds=LOOKS)
+    said = run_cli("run", path, *words)
+    assert said.status == 0, said.err
+    assert "look 2 of 2: 2 of 6 runs to train" in said.err
+    assert "2 of 2 looks made" in said.err.splitlines()[-1]
+    assert "small: 2 of 2 looks made; 6 done" in run_cli("status", path, "--runs", tmp_path / "runs").out
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ({"looks": [3, 5]}, r"seeds\.spend is a list of shares of the level"),
+        ({"looks": [5, 3], "spend": [0.5, 0.5]}, r"seeds\.looks=\[5, 3\]: give growing numbers"),
+        ({"looks": [3, 5], "spend": [0.5]}, r"seeds\.spend has 1 shares for 2 looks"),
+        ({"looks": [3, 5], "spend": [0.5, 0.6]}, r"shares above 0 that sum to 1, not 1\.1"),
+        ({**LOOKS, "stop": "decide"}, r"unknown way to stop 'decide': did you mean 'decided'"),
+        ({**LOOKS, "budget": "30 minutes"}, r"seeds\.budget=30 minutes: give a time such as 30m"),
+        ({**LOOKS, "lokos": 1}, r"unknown key of seeds 'lokos': did you mean 'looks'"),
+    ],
+)
+def test_what_looks_cannot_mean(run_cli: RunCli, study: Write, seeds: dict[str, Any], said: str) -> None:
+    answer = run_cli("plan", study(seeds=seeds))
+    assert answer.status == 2
+    assert re.search(said, answer.error), answer.error

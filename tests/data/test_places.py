@@ -116,6 +116,18 @@ def test_a_person_who_names_a_folder_too_deep_is_told_which(tmp_path: Path, belo
         ensure(DataConfig("mnist", dir=str(tmp_path / below)))
 
 
+def test_the_files_of_another_set_are_never_advised(tmp_path: Path) -> None:
+    """They have the same names: a person who moved MNIST's digits would have had them checked as clothes."""
+    lay(tmp_path / "MNIST" / "raw", ALL)
+    with pytest.raises(DataError) as caught:
+        ensure(DataConfig("fashion_mnist", dir=str(tmp_path / "MNIST")))
+    assert "move" not in str(caught.value)
+    assert "it has raw: name the folder above FashionMNIST/raw" in str(caught.value)
+    lay(tmp_path / "mnist project" / "given", ALL)
+    with pytest.raises(DataError, match="move the four files to"):
+        ensure(DataConfig("mnist", dir=str(tmp_path / "mnist project" / "given")))
+
+
 @pytest.mark.parametrize("call", [available, ensure, read])
 def test_a_folder_that_does_not_exist_is_not_made(tmp_path: Path, call: Callable[[DataConfig], object]) -> None:
     with pytest.raises(DataError, match=r"data.dir=.*dta does not exist: correct it, or make it \(mkdir -p .*or leave"):

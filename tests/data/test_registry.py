@@ -14,8 +14,9 @@ import pytest
 from normbench.data import Images, MNISTDataModule, dataset_facts, ensure, read, register_dataset
 from normbench.data.source import available
 from normbench.errors import DataError, UsageError
+from normbench.spec.marks import NOT_IDENTITY
 from normbench.spec.registry import DATASETS
-from normbench.spec.schema import NOT_IDENTITY, DataConfig
+from normbench.spec.schema import DataConfig
 from normbench.spec.values import Count
 
 pytestmark = pytest.mark.usefixtures("fresh_files")

@@ -116,9 +116,9 @@ def make_lab(tmp_path: Path) -> MakeLab:
     def make(
         outcomes: Outcomes,
         grid: Mapping[str, Any] | None = None,
-        compare: Mapping[str, Any] | None = None,
+        compare: Mapping[str, Any] | list[dict[str, Any]] | None = None,
         *,
-        seeds: int | list[int] = 3,
+        seeds: Any = 3,
         name: str = "synthetic",
         fallback: bool = False,
         **more: Any,
@@ -132,16 +132,17 @@ def build(
     root: Path,
     outcomes: Outcomes,
     grid: Mapping[str, Any] | None = None,
-    compare: Mapping[str, Any] | None = None,
+    compare: Mapping[str, Any] | list[dict[str, Any]] | None = None,
     *,
-    seeds: int | list[int] = 3,
+    seeds: Any = 3,
     name: str = "synthetic",
     fallback: bool = False,
     **more: Any,
 ) -> Lab:
     """See `make_lab`."""
     grid = grid or {"model.norm": ["none", "batch", "group"], "data.batch_size": [8, 32]}
-    compare = {"factor": "model.norm", "baseline": "batch"} | dict(compare or {})
+    if not isinstance(compare, list):
+        compare = {"factor": "model.norm", "baseline": "batch"} | dict(compare or {})
     base = {"data": {"name": "mnist"}, "budget": {"samples": 640}, "trainer": {"validations": 2}}
     tree = {"name": name, "question": "Which norm?", "base": base, "grid": dict(grid), "seeds": seeds}
     path = root / f"{name}.yaml"

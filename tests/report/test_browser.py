@@ -30,7 +30,6 @@ FIGURES = [
     "divergence",
     "training_loss",
     "validation_error",
-    "cost",
     "detectable",
 ]
 # These have no marks in the colour of a level; the second is not of levels at all.

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import vl_convert
 
-from normbench.report.figures import drawn_figures, specifications
+from normbench.report.contrasts import Contrast, declared_contrasts
+from normbench.report.figures import contrasts, drawn_figures, specifications
 from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
-from normbench.report.figures.style import NORM_STYLE, PANEL, styles
+from normbench.report.figures.style import NORM_STYLE, PANEL, specification, still, styles
 from normbench.report.tables import read_csv
 
 from .conftest import NOISE, Lab, MakeLab
@@ -36,7 +37,6 @@ FIGURES = [
     "divergence",
     "training_loss",
     "validation_error",
-    "cost",
     "detectable",
 ]
 
@@ -145,7 +145,6 @@ def test_axis_titles_carry_units(specs: dict[str, Spec]) -> None:
     assert title("training_loss", "x") == "training images seen"
     assert title("training_loss", "y") == "training loss (nats, log scale)"
     assert title("validation_error", "y") == "validation error (%, log scale)"
-    assert "(s, log scale)" in title("cost", "x")
     assert [axis["title"] for axis in specs["training_loss"]["usermeta"]["axes"]] == list(AXES.values())
 
 
@@ -297,7 +296,7 @@ def test_a_diverging_rate_does_not_stretch_the_axis_of_losses(make_lab: MakeLab)
     ("outcome", "absent"),
     [
         (lambda c, s: 0.9 if s == 0 else None, {"differences"}),
-        (lambda c, s: "diverged", {"training_loss", "differences", "cost"}),
+        (lambda c, s: "diverged", {"training_loss", "differences"}),
         (lambda c, s: 0.9 + NOISE[s] if c["model.norm"] == "none" else None, {"differences"}),
     ],
     ids=["one seed", "all diverged", "one level"],
@@ -331,7 +330,7 @@ def test_figures_of_an_earlier_version_are_removed(typical_lab: Lab) -> None:
     names = {path.name for path in folder.iterdir()}
     assert "mine.pdf" in names
     assert "learning_rates.svg" not in names
-    assert "cost.png" in names
+    assert "differences.png" in names
 
 
 def test_names_of_users_are_text_in_a_figure(nasty: Lab) -> None:
@@ -380,3 +379,57 @@ def test_a_panel_in_which_every_run_diverged_is_named_and_not_drawn(make_lab: Ma
     answer = " ".join(lab.evidence().answer)
     assert "cannot be compared (6 of 6 runs diverged, 6 of 6 of the other side) in 2 of 4 cells" in answer
     assert "0 to 3 seeds" not in answer
+
+
+def test_captions_are_sentences(written: Lab) -> None:
+    for name, figure in drawn_figures(written.evidence()).items():
+        assert figure.caption.endswith("."), name
+        assert len(figure.caption.split()) > 8, name
+
+
+def test_files_have_no_layers_that_only_carry_tooltips(specs: dict[str, Spec]) -> None:
+    hidden = [part for part in parts(specs["training_loss"]) if part.get("name") == "hover"]
+    assert hidden
+    assert [part for part in parts(still(specs["training_loss"])) if part.get("name") == "hover"] == []
+    assert specs["training_loss"]["datasets"] == still(specs["training_loss"])["datasets"]
+
+
+def test_further_contrasts_have_a_figure_of_their_own(make_lab: MakeLab, capfd: pytest.CaptureFixture[str]) -> None:
+    lab = make_lab(lambda c, s: 0.9 + NOISE[s] + 0.01 * (c["model.norm"] == "none") * (c["data.batch_size"] == 8))
+    plain, more = lab.evidence(), lab.evidence()
+    assert contrasts.figure(plain) is None
+    levels = tuple(more.levels)
+    asked = [Contrast("within 1", "within", "norm", "batch", (), levels, "batch_size", 32, (8,))]
+    asked += [Contrast("change 2", "change", "norm", "batch", (), levels, "batch_size", 32, (8,))]
+    vars(more)["contrasts"] = [*declared_contrasts(more), *asked]
+    # Equal differences have no error to judge them by: what is drawn needs an interval.
+    table = more.estimates
+    table[2] = table[2].assign(low=0.005, high=0.015)
+    figure = contrasts.figure(more)
+    assert figure is not None
+    assert set(figure.data["contrast"]) == {
+        "Within batch: batch_size compared with 32",
+        "Change from batch_size 32, compared with batch",
+    }
+    assert figure.data.loc[figure.data["row"] == "none, to batch_size 8", "difference"].tolist() == pytest.approx([1.0])
+    vl_convert.vegalite_to_svg(specification(figure.chart), show_warnings=True)
+    assert "WARN" not in "".join(capfd.readouterr())
+
+
+def test_identical_runs_are_drawn_once(make_lab: MakeLab) -> None:
+    """Group norm gives what batch norm gives at one batch size: its marks there are left away, and it is said."""
+    same = {"batch": 0.0, "none": -0.01, "group": 0.0}
+    lab = make_lab(
+        lambda c, s: (
+            0.9
+            + NOISE[s]
+            + same[c["model.norm"]]
+            + 0.001 * s * (c["data.batch_size"] > 8) * (c["model.norm"] == "group")
+        )
+    )
+    figure = drawn_figures(lab.evidence())["test_error_against_batch_size"]
+    copies = figure.data[figure.data["kind"] == "copy"]
+    assert copies[["norm", "batch_size"]].to_numpy().tolist() == [["group", 8]]
+    seeds = figure.data[figure.data["kind"] == "seed"]
+    assert seeds[(seeds["norm"] == "group") & (seeds["batch_size"] == 8)].empty
+    assert "group as batch in 1 cell" in " ".join(figure.spec["title"]["subtitle"])

@@ -17,8 +17,9 @@ import pytest
 from normbench.errors import UsageError
 from normbench.spec import identity_tree, resolve, run_config, run_id, to_dict
 from normbench.spec.identity import StoredIds, counted_in_identity, file_digest
+from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
 from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
-from normbench.spec.schema import SECTIONS, LeftOutAt, NotIdentity, UsedWhen, hints
+from normbench.spec.schema import SECTIONS, hints
 from normbench.spec.values import Range
 
 identity_module = importlib.import_module("normbench.spec.identity")
@@ -78,6 +79,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "optimizer.reference_batch": {"optimizer.lr_scaling": "linear"},
     "optimizer.step_every": {"optimizer.schedule": "step"},
     "optimizer.step_factor": {"optimizer.schedule": "step"},
+    "optimizer.decay_norms": {"optimizer.weight_decay": 0.1},
     "trainer.gradient_clip_algorithm": {"trainer.gradient_clip_val": 1.0},
 }
 OTHER: dict[str, Any] = {

@@ -156,7 +156,7 @@ def test_values_take_the_types_of_the_configuration(values: dict[str, Any], expe
     ("values", "said"),
     [
         ({"data.batch_size": "x"}, r"^here: data.batch_size=x: expected a whole number from 1$"),
-        ({"optimizer.lr": "1e-3"}, r"^here: optimizer.lr=1e-3: expected a number above 0$"),  # quoted: text
+        ({"optimizer.lr": "1e-3"}, r"^here: optimizer.lr=1e-3: expected a number above 0; '1e-3' is text: leave out"),
         ({"model": "cnn"}, r"^here: model is a section of keys, not 'cnn'$"),
         ({"model.norn": "cnn"}, r"^here: unknown configuration key 'model.norn': did you mean 'model.norm'\?$"),
         ({"optimizer.schedule": "cosin"}, r"^here: .*expected one of constant, cosine, step; did you mean 'cosine'\?$"),

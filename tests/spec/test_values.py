@@ -40,7 +40,7 @@ def test_accepted(value: Any, hint: Any, found: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "hint", "words"),
     [
-        ("1", int, "key=1: expected a whole number"),
+        ("1", int, "key=1: expected a whole number; '1' is text: leave out the quotes"),
         (1.5, Count, "key=1.5: expected a whole number from 1"),
         (0, Count, "key=0: expected a whole number from 1"),
         (-1, Number, "key=-1: expected a whole number from 0"),
@@ -65,3 +65,16 @@ def test_refused_in_one_line(value: Any, hint: Any, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         checked(value, hint, "key")
     assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(("text", "hint"), [("0.1", Positive), ("8", Count), ("true", bool), ("3", int | None)])
+def test_a_number_in_quotes_is_told_that_it_is_text(text: str, hint: Any) -> None:
+    with pytest.raises(UsageError, match=rf"^k={text}: expected .*; '{text}' is text: leave out the quotes$"):
+        checked(text, hint, "k")
+
+
+def test_another_text_is_not() -> None:
+    for text, hint in (("-1", Positive), ("x", Count), ("1.5", Count)):
+        with pytest.raises(UsageError) as caught:
+            checked(text, hint, "k")
+        assert "quotes" not in str(caught.value)

@@ -50,6 +50,8 @@ def test_a_study_is_read_as_written(write: Write) -> None:
         ({"compare": None}, r"'compare' is missing or empty"),
         ({"compares": 1}, r"unknown key of a study 'compares': did you mean 'compare'\?"),
         ({"name": "a b/c"}, r"name 'a b/c' becomes a folder: use letters, digits, - and _"),
+        ({"name": "-x"}, r"name '-x' becomes a folder"),
+        ({"name": "x-smoke"}, r"name 'x-smoke': -smoke is the end of the names of smoke tests: choose another"),
         ({"name": "../x"}, r"name '\.\./x' becomes a folder"),
         ({"name": 5}, r"name '5' becomes a folder"),
         ({"base": [1]}, r"base is a mapping of keys to values, not \[1\]"),
@@ -91,7 +93,8 @@ def test_a_study_is_read_as_written(write: Write) -> None:
             r"skip\.when\.model\.norm: 'bach' is not among \['none', 'batch', 'group'\]",
         ),
         ({"skip": [{"when": {"data.batch_size": [8, 32]}, "reason": "x"}]}, r"every cell is skipped: nothing is left"),
-        ({"compare": [1]}, r"compare is a mapping"),
+        ({"compare": [1]}, r"compare is a list of mappings, a contrast each, not \[1\]"),
+        ({"compare": "batch"}, r"compare is a mapping of keys to values, or a list of such contrasts"),
         ({"compare": {"factr": "model.norm"}}, r"unknown key of compare 'factr': did you mean 'factor'\?"),
         ({"compare": {"factor": "norm", "baseline": "batch"}}, r"compare\.factor: unknown axis 'norm': did you mean"),
         ({"compare": {"factor": "model.norm"}}, r"compare\.baseline None is not among"),
@@ -202,3 +205,7 @@ def test_studies_by_name(write: Write, tmp_path: Path, monkeypatch: pytest.Monke
         load_study("smal")
     with pytest.raises(UsageError, match=r"no study at elsewhere/small\.yaml: check the path"):
         load_study("elsewhere/small.yaml")
+
+
+def test_a_name_may_begin_with_a_digit(write: Write) -> None:
+    assert load_study(write(name="2026_norms")).name == "2026_norms"

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
+import torch
 
+from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
+from normbench.launch.ranks import execute
 from normbench.spec import from_dict, read_yaml, replace, resolve, run_id
+from normbench.store.predictions import read_predictions
 from normbench.train import train
 from normbench.train.module import NormClassifier
 
@@ -23,7 +28,12 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
     config = tiny(**{"trainer.virtual_devices": 4})
     result = trained(config, tmp_path)
     folder = folder_of(config, tmp_path)
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.csv", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "result.json",
+        "test_predictions.npz",
+    }
 
     written = from_dict(read_yaml(folder / "config.yaml", "configuration"))
     assert written == resolve(config), "fully resolved"
@@ -69,6 +79,31 @@ def test_what_a_result_says(tmp_path: Path) -> None:
     ran = {"precision": "32-true", "threads": 1, "deterministic": True, "tf32": False, "processes": 1}
     assert environment.items() >= ran.items()
     assert not {"user", "host", "hostname", "node"} & environment.keys()
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_what_it_says_of_every_test_image(tmp_path: Path, devices: int) -> None:
+    """As the kept weights do, in the order of the data set; three processes have 334, 333 and 333 of the images."""
+    config = tiny(**{"trainer.devices": devices, "data.batch_size": 48, "trainer.keep": "last", "budget.steps": 12})
+    result = execute(config, folder_of(config, tmp_path))
+    found = read_predictions(folder_of(config, tmp_path))
+    assert found is not None
+    module = NormClassifier.load_from_checkpoint(folder_of(config, tmp_path) / "weights.ckpt", weights_only=True).eval()
+    data = MNISTDataModule.from_config(config.data, 0)
+    data.setup()
+    images, labels = data.batch(data.split("test"), torch.arange(1_000))
+    with torch.no_grad():
+        classes = module(images).argmax(-1).numpy()
+    assert found.classes.dtype == np.uint8
+    assert (found.classes == classes).mean() > 0.998, "rounding may decide a tie"
+    assert (found.correct == (found.classes == labels.numpy())).all()
+    assert found.correct.mean() == pytest.approx(result["metrics"]["test_accuracy"], abs=1e-6)
+
+
+def test_a_few_batches_leave_no_predictions(tmp_path: Path) -> None:
+    config = tiny(**{"trainer.fast_dev_run": 1})
+    trained(config, tmp_path)
+    assert read_predictions(folder_of(config, tmp_path)) is None
 
 
 def test_the_result_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,4 +81,6 @@ def figure(evidence: Evidence) -> Figure | None:
         chart.properties(title=title),
         f"Smallest difference in {metric.label} that n seeds find, and smallest margin of equivalence that they show.",
         frame.rename(columns=ends),
+        f"How small a difference in {metric.label} n seeds would find, and how small a margin they would show to be "
+        "kept, if seeds spread as they do here; the bands reach to the upper limit of that spread.",
     )

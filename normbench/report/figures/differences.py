@@ -69,6 +69,8 @@ def figure(evidence: Evidence) -> Figure | None:
             {"kind": "kind", "diff": "difference", "low": "95 % from", "high": "95 % to", "verdict": "verdict"}
             | {"seed": "seed", "value": "value"},
         ),
+        f"How far each {evidence.title(evidence.factor)} lies from {evidence.level_name(evidence.baseline)} in the "
+        "same seeds; all intervals hold at once with 95 %, and every verdict is read off its interval.",
     )
 
 

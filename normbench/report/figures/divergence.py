@@ -54,4 +54,5 @@ def figure(evidence: Evidence) -> Figure | None:
         frames.faceted(chart, order, heading).properties(title=titled(evidence, "Runs that diverged", note)),
         "How many runs of each cell diverged.",
         frames.named(evidence, cells, {PANEL: "panel", "diverged": "diverged", "n": "runs"}),
+        "How many runs of each cell diverged; they have no accuracy and are in no mean.",
     )

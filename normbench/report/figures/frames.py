@@ -13,7 +13,7 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, shown_title
-from normbench.stats.cell import counted_runs
+from normbench.stats.cell import cell_places, counted_runs
 from normbench.study.metrics import Metric
 
 MAX_FACETS = 6
@@ -104,7 +104,7 @@ class Shown:
 
 def shown_metric(metric: Metric, means: pd.Series) -> Shown:
     """How a metric is drawn whose cells have these means (in its own unit)."""
-    error = metric.name.endswith("accuracy")
+    error = metric.name.removesuffix("_precise").endswith("accuracy")
     if error:
         metric = replace(metric, label=metric.label.replace("accuracy", "error"), higher_is_better=False)
     values = Shown(metric, error, False).values(means).dropna()
@@ -131,6 +131,28 @@ def seed_frame(evidence: Evidence, metric: Metric, shown: Shown) -> pd.DataFrame
     runs = counted_runs(evidence.chosen, evidence.keys, metric.name).dropna(subset=["value"])
     runs = runs.assign(value=shown.values(runs["value"]))[[*evidence.keys, "seed", "value"]]
     return drawn(evidence, runs)
+
+
+def copies(evidence: Evidence, seeds: pd.DataFrame) -> dict[tuple[Any, ...], str]:
+    """Cells whose runs are those of an earlier level to the last bit, with that level: (factor, other axes) to it.
+
+    Synchronised batch norm on one device is batch norm: drawn beside it, it would look like a second measurement.
+    """
+    others = [fields(evidence)[axis] for axis in evidence.across]
+    order = {str(level): place for place, level in enumerate(evidence.levels)}
+    found: dict[tuple[Any, ...], str] = {}
+    for cell, places in cell_places(seeds, others):
+        runs: dict[str, list[tuple[Any, float]]] = {}
+        part = seeds.iloc[places]
+        for level, seed, value in zip(part[FACTOR], part["seed"], part["value"], strict=True):
+            runs.setdefault(level, []).append((seed, value))
+        originals: dict[tuple[Any, ...], str] = {}
+        for level in sorted(runs, key=lambda name: order.get(name, 0)):
+            same = tuple(sorted(runs[level]))
+            if len(same) > 1 and same in originals:
+                found[level, *cell.values()] = originals[same]
+            originals.setdefault(same, level)
+    return found
 
 
 def clipped(frame: pd.DataFrame, scale: alt.Scale) -> pd.DataFrame:

@@ -97,6 +97,7 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
         frames.named(
             evidence, frame, {PANEL: "panel", **AXES, "mean": label, "low": "from", "high": "to", "n": "runs"}
         ),
+        f"The {label} on the way: the mean of the runs that did not diverge, with its {band_name} over seeds.",
     )
 
 

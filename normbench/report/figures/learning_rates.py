@@ -89,6 +89,8 @@ def heat_map(evidence: Evidence) -> Figure | None:
         frames.faceted(chart, order, heading).properties(title=titled(evidence, title, note)),
         f"{title}; the table of chosen values has those that were best.",
         frames.named(evidence, cells, {PANEL: "panel", "value": metric.title, "n": "runs", "diverged": "diverged"}),
+        f"Mean accuracy on the validation images, from which {_titles(evidence, rate)} may be chosen; no test image "
+        "takes part.",
     )
 
 
@@ -140,4 +142,6 @@ def sensitivity(evidence: Evidence) -> Figure | None:
         ),
         f"{title}, one curve for each {evidence.title(evidence.factor)}.",
         frames.named(evidence, cells, {PANEL: "panel", "value": shown.metric.title, "diverged": "diverged"}),
+        f"How much each {evidence.title(evidence.factor)} depends on {_titles(evidence, rate)}, on the validation "
+        "images: a wide valley forgives a poor choice.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from normbench.report.evidence import Evidence
@@ -31,7 +32,12 @@ def figure(evidence: Evidence) -> Figure | None:
         field, label = frames.fields(evidence)[axis], shown_title(evidence, axis)
     else:
         axis, field, label = None, FACTOR, shown_title(evidence, evidence.factor)
-    whole = pd.concat([cells.assign(kind="cell"), seeds.assign(kind="seed")], ignore_index=True)
+    copies = frames.copies(evidence, seeds)
+    keys = [FACTOR, *(frames.fields(evidence)[axis] for axis in evidence.across)]
+    copied = [tuple(row) in copies for row in cells[keys].to_numpy(dtype=object)]
+    seeds = seeds[[tuple(row) not in copies for row in seeds[keys].to_numpy(dtype=object)]]
+    cells = cells.assign(kind=np.where(copied, "copy", "cell"))
+    whole = pd.concat([cells, seeds.assign(kind="seed")], ignore_index=True)
     whole, order, heading, left_away = frames.panels(evidence, whole, evidence.across[:-1])
     quantity = axis is not None and frames.is_quantity(evidence.chosen[axis])
     if quantity:
@@ -43,7 +49,9 @@ def figure(evidence: Evidence) -> Figure | None:
     layers = _layers(evidence, cells, shown, scale, {"x": x, **offset}, quantity)
     title = f"{capital(shown.metric.label)} " + (f"against {label}, by " if axis else "by ")
     without = f"without {counted([empty], 'cell')} whose runs all diverged" if empty else ""
-    note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", without, left_away) if part)
+    same = sorted({f"{level} as {original}" for (level, *_), original in copies.items()})
+    once = f"identical runs are drawn once: {', '.join(same)} in {counted([len(copies)], 'cell')}" if same else ""
+    note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", once, without, left_away) if part)
     chart = alt.layer(*layers, data=whole).properties(width=WIDTH, height=HEIGHT)
     chart = frames.faceted(chart, order, heading)
     name = f"{shown.metric.label.replace(' ', '_')}" + (f"_against_{label.replace(' ', '_')}" if axis else "")
@@ -54,6 +62,8 @@ def figure(evidence: Evidence) -> Figure | None:
         + (f" against {label}" if axis else "")
         + "; the table of means has the numbers.",
         frames.named(evidence, whole, {"kind": "kind", "seed": "seed", "value": "value"} | frames.CELL_COLUMNS),
+        f"The {shown.metric.label} of each cell with the 95 % interval of its mean; overlapping intervals decide "
+        "nothing, since runs are paired by seed: see the differences.",
     )
 
 
@@ -107,7 +117,11 @@ def _layers(
         .encode(y=run, opacity=marks.shade(0.5), tooltip=_run_tooltip(evidence, shown)),
     ]
     if line:
-        layers.append(base.transform_filter(cell).mark_line(strokeWidth=1.5).encode(y=y, opacity=marks.opacity))
+        layers.append(
+            base.transform_filter(alt.datum.kind != "seed")
+            .mark_line(strokeWidth=1.5)
+            .encode(y=y, opacity=marks.opacity)
+        )
     if cells["low"].notna().any():
         ends: dict[str, Any] = {"y": shown.y("low:Q", scale), "y2": "high:Q"}
         layers.append(base.transform_filter(cell).mark_rule(strokeWidth=1.5).encode(**ends, opacity=marks.opacity))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.report.figures import (
+    contrasts,
     cost,
     detectable,
     differences,
@@ -20,6 +21,7 @@ from normbench.report.figures import (
     learning_curves,
     learning_rates,
     levels,
+    precise,
     statistic_size,
 )
 from normbench.report.figures.style import Figure, specification
@@ -31,6 +33,8 @@ FIGURES: tuple[Draw, ...] = (
     statistic_size.values_figure,
     statistic_size.images_figure,
     differences.figure,
+    precise.figure,
+    contrasts.figure,
     divergence.figure,
     learning_rates.heat_map,
     learning_rates.sensitivity,
@@ -49,7 +53,7 @@ class Drawn:
 
     Args:
         spec: Vega-Lite.
-        caption: What it is called.
+        caption: A sentence that says what to see in it.
         alt: What it shows, for who cannot see it.
         data: What it shows, under the names that a reader knows.
     """
@@ -72,7 +76,7 @@ def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
             continue
         name = _free(safe_name(figure.name), found)
         spec = specification(figure.chart)
-        found[name] = Drawn(spec, figure.caption or figure.name.replace("_", " "), figure.alt, figure.data)
+        found[name] = Drawn(spec, figure.caption, figure.alt, figure.data)
     return found
 
 

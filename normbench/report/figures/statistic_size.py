@@ -77,6 +77,8 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
         frames.faceted(chart, order, heading).properties(title=titled(evidence, text, note)),
         f"{text}, one curve for each {evidence.title(evidence.factor)}; the table of means has the numbers.",
         frames.named(evidence, whole, frames.CELL_COLUMNS),
+        f"The {shown.metric.label} against how many {label.removeprefix('smallest ').split()[0]} share one mean and "
+        "variance, which the batch size changes for some norms and not for others.",
     )
 
 

@@ -46,14 +46,14 @@ class Figure:
         chart: The chart.
         alt: What it shows, for who cannot see it.
         data: What it shows, under the names that a reader knows.
-        caption: What it is called; "": its name.
+        caption: A sentence that says what to see in it.
     """
 
     name: str
     chart: Any
     alt: str
     data: pd.DataFrame
-    caption: str = ""
+    caption: str
 
 
 def styles(levels: Sequence[Any]) -> tuple[list[str], list[str]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -24,6 +27,16 @@ def run_table(evidence: Evidence, most: int) -> dict[str, Any]:
     rows = frame.astype(object).where(frame.notna(), None).to_dict("split")["data"]
     titles = [evidence.title(name) for name in columns]
     return {"columns": titles, "rows": [[_short(value) for value in row] for row in rows]}
+
+
+def run_link(root: Path, folder: Path) -> str:
+    """Address of the run folders from the page; "" where it would tell of more of this machine than their name."""
+    try:
+        parts = PurePath(os.path.relpath(root.resolve(), folder.resolve())).parts
+    except (OSError, ValueError):  # on another drive
+        return ""
+    names = [part for part in parts if part != ".."]
+    return "/".join([*parts[: len(parts) - 1], quote(names[0])]) + "/" if len(names) == 1 else ""
 
 
 def _short(value: Any) -> Any:

@@ -19,7 +19,8 @@ from normbench.report import tables
 from normbench.report.evidence import Evidence
 from normbench.report.figures import drawn_figures
 from normbench.report.figures.style import FACTOR, styles
-from normbench.report.page.data import paired_table, run_table, states_text, unfinished_list
+from normbench.report.page.data import paired_table, run_link, run_table, states_text, unfinished_list
+from normbench.report.page.pictures import pictures
 from normbench.report.provenance import code_notes, environments
 from normbench.store import make_folder, write_atomically
 
@@ -30,12 +31,17 @@ MAX_RUNS_LISTED = 20_000  # more would make the page heavier than 10 MB; results
 def write_html(evidence: Evidence, folder: Path) -> list[Path]:
     """report.html of a study; returns its path."""
     path = folder / "report.html"
-    write_atomically(path, page(evidence))
+    write_atomically(path, page(evidence, run_link(evidence.store.root, folder)))
     return [path]
 
 
-def page(evidence: Evidence) -> str:
-    """The page as text. Everything that a user wrote is escaped by the template or in JSON."""
+def page(evidence: Evidence, link: str = "") -> str:
+    """The page as text. Everything that a user wrote is escaped by the template or in JSON.
+
+    Args:
+        evidence: What it is about.
+        link: Address of the folder of all run folders, relative to the page; "": runs are not linked.
+    """
     environment = jinja2.Environment(
         autoescape=True, loader=jinja2.PackageLoader("normbench", "report/page"), undefined=jinja2.StrictUndefined
     )
@@ -50,11 +56,12 @@ def page(evidence: Evidence) -> str:
         comparisons=_comparisons(evidence),
         further=_further(evidence),
         paired=paired_table(evidence),
+        pictures=pictures(evidence),
         cost=tables.html_table(tables.cost_grid(evidence), "cost") if len(evidence.chosen) else "",
         levels=list(zip(evidence.levels, styles(evidence.levels)[0], strict=True)),
         charts=[(name, figure) for name, figure in charts.items()],
         specs=_script_json({name: figure.spec for name, figure in charts.items()}),
-        runs=_script_json(run_table(evidence, MAX_RUNS_LISTED)),
+        runs=_script_json({**run_table(evidence, MAX_RUNS_LISTED), "link": link}),
         runs_left_out=max(0, len(evidence.runs) - MAX_RUNS_LISTED),
         configuration=[(key, json.dumps(value)) for key, value in evidence.configuration.items()],
         environment=environments(evidence),

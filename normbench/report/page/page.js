@@ -58,9 +58,14 @@ function showRuns() {
   const kept = rows.filter((row) => words.every((word) => row.some((value) => matches(value, word))));
   const body = kept.slice(0, shown).map((row) => {
     const line = document.createElement("tr");
-    row.forEach((value) => {
+    row.forEach((value, index) => {
       const cell = document.createElement("td");
-      cell.textContent = value === null ? "—" : value;
+      if (RUNS.link && index === 0) {
+        const link = document.createElement("a"); // the run's folder, where the report lies beside its runs
+        link.href = `${RUNS.link}${encodeURIComponent(value)}/`;
+        link.textContent = value;
+        cell.append(link);
+      } else cell.textContent = value === null ? "—" : value;
       if (typeof value === "string") cell.className = "words";
       line.append(cell);
     });
@@ -129,7 +134,8 @@ async function drawNow(element) {
   element.setAttribute("role", "img"); // the embedder puts words of its own here
   element.setAttribute("aria-label", element.dataset.alt);
   const picture = element.querySelector("svg.marks");
-  picture.style.minWidth = `${0.85 * picture.width.baseVal.value}px`; // on a phone it scrolls in its box
+  // A wide figure scrolls in its box rather than shrink; on a phone it is seen whole, its files are there to enlarge.
+  if (window.innerWidth > 640) picture.style.minWidth = `${0.85 * picture.width.baseVal.value}px`;
   element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
 }
 const chartElements = [...document.querySelectorAll(".chart")];

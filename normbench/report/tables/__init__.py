@@ -2,6 +2,8 @@
 
 grid.py         a table of cells
 comparison.py   factor x swept axis, and every contrast with its interval and verdict
+precise.py      running averages beside precise statistics
+images.py       the sample of test images
 further.py      the tuned value, images to a target, what it costs
 markdown.py, latex.py, html.py, csv.py
 """
@@ -14,8 +16,10 @@ from normbench.report.tables.csv import contrasts_csv, csv_text, paired_seeds, r
 from normbench.report.tables.further import chosen_grid, cost_grid, target_grid
 from normbench.report.tables.grid import Cell, Grid
 from normbench.report.tables.html import html_table
+from normbench.report.tables.images import images_grid
 from normbench.report.tables.latex import latex
 from normbench.report.tables.markdown import markdown, markdown_heading
+from normbench.report.tables.precise import precise_grid
 
 __all__ = [
     "Cell",
@@ -29,11 +33,13 @@ __all__ = [
     "csv_text",
     "further_grids",
     "html_table",
+    "images_grid",
     "latex",
     "markdown",
     "markdown_heading",
     "paired_seeds",
     "pairs_grid",
+    "precise_grid",
     "read_csv",
     "target_grid",
     "tidy",
@@ -49,9 +55,9 @@ def all_grids(evidence: Evidence) -> list[Grid]:
 
 
 def further_grids(evidence: Evidence) -> list[Grid]:
-    """The tables between the comparison and the costs: each contrast, the tuned value, images to a target."""
+    """The tables between the comparison and the costs: each contrast, precise statistics, test images, the rest."""
     if evidence.chosen.empty:
         return []
     grids = [contrast_grid(evidence, index) for index in range(len(evidence.contrasts))]
-    further = [chosen_grid(evidence), target_grid(evidence)]
+    further = [precise_grid(evidence), images_grid(evidence), chosen_grid(evidence), target_grid(evidence)]
     return [grid for grid in [*grids, *further] if grid is not None and grid.rows]

@@ -59,7 +59,7 @@ def _footnote(evidence: Evidence, frame: pd.DataFrame, metric: Metric) -> str:
     n = f"n = {counted(frame['n'], 'run').rpartition(' ')[0]}"
     first = f"Mean ± half the 95 % interval of the mean over seeds ({', '.join(methods)}; {n}). "
     if metric.name in COST:
-        return first + "Not compared: runs share a machine."
+        return first + "Not measured for a comparison: runs share a machine."
     keys = evidence.planned[evidence.keys].drop_duplicates()
     sizes = keys.groupby(evidence.across, observed=True).size() if evidence.across else pd.Series([len(keys)])
     pairs = counted([levels * (levels - 1) // 2 for levels in sizes], "pair")
@@ -81,7 +81,17 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
     table = evidence.pairs if index == 0 else evidence.estimates[index]
     unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
     difference, detectable = f"difference{unit}", f"detectable{unit}"
-    columns = ["verdict", difference, "95 % interval", "pairs", "p (adjusted)", "seeds needed", detectable]
+    equivalence = ["seeds for equivalence"] if evidence.margin is not None else []
+    columns = [
+        "verdict",
+        difference,
+        "95 % interval",
+        "pairs",
+        "p (adjusted)",
+        "seeds needed",
+        *equivalence,
+        detectable,
+    ]
     diverged = bool((table["diverged_treatment"] + table["diverged_baseline"]).any())
     if diverged:
         columns.insert(4, "diverged")
@@ -96,12 +106,16 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
             Cell(f"{row['pairs']:.0f}{left_out}", value=float(row["pairs"])),
             Cell(p_text(row["p_adjusted"]), value=_number(row["p_adjusted"])),
             Cell(seeds_cell(row), value=_number(row["seeds_low"])),
+            *(
+                Cell(seeds_cell(row, "seeds_equivalent"), value=_number(row["seeds_equivalent_low"]))
+                for _ in equivalence
+            ),
             Cell(detectable_cell(row, metric), value=_number(row["detectable_low"])),
         ]
         if diverged:
             cells.insert(4, Cell(_divergence(row), value=float(row["diverged_treatment"])))
         rows.append((row_name(evidence, contrast, row), cells))
-    return Grid(_title(evidence, contrast), columns, rows, _note(evidence, contrast, table), words=("verdict",))
+    return Grid(contrast_title(evidence, contrast), columns, rows, _note(evidence, contrast, table), words=("verdict",))
 
 
 def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> str:
@@ -110,18 +124,19 @@ def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> 
     if contrast.kind == "within":
         return ", ".join([f"{evidence.title(contrast.along)} {row['treatment']}", *cell])
     if contrast.kind == "change":
-        stop = str(row["along"]).rpartition(" to ")[2]
-        cell.insert(0, f"to {evidence.title(contrast.along)} {stop}")
-    return ", ".join([evidence.level_name(row["treatment"]), *cell])
+        cell.insert(0, f"to {evidence.title(contrast.along)} {contrast.stop(row['along'])}")
+    return ", ".join([evidence.level_name(row["treatment"], contrast.factor), *cell])
 
 
-def _title(evidence: Evidence, contrast: Contrast) -> str:
-    base, along = evidence.level_name(contrast.baseline), evidence.title(contrast.along)
-    if contrast.kind == "within":
-        return f"Within {base}: {along} compared with {contrast.start}"
-    if contrast.kind == "change":
-        return f"Change from {along} {contrast.start}, compared with {base}"
-    return f"Compared with {base}"
+def contrast_title(evidence: Evidence, contrast: Contrast) -> str:
+    base, along = evidence.level_name(contrast.baseline, contrast.factor), evidence.title(contrast.along)
+    titles = {
+        "levels": f"Compared with {base}",
+        "within": f"Within {base}: {along} compared with {contrast.start}",
+        "change": f"Change from {along} {contrast.start}, compared with {base}",
+        "slope": f"Slope per doubling of {along}, compared with {base}",
+    }
+    return titles[contrast.kind]
 
 
 def _divergence(row: Mapping[Any, Any]) -> str:
@@ -135,24 +150,31 @@ def _number(value: Any) -> float | None:
 
 
 def _note(evidence: Evidence, contrast: Contrast, table: pd.DataFrame) -> str:
-    metric, family = evidence.metric, evidence.family
-    criterion = evidence.criterion(metric)
+    metric, family = evidence.metric, evidence.families[contrast.family]
     errors = {
         "paired": "paired t",
         "shrunk": "its variance shrunk to that of its cell",
         "pooled": "its variance pooled over its cell",
     }
+    used = "; ".join(text for error, text in errors.items() if (table["error"] == error).any()) or "no pair yet"
     rows = f"{len(table)} rows with data" if len(table) != family else f"{family} rows"
     note = (
-        f"Difference in {metric.label}, paired by seed ({errors[criterion.error]}). The intervals hold all at once "
+        f"Difference in {metric.label}, paired by seed ({used}). The intervals hold all at once "
         f"with 95 %: family of {family} comparisons that the study declares, {rows} here; p is adjusted likewise "
         f"(Bonferroni), and the verdict is read off the interval."
     )
+    if evidence.looks:
+        looks = evidence.looks
+        note += (
+            f" The level is split among {looks.looks} planned looks, of which {looks.done} are made: a row is that of "
+            "the look that decided it, else of the latest."
+        )
     if evidence.margin is not None:
         note += (
             f" Equivalent: the interval lies within {evidence.margin_text}. Seeds needed to find a difference of "
-            f"{evidence.margin_text} with 80 % power in this family, from the spread at hand to its upper limit; "
-            "detectable: the smallest difference that the pairs at hand find with that power."
+            f"{evidence.margin_text} with 80 % power in this family, and for equivalence to show that there is none, "
+            "both from the spread at hand to its upper limit; detectable: the smallest difference that the pairs at "
+            "hand find with that power."
         )
     else:
         note += " No margin is set (compare.margin), so nothing is called equivalent."

@@ -15,6 +15,8 @@ from normbench.report.tables.comparison import row_name
 from normbench.stats.estimates import ESTIMATE_COLUMNS
 
 SUMMARY = ("n", "n_used", "mean", "sd", "ci_low", "ci_high", "method", "median", "min", "max", "diverged")
+CONTRAST = ("kind", "family_name")  # of a contrast; `family` is the family's size
+LOOK = ("look", "interim")  # of a study with planned looks
 
 # A spreadsheet takes text that starts so for a formula. An apostrophe in front makes it text; text that already has
 # apostrophes there gets one more, so that reading takes off exactly what was put on.
@@ -55,10 +57,14 @@ def _mapped(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
 
 def tidy(evidence: Evidence) -> pd.DataFrame:
     """comparison.csv: a row for each metric and cell, with the difference from the baseline and its verdict."""
-    estimate = [name for name in ESTIMATE_COLUMNS if name not in ("contrast", "id", "along", "treatment")]
+    estimate = [name for name in ESTIMATE_COLUMNS if name not in ("id", "along", "treatment")]
     tuned = [evidence.tuned] if evidence.tuned else []
-    columns = [*evidence.keys, "metric", *SUMMARY, *FACTS, *tuned, "mark", *estimate]
-    return evidence.comparison.reindex(columns=columns)
+    columns = [*evidence.keys, "metric", *SUMMARY, *FACTS, *tuned, "mark", *CONTRAST, *estimate, *LOOK]
+    first = evidence.contrasts[0]
+    whole = evidence.comparison.assign(kind=first.kind, family_name=first.family)
+    if "contrast" in whole:
+        whole[["kind", "family_name"]] = whole[["kind", "family_name"]].where(whole["contrast"].notna())
+    return whole.reindex(columns=[name for name in columns if name in whole or name not in LOOK])
 
 
 def contrasts_csv(evidence: Evidence) -> pd.DataFrame:
@@ -66,7 +72,9 @@ def contrasts_csv(evidence: Evidence) -> pd.DataFrame:
     frames = []
     for contrast, table in zip(evidence.contrasts, evidence.estimates, strict=True):
         names = [row_name(evidence, contrast, row) for row in table.to_dict("records")]
-        frames.append(table.assign(row=names)[["contrast", "row", *ESTIMATE_COLUMNS[2:]]])
+        told = table.assign(row=names, kind=contrast.kind, family_name=contrast.family)
+        look = [name for name in LOOK if name in told]
+        frames.append(told[["contrast", *CONTRAST, "row", *ESTIMATE_COLUMNS[2:], *look]])
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from normbench.report.cost import NOT_MEASURED, measured_cells
 from normbench.report.evidence import SELECT, VALIDATION, Evidence
 from normbench.report.tables.grid import Cell, Grid
 from normbench.stats import cost_to_target, summarize_cost
@@ -84,11 +85,13 @@ SIZES = ("images_per_statistic", "values_per_statistic")
 
 
 def cost_grid(evidence: Evidence) -> Grid:
-    """Parameters, statistics, time and throughput of every cell; no verdict, since runs share a machine."""
+    """Parameters, statistics, time and throughput of every cell, and the speeds that `normbench cost` measured."""
     runs = evidence.chosen
     facts = [name for name in COST_FACTS if name in runs and runs[name].notna().any()]
     numbers = runs.astype(dict.fromkeys(facts, "float64"))
     medians = numbers.groupby(evidence.keys, observed=True)[facts].median().reset_index()
+    measured = measured_cells(evidence)
+    speeds = {} if measured is None else {_key(row, evidence): row for row in measured.to_dict("records")}
     rows = []
     for row in evidence.in_order(medians).to_dict("records"):
         cells = []
@@ -97,9 +100,30 @@ def cost_grid(evidence: Evidence) -> Grid:
             text = format(row[fact], COST_FACTS[fact][1]) if known else "—"
             text = "none" if fact in SIZES and row[fact] == 0 else text  # nothing shares a statistic
             cells.append(Cell(text, value=float(row[fact]) if known else None))
-        rows.append((evidence.row_name(row), cells))
-    note = (
-        "Medians over seeds. Training alone: evaluation, checkpoints and the first steps are left out. Times are not "
-        "compared: runs share a machine and disturb each other."
+        rows.append((evidence.row_name(row), [*cells, _speed(speeds.get(_key(row, evidence)))]))
+    base = evidence.level_name(evidence.baseline)
+    how = (
+        f"Speed: training images/s as a multiple of {base}'s, measured by `normbench cost` with each cell alone on the "
+        "machine, in turns with the baseline; each 95 % interval by itself."
+        if speeds
+        else f"Speed: not measured; `normbench cost {evidence.study.name}` measures it."
     )
-    return Grid("What it costs", [COST_FACTS[fact][0] for fact in facts], rows, note)
+    note = (
+        "Medians over seeds of training alone: evaluation, checkpoints and the first steps are left out. Times and "
+        f"throughput are not compared: runs share a machine and disturb each other. {how}"
+    )
+    return Grid("What it costs", [*(COST_FACTS[fact][0] for fact in facts), f"speed (× {base})"], rows, note)
+
+
+def _key(row: dict[Any, Any], evidence: Evidence) -> tuple[str, ...]:
+    """The cell of a row as text."""
+    return tuple(str(row[key]) for key in evidence.keys)
+
+
+def _speed(row: dict[Any, Any] | None) -> Cell:
+    if row is None:
+        return Cell(NOT_MEASURED)
+    text = f"{row['ratio']:.2f}"
+    if pd.notna(row["low"]) and row["low"] < row["high"]:
+        text += f" ({row['low']:.2f} to {row['high']:.2f})"
+    return Cell(text, value=float(row["ratio"]))

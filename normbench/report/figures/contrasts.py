@@ -1,0 +1,93 @@
+"""The further contrasts of a study, within a level or between changes: estimates with their simultaneous intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from normbench.report.evidence import Evidence
+from normbench.report.figures import frames
+from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, titled
+from normbench.report.tables.comparison import contrast_title, row_name
+from normbench.report.words import verdict_words
+
+ROW, MAX_ROWS = 18, 60
+
+
+def figure(evidence: Evidence) -> Figure | None:
+    """A row a comparison, a panel a contrast; None where the study declares levels against the baseline alone."""
+    rows, titles = _rows(evidence)
+    if rows.empty or rows["low"].isna().all():
+        return None
+    left = len(rows) - MAX_ROWS
+    rows = rows.head(MAX_ROWS)
+    metric, marks = evidence.metric, Marks(evidence)
+    better = "right is better" if metric.higher_is_better else "left is better"
+    unit = f"{metric.difference_unit}; " if metric.difference_unit else ""
+    title = f"difference in {metric.label} ({unit}{better})"
+    y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(ticks=False, labelLimit=260))
+    base = alt.Chart().encode(y=y, color=marks.color, opacity=marks.opacity)
+    fill = alt.when(alt.datum.told).then(marks.color).otherwise(alt.value("white"))
+    tell = [alt.Tooltip("row:N", title=" "), alt.Tooltip("verdict:N")]
+    tell += [
+        alt.Tooltip(f"{name}:Q", title=text, format=f"+.{metric.digits}f")
+        for name, text in {"diff": "difference", "low": "95 % from", "high": "95 % to"}.items()
+    ]
+    layers: list[Any] = [
+        alt.Chart().mark_rule(color="#888888").encode(x=alt.XDatum(0, title=title)),
+        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        base.mark_point(size=55).encode(x=alt.X("diff:Q", title=title), shape=marks.shape, fill=fill, tooltip=tell),
+    ]
+    panels = [
+        alt.layer(
+            *layers[:2],
+            layers[2] if place else layers[2].add_params(marks.toggle),
+            data=part,
+            title=alt.TitleParams(titles[place], fontSize=12, offset=4),
+        ).properties(width=WIDTH, height=ROW * len(part))
+        for place, (_, part) in enumerate(rows.groupby(PANEL_PLACE))
+    ]
+    chart = alt.vconcat(*panels).resolve_scale(x="shared")
+    note = "filled: told apart" + (f"; without {left} further rows" if left > 0 else "")
+    head = f"Further contrasts: 95 % intervals, family of {evidence.family}"
+    return Figure(
+        "contrasts",
+        chart.properties(title=titled(evidence, head, note)),
+        f"Differences in {metric.label} of the further contrasts with simultaneous 95 % intervals.",
+        frames.named(
+            evidence,
+            rows,
+            {PANEL: "contrast", "row": "row", "diff": "difference", "low": "95 % from", "high": "95 % to"}
+            | {"verdict": "verdict"},
+        ),
+        "What the study asks besides the levels against the baseline; the intervals hold at once with those of the "
+        "differences.",
+    )
+
+
+def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str]]:
+    """A row a comparison in the metric's shown unit, with its panel; the panels' titles in order."""
+    found: list[dict[str, Any]] = []
+    titles: list[str] = []
+    for contrast, table in list(zip(evidence.contrasts, evidence.estimates, strict=True))[1:]:
+        kept = table[table["pairs"] > 0]
+        if kept.empty:
+            continue
+        titles.append(contrast_title(evidence, contrast))
+        for row in kept.to_dict("records"):
+            level = contrast.baseline if contrast.kind == "within" else row["treatment"]
+            found.append(
+                {
+                    FACTOR: str(level),
+                    PANEL: titles[-1],
+                    PANEL_PLACE: len(titles) - 1,
+                    "row": row_name(evidence, contrast, row),
+                    **{name: row[name] * evidence.metric.scale for name in ("diff", "low", "high")},
+                    "told": str(row["verdict"]).startswith(("better", "worse")),
+                    "verdict": verdict_words(row, evidence.margin_text),
+                }
+            )
+    columns = [FACTOR, PANEL, PANEL_PLACE, "row", "diff", "low", "high", "told", "verdict"]
+    return pd.DataFrame(found, columns=columns), titles

@@ -1,0 +1,83 @@
+"""The test images as a table: intervals over seeds and over images, McNemar within the seed, disagreement."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normbench.report.comparison import contrast_table
+from normbench.report.evidence import Evidence
+from normbench.report.images import Pair, image_pairs
+from normbench.report.tables.grid import Cell, Grid
+from normbench.report.words import interval_text
+from normbench.stats.images import crossed_interval, disagreement, mcnemar_by_seed
+from normbench.study.metrics import METRICS
+
+METRIC = METRICS["test_accuracy"]
+ALPHA = 0.05
+
+
+def images_grid(evidence: Evidence) -> Grid | None:
+    """The intervals over seeds, and over seeds and images; McNemar within the seed; how often predictions differ."""
+    pairs = image_pairs(evidence)
+    if not pairs:
+        return None
+    seeds = {
+        (*(row[axis] for axis in evidence.across), row["treatment"]): row
+        for row in contrast_table(evidence, evidence.contrasts[0], METRIC).to_dict("records")
+    }
+    rows = []
+    for pair in pairs:
+        place = (*(pair.row[axis] for axis in evidence.across), pair.row[evidence.factor])
+        rows.append((evidence.row_name(pair.row), _cells(evidence, pair, seeds.get(place))))
+    baseline, images = evidence.level_name(evidence.baseline), pairs[0].baseline.correct.shape[1]
+    columns = [
+        "seeds",
+        f"difference ({METRIC.difference_unit})",
+        "other seeds",
+        "other seeds and images",
+        f"McNemar p < {ALPHA:g}",
+        "predict otherwise (%)",
+        f"two seeds of {baseline} do (%)",
+    ]
+    note = (
+        f"Difference in {METRIC.label} from {baseline} over the seeds that kept their predictions, on the {images:,} "
+        f"test images. The interval over other seeds (as among the contrasts) speaks of further trainings tested on "
+        f"these very images; the one over other seeds and images also of further images such as these, and takes its "
+        f"error from the cell's own seeds and images (of few seeds it can be the narrower one: images add degrees of "
+        f"freedom). Both hold for all {evidence.family} comparisons at once. "
+        f"McNemar's exact test, without correction, compares the two trained networks of one seed: it says nothing "
+        f"of another seed. The last two columns: share of images given another class than by {baseline}, and by "
+        f"another seed of {baseline}, the scale for it."
+    )
+    return Grid("Test images", columns, rows, note)
+
+
+def _cells(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> list[Cell]:
+    right = pair.treatment.correct, pair.baseline.correct
+    crossed = crossed_interval(*right, alpha=ALPHA, family=evidence.family)
+    known = estimate is not None and pd.notna(estimate["low"])
+    tests = mcnemar_by_seed(*right)
+    few = int((tests["p"] < ALPHA).sum())
+    other = float(disagreement(pair.treatment.classes, pair.baseline.classes).mean())
+    return [
+        Cell(str(len(pair.seeds)), value=float(len(pair.seeds))),
+        Cell(METRIC.shown_number(crossed.diff), value=crossed.diff),
+        Cell(interval_text(estimate, METRIC) if estimate is not None and known else "—"),
+        Cell(interval_text(crossed._asdict(), METRIC) if np.isfinite(crossed.low) else "—"),
+        Cell(f"{few} of {len(tests)} seeds", value=few / len(tests)),
+        Cell(f"{100 * other:.2f}", value=other),
+        _between_seeds(pair.baseline.classes),
+    ]
+
+
+def _between_seeds(classes: np.ndarray[Any, Any]) -> Cell:
+    couples = list(combinations(range(len(classes)), 2))
+    if not couples:
+        return Cell("—")
+    first, second = (classes[[couple[side] for couple in couples]] for side in (0, 1))
+    share = float(disagreement(first, second).mean())
+    return Cell(f"{100 * share:.2f}", value=share)

@@ -1,0 +1,109 @@
+"""Contrasts that a study declares beside the first: what they are made from, and how they are told."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from normbench.report.tables import contrasts_csv, tidy
+
+from .conftest import NOISE, MakeLab
+
+LAYOUTS = {
+    "1x32": {"trainer.virtual_devices": 1},
+    "4 to 8": {"trainer.virtual_devices": 4},
+    "8x4": {"trainer.virtual_devices": 8},
+}
+GRID = {"model.norm": ["batch", "group"], "layout": LAYOUTS}
+FIRST = {"factor": "model.norm", "baseline": "group", "margin": 0.005}
+COMPARE = [
+    FIRST,
+    {"name": "dividing", "kind": "within", "level": "batch", "along": "layout", "stops": ["8x4", "4 to 8"]},
+    {"kind": "change", "along": "layout", "family": "changes"},
+]
+LOSS = {"1x32": 0.0, "4 to 8": 0.02, "8x4": 0.1}
+
+
+def outcome(cell: dict[str, Any], seed: int) -> float:
+    own = 0.0003 * ((seed * (3 + len(cell["layout"])) + (cell["model.norm"] == "batch") * seed * seed) % 5)
+    return 0.95 + NOISE[seed] + own - LOSS[cell["layout"]] * (cell["model.norm"] == "batch")
+
+
+@pytest.fixture
+def lab(make_lab: MakeLab) -> Any:
+    return make_lab(outcome, GRID, COMPARE, seeds=5)
+
+
+def test_one_sentence_a_contrast(lab: Any) -> None:
+    answer = lab.evidence().answer
+    assert answer[0].startswith("Compared with group in test accuracy: batch is ")
+    assert answer[1].startswith(
+        "Dividing. Within batch, compared with layout 1x32 in test accuracy: layout 8x4 is worse"
+    )
+    assert "; layout 4 to 8 is worse (-" in answer[1]
+    assert answer[2].startswith("In how much test accuracy changes from layout 1x32, compared with group: batch is ")
+    assert "in 2 of 2 cells" in answer[2] or "in every cell" in answer[2]
+    assert "all of a family at once (families of 5 and 2; paired t by seed)" in answer[3]
+
+
+def test_the_sizes_are_the_differences_of_the_runs(lab: Any) -> None:
+    evidence = lab.evidence()
+    runs = evidence.runs.pivot(index="seed", columns=["norm", "layout"], values="test_accuracy")
+    _, within, change = evidence.estimates
+    row = within[within["treatment"] == "8x4"].iloc[0]
+    assert row["diff"] == pytest.approx((runs["batch", "8x4"] - runs["batch", "1x32"]).mean())
+    assert row["family"] == 5
+    stop = {evidence.contrasts[2].stop(text): diff for text, diff in zip(change["along"], change["diff"], strict=True)}
+    assert set(stop) == {"4 to 8", "8x4"}, "a label may hold the word 'to'"
+    batch, group = (runs[norm, "4 to 8"] - runs[norm, "1x32"] for norm in ("batch", "group"))
+    assert stop["4 to 8"] == pytest.approx((batch - group).mean())
+    assert set(change["family"]) == {2}
+
+
+def test_tables_carry_name_kind_family_and_interval(lab: Any) -> None:
+    evidence = lab.evidence()
+    table = contrasts_csv(evidence)
+    assert table.groupby("contrast", sort=False)["kind"].first().to_dict() == {
+        "levels": "levels",
+        "dividing": "within",
+        "change 2": "change",
+    }
+    assert table.groupby("family_name")["family"].unique().map(list).to_dict() == {"study": [5], "changes": [2]}
+    wanted = ["contrast", "kind", "family_name", "family", "error", "low", "high", "verdict"]
+    assert not table[wanted].isna().any().any()
+    cells = tidy(evidence)
+    compared = cells[(cells["metric"] == "test_accuracy") & (cells["norm"] == "batch")]
+    assert not compared[wanted].isna().any().any()
+    assert cells.loc[cells["norm"] == "group", "kind"].isna().all(), "a baseline is compared with nothing"
+    lab.write()
+
+
+def test_each_row_is_made_from_the_cells_it_uses(lab: Any) -> None:
+    """Taking away the runs of a cell that a row does not use leaves the row as it is; one that it uses, not."""
+    evidence = lab.evidence()
+    cells = evidence.runs[["norm", "layout"]].drop_duplicates().to_dict("records")
+    for contrast, table in zip(evidence.contrasts, evidence.estimates, strict=True):
+        for row in table.to_dict("records"):
+            for cell in cells:
+                without = evidence.runs[(evidence.runs[list(cell)] != pd.Series(cell)).any(axis=1)]
+                left = contrast.differences(without, "test_accuracy")
+                same = left.loc[left["id"] == row["id"], "diff"].notna().sum() == row["pairs"]
+                assert same != contrast.uses(row, cell), (contrast.name, row["id"], cell)
+
+
+def test_slopes_and_places(make_lab: MakeLab) -> None:
+    grid = {"model.norm": ["batch", "group"], "data.batch_size": [8, 16, 32], "trainer.virtual_devices": [1, 2]}
+    compare = [FIRST, {"kind": "slope", "along": "data.batch_size", "where": {"trainer.virtual_devices": 2}}]
+
+    def falling(cell: dict[str, Any], seed: int) -> float:
+        doublings = cell["data.batch_size"].bit_length() - 4
+        return 0.9 + NOISE[seed] + 0.01 * doublings * (cell["model.norm"] == "batch") * (1 + NOISE[seed])
+
+    evidence = make_lab(falling, grid, compare, seeds=5).evidence()
+    (row,) = evidence.estimates[1].to_dict("records")
+    assert row["diff"] == pytest.approx(0.01, rel=0.02)
+    assert evidence.answer[1].startswith(
+        "At virtual_devices 2: in how much test accuracy changes with each doubling of batch_size, compared with "
+        "group: batch is better (+1.00 points"
+    )
+    assert evidence.family == 7
