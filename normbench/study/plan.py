@@ -151,8 +151,9 @@ def describe(cell: Mapping[str, Any]) -> str:
 def check_rates(study: Study) -> None:
     """Raises UsageError where a file of rates does not belong to the study, or was chosen on seeds that it reports."""
     axes = {axis: [level.label for level in levels] for axis, levels in study.axes.items()}
+    keys = {key for levels in study.axes.values() for key in set.intersection(*(set(one.changes) for one in levels))}
     for rates in filter(None, (study.rates, *(level.rates for levels in study.axes.values() for level in levels))):
-        rates.check(axes, study.seeds, study.path)
+        rates.check(axes, keys, study.seeds, study.path)
 
 
 def _with_rate(
@@ -164,7 +165,8 @@ def _with_rate(
         rates = study.rates
     if rates is None:
         return levels
-    rate = rates.rate(cell)
+    # An axis of the pilot that is a key (model.name) may be one of several that an axis of this study sets.
+    rate = rates.rate({**{key: value for level in levels for key, value in level.changes.items()}, **cell})
     return (*levels, known.setdefault(rate, Level(rate, {RATE: rate})))
 
 
