@@ -20,7 +20,6 @@ from normbench.store import Store, axis_columns
 from normbench.study import Plan, PlannedRun, Study
 from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
 
-MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
 SELECT = "val_accuracy"  # what a tuned axis is chosen by
 
 
@@ -32,7 +31,7 @@ class Evidence:
         plan: The planned runs and skipped cells.
         runs: The results table: a row a finished run.
         store: Where the run folders are.
-        unfinished: For planned runs without a result, MOST_UNFINISHED at most: `run_id`, `run`, `state` and `why`.
+        unfinished: For planned runs without a result, 10,000 at most: `run_id`, `run`, `state` and `why`.
         states: How many runs of the plan are in each state; those without a row in `runs` included.
         measured_cost: What `normbench cost` wrote for the study; None: not measured.
         two_data_sets: Whether runs of one cell were trained on two data sets (mnist and its embedded stand-in).

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from normbench.report.evidence import MOST_UNFINISHED, Evidence
+from normbench.report.evidence import Evidence
 from normbench.store import Store, axis_columns
 from normbench.study import Plan, Study, fullest, load_study, possible_plans
+
+MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
 
 
 def evidence_of(plan: Plan, store: Store) -> Evidence:
@@ -46,7 +48,9 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     table = placed(store.table(cells, loaded.name, list(loaded.axes)), plans)
     done = set(table["run_id"])
     plan = fullest(plans, done, store.ids_of(loaded.name))
-    several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
+    ids = [set(each.ids) for each in plans]  # cells on other data sets are in both plans
+    common = set[str].intersection(*ids)
+    several = sum(bool(done & (own - common)) for own in ids) > 1
     evidence = Evidence(plan, table, store, [], two_data_sets=several)
     left = [run for run in evidence.asked if run.id not in done]
     states = store.states([run.id for run in left])

@@ -16,7 +16,7 @@ from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, shown_tit
 from normbench.stats.cell import cell_places, counted_runs
 from normbench.study.metrics import Metric
 
-MAX_FACETS = 6
+MAX_FACETS = 8
 FEWEST_TICKS = 4
 BY_FACTORS = 3.0  # largest over smallest mean from which an axis is logarithmic
 DODGE = 0.07  # of a doubling: how far the markers of neighbouring levels stand apart
