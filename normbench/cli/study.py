@@ -143,12 +143,16 @@ def _say_fall_back(plan: Plan) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    use_data_dir(options)
+    return train_study(chosen_study(options), open_store(options.runs), options.workers)
+
+
+def train_study(study: Study, store: Store, workers: int | None) -> int:
+    """Trains the runs of a study that have no result yet; returns the exit status."""
     from normbench.cli.looks import asked
     from normbench.store import make_folder
     from normbench.study import make_plan
 
-    use_data_dir(options)
-    study, store = chosen_study(options), open_store(options.runs)
     make_folder(store.root)
     plan = make_plan(study, fallback=falls_back(study))
     store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
@@ -160,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
         if not ask.runs:
             print(f"{study.name}: {ask.told}", file=sys.stderr)
             return 0
-        failed = _train(plan, store, ask, options.workers)
+        failed = _train(plan, store, ask, workers)
         if failed or study.looks is None:
             return failed
 

@@ -20,6 +20,8 @@ from normbench.train.initialisation import Rule, initialise
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
 SEEDS = range(10)
 
 
@@ -54,6 +56,19 @@ def network(name: str, norm: str, options: Mapping[str, Any], seed: int, init: s
     """A network of the package, drawn by (seed, name), biases zero."""
     config = ModelConfig(name=name, norm=norm, options=dict(options))
     return initialise(lambda: build_model(config), seed, Rule(init, bias=0.0))
+
+
+def first_convolution() -> nn.Module:
+    """The first convolution of the digit CNN: (N, 1, 28, 28) to (N, 32, 28, 28)."""
+    return network("digit_cnn", "none", {}, seed=0).get_submodule("block0.conv")
+
+
+def medians(rows: Sequence[Mapping[str, Any]], series: str, x: str, y: str) -> pd.DataFrame:
+    """Median of `y` over the seeds, for each `series` and `x`, in the order of the rows."""
+    import pandas as pd
+
+    found: pd.DataFrame = pd.DataFrame(rows).groupby([series, x], sort=False)[y].median().reset_index()
+    return found
 
 
 def largest(difference: Tensor) -> float:

@@ -56,7 +56,7 @@ def read_result(finding: Finding, reports: Path) -> Result | None:
         return None
     tree = json.loads(path.read_text(encoding="utf-8"))
     quantities = {
-        name: Quantity(*(math.nan if q[key] is None else q[key] for key in ("value", "low", "high")), n=q["n"])
+        name: Quantity(_number(q["value"]), _number(q["low"]), _number(q["high"]), q["n"])
         for name, q in tree["quantities"].items()
     }
     detail = path.with_suffix(".csv")
@@ -68,6 +68,10 @@ def verdict_of(finding: Finding, result: Result | None) -> Verdict | None:
     if result is None or result.criterion != [bound.text for bound in finding.criterion]:
         return None
     return finding.verdict(result.quantities)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _short(value: float) -> float | None:

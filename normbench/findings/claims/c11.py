@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Plot, Published
-from normbench.findings.measure import SEEDS, digits, over_seeds
+from normbench.findings.measure import SEEDS, digits, medians, over_seeds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,6 @@ def measure() -> Outcome:
     import math
 
     import numpy as np
-    import pandas as pd
     import torch
     from torch.nn import functional as F
 
@@ -50,9 +49,7 @@ def measure() -> Outcome:
             rows += [
                 {"block": k, "squared channel mean": m, "weights": label} for k, m in zip(blocks, means, strict=True)
             ]
-    detail = (
-        pd.DataFrame(rows).groupby(["weights", "block"], sort=False, as_index=False)["squared channel mean"].median()
-    )
+    detail = medians(rows, "weights", "block", "squared channel mean")
     # A ratio of means, not of each seed's slopes: a slope near zero in one seed would make the ratio boundless.
     part = np.array(slopes["standardised"]) - 0.1 * np.array(slopes["plain"])
     found = {

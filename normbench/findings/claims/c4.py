@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Plot, Published
-from normbench.findings.measure import SEEDS, digits, network, over_seeds
+from normbench.findings.measure import SEEDS, digits, medians, network, over_seeds
 
 DEPTH, WIDTH, BATCH, FIRST, LAST = 40, 512, 128, 5, 35
 
@@ -35,7 +35,7 @@ def measure() -> Outcome:
             slope = np.polyfit(layers[used], np.log(sizes[used]), 1)[0]
             factors[f"growth a layer, {case}"].append(float(np.exp(-slope)))
             rows += [{"layer": k, "gradient norm": s, "network": case} for k, s in zip(layers, sizes, strict=True)]
-    detail = pd.DataFrame(rows).groupby(["network", "layer"], sort=False, as_index=False)["gradient norm"].median()
+    detail = medians(rows, "network", "layer", "gradient norm")
     last = detail[(detail["network"] == "batch norm, ReLU") & (detail["layer"] == LAST)]["gradient norm"].iloc[0]
     published = [
         {

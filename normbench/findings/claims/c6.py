@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Plot, Published
-from normbench.findings.measure import SEEDS, digits, network, over_seeds
+from normbench.findings.measure import SEEDS, digits, medians, network, over_seeds
 
 DEPTH, WIDTH, BATCH = 40, 128, 128
 
 
 def measure() -> Outcome:
-    import pandas as pd
     import torch
 
     x, _ = digits(BATCH)
@@ -31,7 +30,7 @@ def measure() -> Outcome:
                             ranks.append(float((values**2).sum() / values[0] ** 2))
             last[f"stable rank at depth 40, {label}"].append(ranks[DEPTH - 1])
             rows += [{"layer": k, "stable rank": r, "network": label} for k, r in enumerate(ranks, 1)]
-    detail = pd.DataFrame(rows).groupby(["network", "layer"], sort=False, as_index=False)["stable rank"].median()
+    detail = medians(rows, "network", "layer", "stable rank")
     return Outcome(over_seeds(last), detail)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Plot, Published
-from normbench.findings.measure import SEEDS, digits, over_seeds
+from normbench.findings.measure import SEEDS, digits, medians, over_seeds
 from normbench.norms import build_norm
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def measure() -> Outcome:
                 {"block": k, "variance of branch / skip": r, "network": label}
                 for k, r in zip(blocks, ratios, strict=True)
             ]
-    columns = ["network", "block"]
-    detail = pd.DataFrame(rows).groupby(columns, sort=False, as_index=False)["variance of branch / skip"].median()
+    detail = medians(rows, "network", "block", "variance of branch / skip")
     published = pd.DataFrame({"network": "published: 1 / block", "block": range(1, BLOCKS + 1)}).assign(
         **{"variance of branch / skip": lambda frame: 1 / frame["block"]}
     )

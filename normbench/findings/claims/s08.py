@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Published, Quantity
-from normbench.findings.measure import digits, network
+from normbench.findings.measure import digits, first_convolution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ def measure() -> Outcome:
     from torch.nn import functional as F
 
     x, _ = digits(500)
-    first = network("digit_cnn", "none", {}, seed=0).block0.conv
+    first = first_convolution()
 
     def change(pixels: int, features: Callable[[Tensor], Tensor]) -> float:
         with torch.no_grad():

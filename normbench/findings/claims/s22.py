@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Published
-from normbench.findings.measure import digits, exact, largest, network
+from normbench.findings.measure import digits, exact, first_convolution, largest
 from normbench.norms import build_norm
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def measure() -> Outcome:
 
     x, _ = digits(500)
     with torch.no_grad():
-        before = network("digit_cnn", "none", {}, seed=0).block0.conv(x).double()
+        before = first_convolution()(x).double()
         after = build_norm("batch", 32).double()(before)
 
     def moments(values: Tensor) -> tuple[Tensor, Tensor]:
