@@ -180,7 +180,7 @@ class Finding:
         tier: 0: a computation of seconds; 1: a large effect, five seeds; 2: a moderate one; 3: likely none.
         differs: How the setting differs from the source's.
         note: What a reader should know of the outcome.
-        earlier: Criteria that were given up, each with the reason.
+        earlier: Criteria and settings that were given up, each with the reason and what it gave.
         plot: How the detail is drawn.
     """
 

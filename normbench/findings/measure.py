@@ -26,16 +26,18 @@ SEEDS = range(10)
 
 
 @cache
-def _images() -> Tensor:
+def _digits() -> tuple[Tensor, Tensor]:
     images = read(DataConfig(name="mnist_5k"))
     pixels = torch.from_numpy(images.train[0]).float().div(255).unsqueeze(1)
-    return (pixels - pixels.mean()) / pixels.std()
+    pixels = (pixels - pixels.mean()) / pixels.std()
+    order = torch.randperm(len(pixels), generator=generator(0, "findings", "digits"))  # the file is sorted by class
+    return pixels[order], torch.from_numpy(images.train[1]).long()[order]
 
 
-def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
-    """Standardised MNIST digits (count, 1, 28, 28), float32, of the embedded mnist_5k, and their labels (count,)."""
-    labels = torch.from_numpy(read(DataConfig(name="mnist_5k")).train[1]).long()
-    return _images()[first : first + count], labels[first : first + count]
+def digits(count: int) -> tuple[Tensor, Tensor]:
+    """Standardised MNIST digits (count, 1, 28, 28) of all classes, float32, of mnist_5k, and their labels (count,)."""
+    images, labels = _digits()
+    return images[:count], labels[:count]
 
 
 def normal(*shape: int, seed: int = 0, name: str = "x") -> Tensor:

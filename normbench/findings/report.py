@@ -57,7 +57,7 @@ class Row:
         if self.verdict != "open" or self.result is None:
             return self.verdict
         seeds = self.finding.seeds(self.result.quantities)
-        return f"open ({f'about {seeds} seeds would decide' if seeds else 'more seeds than can be said'})"
+        return f"open ({f'about {seeds} seeds would decide' if seeds else 'more than 1,000 seeds would be needed'})"
 
     @property
     def published(self) -> str:

@@ -53,6 +53,9 @@ FINDING = Finding(
         "singular values over the largest squared) of images x units where the norm leaves them, before the "
         "activation, which is where the paper's recurrence has its representation. Ten seeds."
     ),
+    earlier=(
+        "First measured on a batch of one class by mistake, since the file is sorted: 5.56 and 1.02: reproduced.",
+    ),
     plot=Plot(
         "layer",
         "stable rank",
