@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ from normbench.findings.studies import study_path
 if TYPE_CHECKING:
     from normbench.report import Evidence
     from normbench.store import Store
+
+Cell = Mapping[str, Any]  # labels of axes, as the study names them
 
 
 def study_outcome(finding: Finding, store: Store) -> Outcome:
@@ -28,7 +31,7 @@ def study_outcome(finding: Finding, store: Store) -> Outcome:
     return Outcome(experiment.measure(evidence))
 
 
-def contrast(evidence: Evidence, name: str, treatment: Any, sign: int = 1, **cell: Any) -> Quantity:
+def contrast(evidence: Evidence, name: str, treatment: Any, cell: Cell | None = None, sign: int = 1) -> Quantity:
     """A row of a declared contrast, with its simultaneous interval.
 
     Where a run of either side diverged there is no interval, so that survivors decide nothing.
@@ -37,13 +40,11 @@ def contrast(evidence: Evidence, name: str, treatment: Any, sign: int = 1, **cel
         evidence: Of the study.
         name: The contrast.
         treatment: What is compared with its baseline (for "within", the value of the axis).
-        sign: -1 turns a difference in accuracy into one in error.
-        cell: Labels of other axes, by the column's last part: batch_size=2. One row has to remain.
+        cell: Labels of other axes. One row has to remain.
+        sign: -1 turns a difference round, so that one in accuracy becomes one in error.
     """
     (table,) = [t for c, t in zip(evidence.contrasts, evidence.estimates, strict=True) if c.name == name]
-    rows = table[table["treatment"] == treatment]
-    for column, label in cell.items():
-        rows = rows[rows[column] == label]
+    rows = _kept(evidence, table[table["treatment"] == treatment], cell or {})
     if len(rows) != 1:
         raise NormbenchError(f"{evidence.study.name}: {len(rows)} rows of {name} are {treatment} {cell}: name one")
     row = rows.iloc[0]
@@ -53,24 +54,35 @@ def contrast(evidence: Evidence, name: str, treatment: Any, sign: int = 1, **cel
     return Quantity(sign * float(row["diff"]), float(low), float(high), int(row["pairs"]))
 
 
-def cells(evidence: Evidence, **cell: Any) -> pd.DataFrame:
-    """The runs of a cell, sorted by seed."""
-    runs = evidence.runs
-    for column, label in cell.items():
-        runs = runs[runs[column] == label]
+def runs_of(evidence: Evidence, cell: Cell) -> pd.DataFrame:
+    """The runs of a cell (at its chosen rate, in a study with one), sorted by seed."""
+    runs = _kept(evidence, evidence.chosen, cell)
     if runs.empty:
-        raise NormbenchError(f"{evidence.study.name}: no run is {cell}")
+        raise NormbenchError(f"{evidence.study.name}: no run is {dict(cell)}")
     return runs.sort_values("seed")
 
 
-def mean(evidence: Evidence, metric: str, **cell: Any) -> Quantity:
+def _kept(evidence: Evidence, rows: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    for axis, label in cell.items():
+        rows = rows[rows[evidence.columns[axis]] == label]
+    return rows
+
+
+def mean(evidence: Evidence, cell: Cell, metric: str = "test_accuracy") -> Quantity:
     """Mean of a metric over the seeds of a cell, with its own 95 % interval; a diverged run leaves no interval."""
-    values = cells(evidence, **cell)[metric].to_numpy(dtype=float)
+    values = runs_of(evidence, cell)[metric].to_numpy(dtype=float)
     if not all(map(math.isfinite, values)):
         return Quantity(math.nan, math.nan, math.nan, len(values))
     return Quantity.over_seeds(list(values))
 
 
-def worst(evidence: Evidence, metric: str, **cell: Any) -> float:
-    """The least value of a metric over the seeds of a cell; a diverged run counts as 0."""
-    return float(cells(evidence, **cell)[metric].astype(float).fillna(0.0).min())
+def values(evidence: Evidence, cell: Cell, metric: str = "test_accuracy") -> list[float]:
+    """A metric of a cell, seed by seed; a diverged run counts as 0."""
+    return [float(value) for value in runs_of(evidence, cell)[metric].astype(float).fillna(0.0)]
+
+
+def largest_rate(evidence: Evidence, cell: Cell, at_least: float = 0.9) -> float:
+    """The largest learning rate of the grid at which every seed reaches a test accuracy; NaN: there is none."""
+    rates = [level.label for level in evidence.study.axes["optimizer.lr"]]
+    able = [rate for rate in rates if min(values(evidence, {**cell, "optimizer.lr": rate})) >= at_least]
+    return max(able, default=math.nan)
