@@ -1,6 +1,7 @@
 """The committed results: their table, their summary line, and one of them computed again."""
 
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -97,3 +98,11 @@ def test_a_budget_takes_the_cheapest_without_a_verdict(run_cli: RunCli, tmp_path
     assert [line.split()[0] for line in first.out.splitlines()] == ["S1", "S2"]
     second = run_cli("findings", "run", "S1", "S2", "S3", "--budget", "2s", *options)
     assert [line.split()[0] for line in second.out.splitlines()] == ["S3"]
+
+
+@pytest.mark.parametrize("page", ["docs/findings.md", "README.md"])
+def test_a_summary_line_in_a_page_is_the_committed_one(page: str) -> None:
+    """Any such line; the documentation has one."""
+    found = re.findall(r"\d+ claims: .* not run", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert set(found) <= {summary_line(REPORTS)}
+    assert found or page == "README.md"

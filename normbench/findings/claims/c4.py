@@ -73,6 +73,7 @@ FINDING = Finding(
         "weight's gradient; slope of its logarithm over layers 5 to 35, ten seeds. The theory is of infinite "
         "width."
     ),
+    note="What the claim says of batch norm is met; open is the control without a norm.",
     earlier=(
         (
             "First measured on a batch of one class by mistake, since the file is sorted: batch norm 1.206, none "

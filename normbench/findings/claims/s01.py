@@ -25,7 +25,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S1",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="A convolution's output side is (W - K + 2P) / S + 1.",
     published=(Published("W' = (W - K + 2P) / S + 1", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -26,7 +26,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S2",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Padding P = (K - 1) / 2 keeps the size.",
     published=(Published("P = (K - 1) / 2", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

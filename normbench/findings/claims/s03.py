@@ -14,7 +14,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S3",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Ten 5 x 5 filters on a 3 x 32 x 32 input have 760 parameters.",
     published=(Published("760", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -19,7 +19,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S4",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Ten 5 x 5 filters, same padding, on a 3 x 32 x 32 input take 768,000 floating-point operations.",
     published=(Published("768k FLOPs", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

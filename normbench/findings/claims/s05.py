@@ -20,7 +20,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S5",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Three 3 x 3 convolutions see 7 x 7 pixels.",
     published=(Published("7 x 7", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

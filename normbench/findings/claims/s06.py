@@ -22,7 +22,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S6",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="A filter is as deep as the input has channels, and the output is N x C_out x H' x W'.",
     published=(Published("filter depth = input channels", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -27,7 +27,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S7",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Pooling has no parameters, halves the size, and passes the gradient to the maximum alone.",
     published=(Published("no parameters; halves H and W; gradient to the max", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -44,7 +44,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S8",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Max pooling makes features invariant to translation.",
     published=(Published("translational invariance", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -27,7 +27,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S9",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Stacked convolutions without ReLU are one convolution.",
     published=(Published("collapse to one linear map", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

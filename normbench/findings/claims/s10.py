@@ -21,7 +21,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S10",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="A stride of 2 cuts the cost of the network.",
     published=(Published("cheaper", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

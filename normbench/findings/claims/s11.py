@@ -27,7 +27,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S11",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Almost all parameters of the digit CNN are in its linear layers, and most activations in its convolutions.",
     published=(Published("421,642 parameters", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -26,7 +26,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S13",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Batch norm gives each channel mean zero and variance one.",
     published=(Published("mean 0, variance 1", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -37,7 +37,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S14",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="A bias in the convolution before batch norm is redundant.",
     published=(Published("redundant", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

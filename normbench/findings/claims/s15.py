@@ -29,7 +29,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S15",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="What holds for a bias before batch norm holds before instance norm, but not before layer and group norm.",
     published=(Published("the text says it of batch norm alone", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

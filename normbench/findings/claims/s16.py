@@ -25,7 +25,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S16",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim=(
         "With batch norm the same image gives different outputs in different batches in training, and the "
         "same in evaluation."

@@ -20,7 +20,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S17",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="The running mean is (1 - b) old + b new, with b = 0.1.",
     published=(Published("b = 0.1", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

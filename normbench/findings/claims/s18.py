@@ -23,7 +23,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S18",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="The running variance averages the biased variances of the batches.",
     published=(Published("pseudo-code with the biased variance", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

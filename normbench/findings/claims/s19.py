@@ -19,7 +19,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S19",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="No correction by n / (n - 1) is needed, since batch norm does not estimate a population.",
     published=(Published("correction off", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

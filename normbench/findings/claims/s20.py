@@ -31,7 +31,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S20",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="In evaluation batch norm is a fixed linear map and can be fused into the convolution before it.",
     published=(Published("fusable", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -38,7 +38,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S22",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Normalised activations stay Gaussian.",
     published=(Published("Gaussian", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

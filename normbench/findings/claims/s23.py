@@ -20,7 +20,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S23",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Layer norm takes mean and deviation of each channel, and instance norm of each image.",
     published=(Published("LN per channel, IN per image", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

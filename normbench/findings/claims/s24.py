@@ -29,7 +29,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S24",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Layer, instance and group norm compute the same in training and evaluation, whatever the batch.",
     published=(Published("independent of the batch", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -28,7 +28,7 @@ def measure() -> Outcome:
 
 FINDING = Finding(
     id="S25",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Group norm with one group is layer norm, and with as many groups as channels instance norm.",
     published=(Published("GN lies between LN and IN", "the founding text"),),
     experiment=Computation(measure, seconds=1.0),

@@ -17,7 +17,7 @@ def measure(evidence: Evidence) -> dict[str, Quantity]:
 
 FINDING = Finding(
     id="S26",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="The plain digit CNN reaches 99 % on MNIST with Adam at 1e-3.",
     published=(Published("99 %", "the founding text"),),
     experiment=StudyExperiment("founding", measure),

@@ -20,7 +20,7 @@ def measure(evidence: Evidence) -> dict[str, Quantity]:
 
 FINDING = Finding(
     id="S27",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Batch norm with dropout lifts the digit CNN to 99.3 %, the best model.",
     published=(Published("99.3 %, one run", "the founding text"),),
     experiment=StudyExperiment("founding", measure),

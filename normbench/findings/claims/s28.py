@@ -22,7 +22,7 @@ def measure(evidence: Evidence) -> dict[str, Quantity]:
 
 FINDING = Finding(
     id="S28",
-    cite="the founding text (the blog post that normbench started from)",
+    cite="The founding text (the blog post that normbench started from)",
     claim="Batch norm lets the digit CNN train at higher learning rates.",
     published=(Published("higher learning rates", "the founding text"),),
     experiment=StudyExperiment("rates_cnn", measure),
