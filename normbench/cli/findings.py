@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normbench.cli.options import folder, number, positive
-from normbench.cli.study import add_data_dir, open_store, train_study, use_data_dir
+from normbench.cli.launching import add_launching, use_data_dir
+from normbench.cli.options import folder, number
+from normbench.cli.run import train_study
 from normbench.errors import UsageError
+from normbench.store import open_store
 
 if TYPE_CHECKING:
     from normbench.findings import Finding, Outcome
@@ -28,8 +30,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     run.add_argument("ids", nargs="*", metavar="ID", help="claims, such as A7 C4")
     run.add_argument("--tier", type=int, choices=range(4), help="all claims of this tier (0: computations of seconds)")
     run.add_argument("--budget", type=_duration, help="claims without a verdict, the cheapest first, within this time")
-    run.add_argument("--workers", type=positive, help="worker processes for studies")
-    add_data_dir(run)
+    add_launching(run)
     report = actions.add_parser("report", help="write reports/findings/ from what is stored")
     report.set_defaults(command=_report)
     for sub in (findings, run, report):
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.budget is not None:
         chosen = _within(options.budget, chosen, store, options)
     for finding in chosen:
-        outcome = _outcome(finding, store, options.workers)
+        outcome = _outcome(finding, store, options)
         if outcome is None:
             status = 1
             continue
@@ -89,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
-def _outcome(finding: Finding, store: Store, workers: int | None) -> Outcome | None:
+def _outcome(finding: Finding, store: Store, options: argparse.Namespace) -> Outcome | None:
     """What the experiment gives; None where runs of its study failed, which has been said."""
     from normbench.findings import Computation
     from normbench.findings.evidence import study_outcome
@@ -98,7 +99,7 @@ def _outcome(finding: Finding, store: Store, workers: int | None) -> Outcome | N
 
     if isinstance(finding.experiment, Computation):
         return finding.experiment.measure()
-    if train_study(load_study(study_path(finding.experiment.study)), store, workers):
+    if train_study(load_study(study_path(finding.experiment.study)), options):
         return None
     return study_outcome(finding, store)
 

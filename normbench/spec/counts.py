@@ -9,7 +9,7 @@ from normbench.errors import UsageError
 from normbench.spec.registry import DATASETS, MODELS, NORMS
 from normbench.spec.schema import RunConfig
 
-EVAL_BATCH = 500  # images that a device evaluates at a time
+EVAL_BATCH = 100  # images that a device evaluates at a time: as fast as 500 on a CPU, at a fifth of the memory
 
 
 def image_facts(data: Any) -> Any:

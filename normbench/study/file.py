@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from normbench.study.rates import RATE, Rates, source, without_rates
 
 EXPERIMENTS = Path("experiments")
 SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
-KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
+KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "launch", "plugins")
 NAME = re.compile(r"\w[\w-]*")  # of a study: never an option of a command line
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
 
@@ -55,6 +55,7 @@ class Study:
     path: Path
     looks: LookPlan | None = None
     rates: Rates | None = None
+    launch: Mapping[str, Any] = field(default_factory=dict)  # by launcher: where runs run, not what they are
 
 
 def load_study(name: str | Path) -> Study:
@@ -111,6 +112,7 @@ def load_study(name: str | Path) -> Study:
         path=path,
         looks=looks,
         rates=rates,
+        launch=_mapping(tree.get("launch") or {}, "launch", path),
     )
 
 
@@ -154,7 +156,7 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
         if isinstance(values, dict) and values:
             levels = tuple(_level(label, changes, f"grid.{name}.{label}", path) for label, changes in values.items())
         elif isinstance(values, list) and values:
-            levels = tuple(_level(source(value), {name: value}, "grid", path) for value in values)
+            levels = tuple(_value_level(name, value, path) for value in values)
         else:
             raise UsageError(f"{path}: grid.{name} has no values: give a list")
         labels = [level.label for level in levels]
@@ -176,12 +178,15 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
 
 
 def _level(label: Any, changes: Any, where: str, path: Path) -> Level:
-    """A level from what it is called and sets; of a value alone (label None) the label is the value."""
+    """A level from what it is called and sets."""
     plain, rates = without_rates(_mapping(changes, where, path), path)
-    found = typed(plain, f"{path}: {where}")
-    if label is None and not rates:
-        label = _label(next(iter(found.values())))
-    return Level(label, found, rates)
+    return Level(label, typed(plain, f"{path}: {where}"), rates)
+
+
+def _value_level(name: str, value: Any, path: Path) -> Level:
+    """A level of an axis that is a key: it is called as its value, or as the file that its rates are from."""
+    found = _level(source(value), {name: value}, "grid", path)
+    return found if found.label is not None else replace(found, label=_label(found.changes[name]))
 
 
 def _label(value: Any) -> Any:

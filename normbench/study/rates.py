@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,12 @@ class Rates:
     seeds: tuple[int, ...] = ()
     pilot: str = ""
 
-    def check(self, axes: Mapping[str, Sequence[Any]], seeds: Sequence[int], study: Path) -> None:
-        """Raises UsageError where the file is not one for a study with these axes and seeds."""
+    def check(
+        self, axes: Mapping[str, Sequence[Any]], keys: Collection[str], seeds: Sequence[int], study: Path
+    ) -> None:
+        """Raises UsageError where the file is not one for a study with these axes, keys that they set, and seeds."""
         for axis in self.axes:
-            if axis not in axes:
+            if axis not in axes and axis not in keys:
                 raise UsageError(f"{study}: {RATE}: {self.path}: {unknown('axis', axis, axes)}")
         if both := sorted(set(seeds) & set(self.seeds)):
             raise UsageError(
@@ -50,7 +52,7 @@ class Rates:
             )
 
     def rate(self, cell: Mapping[str, Any]) -> float:
-        """The rate of a cell. Raises UsageError where the file names none."""
+        """The rate of a cell: of its labels, and the keys that they set. Raises UsageError where the file has none."""
         key = tuple(str(cell[axis]) for axis in self.axes)
         if key not in self.rows:
             named = ", ".join(f"{axis}={label}" for axis, label in zip(self.axes, key, strict=True))

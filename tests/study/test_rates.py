@@ -53,6 +53,18 @@ def test_own_and_shared_rates_are_an_axis(write: Write, tmp_path: Path) -> None:
         assert sorted(own) == pytest.approx(sorted(lr for _, _, lr in ROWS))
 
 
+def test_an_axis_of_the_pilot_may_be_a_key_that_labels_set(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "rates.csv").write_text(CSV)
+    sizes = {"few": {"data.batch_size": 8}, "many": {"data": {"batch_size": 32}}}
+    runs = plan(
+        write(
+            grid={"model.norm": NORMS, "size": sizes}, base=BASE, compare={"factor": "model.norm", "baseline": "batch"}
+        )
+    ).runs
+    found = {(run.cell["model.norm"], run.config.data.batch_size): run.config.optimizer.lr for run in runs}
+    assert found == {(norm, size): pytest.approx(lr) for norm, size, lr in ROWS}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
