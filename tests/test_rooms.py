@@ -20,6 +20,7 @@ ORDER = (
     "train",
     "study",
     "report",
+    "findings",
     "tracking",
     "launch",
     "cli",

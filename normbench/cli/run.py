@@ -33,7 +33,11 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    study = chosen_study(options)
+    return train_study(chosen_study(options), options)
+
+
+def train_study(study: Study, options: argparse.Namespace) -> int:
+    """Trains the runs of a study that have no result yet, where the options say; returns the exit status."""
     chosen = chosen_launcher(options, study)
     where = "" if chosen.name == "local" else f", launcher {chosen}"
     # Other launchers have machines that are not this one.

@@ -84,10 +84,17 @@ def _whole(value: Any) -> bool:
 
 
 def _seconds(given: Any, path: Path) -> float:
-    """Seconds of a duration: `30m`, `1h30m`, `90s`."""
+    try:
+        return seconds_of(given)
+    except ValueError as error:
+        raise UsageError(f"{path}: seeds.budget={given}: {error}") from None
+
+
+def seconds_of(given: Any) -> float:
+    """Seconds of a duration: `30m`, `1h30m`, `90s`. Raises ValueError, which says what to give."""
     if not isinstance(given, str) or not _DURATION.fullmatch(given):
-        raise UsageError(f"{path}: seeds.budget={given}: give a time such as 30m, 1h30m or 90s")
+        raise ValueError("give a time such as 30m, 1h30m or 90s")
     seconds = sum(float(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"[\d.]+[hms]", given))
     if not seconds > 0:
-        raise UsageError(f"{path}: seeds.budget={given}: give a time above 0")
+        raise ValueError("give a time above 0")
     return seconds

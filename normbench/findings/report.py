@@ -1,0 +1,221 @@
+"""reports/findings/: findings.csv, findings.md, index.html, and a page for each claim, from the stored results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normbench.findings.catalogue import all_findings, summary_line
+from normbench.findings.finding import Bound, Finding, Plot, Quantity
+from normbench.findings.results import FOLDER, Result, read_result, verdict_of
+from normbench.store import make_folder, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_RUN = "not run"
+COLUMNS = (
+    "id",
+    "part",
+    "claim",
+    "source",
+    "published",
+    "measured",
+    "ci_low",
+    "ci_high",
+    "n",
+    "criterion",
+    "part_verdict",
+    "verdict",
+    "command",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim with what was found of it.
+
+    Args:
+        finding: The claim.
+        result: What is stored; None: nothing.
+    """
+
+    finding: Finding
+    result: Result | None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, or "not run"."""
+        return verdict_of(self.finding, self.result) or NOT_RUN
+
+    @property
+    def verdict_text(self) -> str:
+        """The verdict; an open one with the seeds that would decide it."""
+        if self.verdict != "open" or self.result is None:
+            return self.verdict
+        seeds = self.finding.seeds(self.result.quantities)
+        return f"open ({f'about {seeds} seeds would decide' if seeds else 'more than 1,000 seeds would be needed'})"
+
+    @property
+    def published(self) -> str:
+        """What was published, each with its source."""
+        return "; ".join(
+            f"{p.value} ({p.source}{'' if p.verified else '; quoted from memory, not verified'})"
+            for p in self.finding.published
+        )
+
+    def quantity(self, bound: Bound) -> Quantity | None:
+        """The measured quantity of a part of the criterion; None where the claim was not run."""
+        return self.result.quantities[bound.quantity] if self.result and self.verdict != NOT_RUN else None
+
+    @property
+    def parts(self) -> list[tuple[Bound, Quantity | None]]:
+        """The parts of the criterion with what was measured."""
+        return [(bound, self.quantity(bound)) for bound in self.finding.criterion]
+
+    @property
+    def others(self) -> dict[str, Quantity]:
+        """Quantities that are shown and decide nothing."""
+        names = {bound.quantity for bound in self.finding.criterion}
+        if self.result is None or self.verdict == NOT_RUN:
+            return {}
+        return {name: found for name, found in self.result.quantities.items() if name not in names}
+
+    @property
+    def measured(self) -> str:
+        """The measured quantities of the criterion in a line."""
+        return "; ".join(f"{bound.quantity}: {shown(found)}" for bound, found in self.parts if found)
+
+
+def shown(found: Quantity) -> str:
+    """`1.21 (1.2 to 1.22, 10 seeds)`; a computed number alone."""
+    number = f"{found.value:.4g}"
+    if found.n == 1:
+        return number
+    if math.isnan(found.low):
+        return f"{number} (no interval, {found.n} seeds)"
+    return f"{number} ({found.low:.4g} to {found.high:.4g}, {found.n} seeds)"
+
+
+def rows_of(reports: Path) -> list[Row]:
+    """Every claim with its stored result."""
+    return [Row(finding, read_result(finding, reports)) for finding in all_findings().values()]
+
+
+def table(rows: Sequence[Row]) -> pd.DataFrame:
+    """findings.csv: a row for each part of each criterion."""
+    import pandas as pd
+
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        for part, (bound, found) in enumerate(row.parts, 1):
+            lines.append(
+                {
+                    "id": row.finding.id,
+                    "part": part,
+                    "claim": row.finding.claim,
+                    "source": row.finding.cite,
+                    "published": row.published,
+                    "measured": found.value if found else None,
+                    "ci_low": found.low if found else None,
+                    "ci_high": found.high if found else None,
+                    "n": found.n if found else None,
+                    "criterion": bound.text,
+                    "part_verdict": bound.verdict(found) if found else NOT_RUN,
+                    "verdict": row.verdict,
+                    "command": row.finding.command,
+                }
+            )
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"n": "Int64"})
+
+
+def write_report(reports: Path) -> list[Path]:
+    """Writes the report of all claims and returns the paths of its files."""
+    from normbench.report.tables import csv_text
+
+    folder, rows = reports / FOLDER, rows_of(reports)
+    make_folder(folder / "figures")
+    texts = {"findings.csv": csv_text(table(rows)), "findings.md": _markdown(rows, reports)}
+    texts["index.html"] = _page("index.html.jinja", rows=rows, summary=summary_line(reports))
+    for row in rows:
+        name = f"{row.finding.id}.html"
+        figure = _figure(row, folder)
+        texts[name] = _page("finding.html.jinja", row=row, figure=figure, shown=shown, plot=row.finding.plot)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _markdown(rows: Sequence[Row], reports: Path) -> str:
+    from normbench.report.tables import Cell, Grid, markdown
+
+    grid = Grid(
+        f"Findings: {summary_line(reports)}",
+        ["claim", "source", "published", "measured", "verdict"],
+        [
+            (
+                row.finding.id,
+                [Cell(t) for t in (row.finding.claim, row.finding.cite, row.published, row.measured, row.verdict_text)],
+            )
+            for row in rows
+        ],
+        "Each criterion was committed before its result. Reproduced: every measured interval lies within its bounds; "
+        "contradicted: one lies outside; open: neither. `normbench findings run ID` repeats a row; the page of each "
+        "claim has its criterion, and how the setting differs from the source's.",
+        words=("claim", "source", "published", "measured", "verdict"),
+    )
+    return markdown(grid)
+
+
+def _figure(row: Row, folder: Path) -> str:
+    """Draws the detail of a claim; returns the file relative to the page, "" where there is nothing to draw."""
+    plot, result = row.finding.plot, row.result
+    if plot is None or result is None or result.detail is None or row.verdict == NOT_RUN:
+        return ""
+    import pandas as pd
+    import vl_convert
+
+    from normbench.report.figures.style import specification
+
+    svg = vl_convert.vegalite_to_svg(specification(_chart(pd.read_csv(result.detail), plot)))
+    write_atomically(folder / "figures" / f"{row.finding.id}.svg", svg)
+    return f"figures/{row.finding.id}.svg"
+
+
+def _chart(frame: pd.DataFrame, plot: Plot) -> Any:
+    import altair as alt
+
+    names = list(dict.fromkeys(frame[plot.series]))
+    frame = frame.rename(columns={plot.x: "x", plot.y: "y", plot.series: "series"})
+    frame["published"] = frame["series"].str.startswith("published")
+    colors = ["#0072B2", "#505050", "#E69F00", "#009E73", "#CC79A7"]
+    palette = ["#D55E00" if name.startswith("published") else colors.pop(0) for name in names]
+    scale: Any = {"": ("linear", "linear"), "y": ("linear", "log"), "xy": ("log", "log")}[plot.log]
+    return (
+        alt.Chart(frame, width=420, height=260)
+        .mark_line()
+        .encode(
+            x=alt.X("x:Q", title=plot.x, scale=alt.Scale(type=scale[0], nice=scale[0] == "linear")),
+            y=alt.Y("y:Q", title=plot.y, scale=alt.Scale(type=scale[1]), axis=alt.Axis(format="~g", tickCount=6)),
+            color=alt.Color("series:N", title=plot.series, sort=names, scale=alt.Scale(domain=names, range=palette)),
+            strokeDash=alt.StrokeDash(
+                "published:N", legend=None, scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]])
+            ),
+        )
+    )
+
+
+def _page(template: str, **values: Any) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.PackageLoader("normbench", "findings/page"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values) + "\n"

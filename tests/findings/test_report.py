@@ -1,0 +1,108 @@
+"""The committed results: their table, their summary line, and one of them computed again."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from normbench.findings import Computation, all_findings, summary_line
+from normbench.findings.report import COLUMNS, Row, rows_of, table, write_report
+from normbench.findings.results import read_result, write_result
+from tests.conftest import REPOSITORY, RunCli
+
+REPORTS = REPOSITORY / "reports"
+SLACK = 1e-9  # below it a difference is rounding, which differs between machines
+TWICE = ("A7", "S14", "S18")  # computed again here; seconds together
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_a_committed_result_is_found_again(name: str) -> None:
+    claim = all_findings()[name]
+    assert isinstance(claim.experiment, Computation)
+    stored, again = read_result(claim, REPORTS), claim.experiment.measure()
+    assert stored is not None
+    assert claim.verdict(again.quantities) == claim.verdict(stored.quantities)
+    for key, found in again.quantities.items():
+        assert found.value == pytest.approx(stored.quantities[key].value, rel=1e-4, abs=SLACK), key
+
+
+def test_every_computation_has_a_committed_result() -> None:
+    rows = rows_of(REPORTS)
+    assert not [row.finding.id for row in rows if row.finding.tier == 0 and row.verdict == "not run"]
+    assert sum(row.verdict != "not run" for row in rows) >= 30
+
+
+def test_the_summary_line_counts_the_committed_table() -> None:
+    frame = pd.read_csv(REPORTS / "findings" / "findings.csv", keep_default_na=False)
+    assert tuple(frame.columns) == COLUMNS
+    verdicts = frame.drop_duplicates("id")["verdict"].value_counts()
+    words = [f"{verdicts.get(word, 0)} {word}" for word in ("reproduced", "contradicted", "open", "not run")]
+    assert summary_line(REPORTS) == f"{frame['id'].nunique()} claims: {', '.join(words)}"
+
+
+def test_the_committed_table_is_that_of_the_stored_results() -> None:
+    from normbench.report.tables import csv_text
+
+    written = (REPORTS / "findings" / "findings.csv").read_text(encoding="utf-8")
+    assert written == csv_text(table(rows_of(REPORTS)))
+
+
+def test_a_changed_criterion_makes_a_stored_result_stale(tmp_path: Path) -> None:
+    claim = all_findings()["S3"]
+    assert isinstance(claim.experiment, Computation)
+    path = write_result(claim, claim.experiment.measure(), tmp_path)
+    assert Row(claim, read_result(claim, tmp_path)).verdict == "reproduced"
+    path.write_text(path.read_text().replace("between 759.5", "between 700"))
+    assert Row(claim, read_result(claim, tmp_path)).verdict == "not run"
+
+
+def test_a_number_without_an_interval_stays_without_one(tmp_path: Path) -> None:
+    from normbench.findings import Outcome, Quantity
+
+    claim = all_findings()["S3"]
+    write_result(claim, Outcome({"parameters": Quantity(760.0, math.nan, math.nan, 3)}), tmp_path)
+    stored = read_result(claim, tmp_path)
+    assert stored is not None
+    assert math.isnan(stored.quantities["parameters"].low)
+    assert claim.verdict(stored.quantities) == "open"
+
+
+def test_the_report_has_a_page_for_each_claim(tmp_path: Path) -> None:
+    shutil.copytree(REPORTS / "findings" / "results", tmp_path / "findings" / "results")
+    names = {path.name for path in write_report(tmp_path)}
+    assert names >= {"findings.csv", "findings.md", "index.html", *(f"{name}.html" for name in all_findings())}
+    page = (tmp_path / "findings" / "C4.html").read_text(encoding="utf-8")
+    assert 'src="figures/C4.svg"' in page
+    assert (tmp_path / "findings" / "figures" / "C4.svg").is_file()
+
+
+def test_the_commands(run_cli: RunCli, tmp_path: Path) -> None:
+    options = ("--reports", tmp_path, "--runs", tmp_path / "runs")
+    said = run_cli("findings", "run", "S3", "S4", *options)
+    assert said.status == 0, said.err
+    assert [line.split()[:2] for line in said.out.splitlines()] == [["S3", "reproduced:"], ["S4", "contradicted:"]]
+    listed = run_cli("findings", "--tier", 0, *options)
+    assert f"{len(all_findings())} claims: 1 reproduced, 1 contradicted" in listed.out
+    assert run_cli("findings", "report", *options).status == 0
+    assert "name claims" in run_cli("findings", "run", *options).error
+    assert "did you mean" in run_cli("findings", "run", "A77", *options).error
+    assert "30m" in run_cli("findings", "run", "--budget", "soon", *options).err
+
+
+def test_a_budget_takes_the_cheapest_without_a_verdict(run_cli: RunCli, tmp_path: Path) -> None:
+    options = ("--reports", tmp_path, "--runs", tmp_path / "runs", "--workers", 1)
+    first = run_cli("findings", "run", "S1", "S2", "S3", "--budget", "2s", *options)
+    assert [line.split()[0] for line in first.out.splitlines()] == ["S1", "S2"]
+    second = run_cli("findings", "run", "S1", "S2", "S3", "--budget", "2s", *options)
+    assert [line.split()[0] for line in second.out.splitlines()] == ["S3"]
+
+
+@pytest.mark.parametrize("page", ["docs/findings.md", "README.md"])
+def test_a_summary_line_in_a_page_is_the_committed_one(page: str) -> None:
+    """Any such line; the documentation has one."""
+    found = re.findall(r"\d+ claims: .* not run", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert set(found) <= {summary_line(REPORTS)}
+    assert found or page == "README.md"
