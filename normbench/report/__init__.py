@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from normbench.report.collection import gather
 from normbench.report.cost import read_cost
 from normbench.report.evidence import Evidence
-from normbench.report.gather import gather
 from normbench.store import Store, make_folder, unwritable, write_atomically
 from normbench.study import Study
 
