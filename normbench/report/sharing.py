@@ -31,7 +31,7 @@ def drawing(panels: Sequence[tuple[str, Shared]]) -> str:
     ]
     for index, (title, shared) in enumerate(panels):
         parts += _block(GAP + index * (WIDTH + DEPTH + GAP), title, shared)
-    note = "Blue: the entries that share a mean and variance with the red one, measured by changing each by itself."
+    note = "Blue: the entries that share a statistic with the red one, measured by changing each of them by itself."
     parts.append(f'<text x="{GAP:.0f}" y="{height - 14:.0f}" fill="#444444">{note}</text></svg>')
     return "\n".join(parts)
 
