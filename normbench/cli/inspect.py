@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def _figure(file: Path, norms: Any) -> int:
     svg = drawing(panels)
     for suffix, content in ((".svg", svg.encode()), (".png", png(svg))):
         path = file.with_suffix(suffix)
-        replace_file(path, lambda fresh, content=content: _write(fresh, content))
+        replace_file(path, partial(_write, content))
         print(path)
     return 0
 
@@ -149,5 +150,5 @@ def _label(name: str, options: Any) -> str:
     return f"{name} ({', '.join(whole)})" if whole else name
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(content: bytes, path: Path) -> None:
     path.write_bytes(content)

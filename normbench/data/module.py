@@ -138,7 +138,7 @@ class MNISTDataModule(pl.LightningDataModule):
         facts = dataset_facts(self._used)
         if not facts.mean:
             images = read(self._used)
-            facts = dataclasses.replace(facts, mean=images.mean, std=images.std)
+            facts = dataclasses.replace(facts, mean=images.mean or (), std=images.std or ())
         self._dataset = facts
         train = len(self._splits["train"])
         if self.batch_size > train:

@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from normbench.errors import UsageError
 from normbench.models.blocks import Blocks
@@ -32,7 +32,6 @@ LENET = {
 }
 Padding = Literal["same", "valid"] | Number
 Pool = Literal["max", "average", "none"]
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,10 @@ class CNN(Blocks):
     def convolutions(self, image: Shape, norms: Norms) -> Iterator[Convolution]:
         """The convolutions. An output side is floor((W - K + 2P) / S) + 1."""
         shape = image
-        kernels, strides = self._each("kernel_size", self.kernel_size), self._each("stride", self.stride)
-        paddings, pools = self._each("padding", self.padding), self._each("pool", self.pool)
+        kernels: list[int] = self._each("kernel_size")
+        strides: list[int] = self._each("stride")
+        paddings: list[Padding] = self._each("padding")
+        pools: list[Pool] = self._each("pool")
         for index, (channels, kernel, stride, padding, pool) in enumerate(
             zip(self.channels, kernels, strides, paddings, pools, strict=True)
         ):
@@ -123,8 +124,9 @@ class CNN(Blocks):
             yield Convolution(layer, "same" if same else pad, pool)
             shape = pooled(layer)
 
-    def _each(self, key: str, value: Value | Sequence[Value]) -> list[Value]:
-        """One value for each convolution."""
+    def _each(self, key: str) -> list[Any]:
+        """The option's value for each convolution."""
+        value = getattr(self, key)
         if isinstance(value, str) or not isinstance(value, Sequence):
             return [value] * len(self.channels)
         if len(value) != len(self.channels):

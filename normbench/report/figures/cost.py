@@ -61,6 +61,6 @@ def figure(evidence: Evidence) -> Figure | None:
             {PANEL: "panel", "ratio": f"speed, multiple of {base}'s", "slowest": "speed 95 % from"}
             | {"fastest": "speed 95 % to", "samples_per_second": "images/s", **frames.CELL_COLUMNS},
         ),
-        f"What each {evidence.title(evidence.factor)} gives and what it costs: measured by `normbench cost`, each cell "
+        f"What each {evidence.title(evidence.factor)} gives and what it costs: measured by normbench cost, each cell "
         "alone on the machine and in turns with the baseline.",
     )

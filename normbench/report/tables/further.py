@@ -103,10 +103,10 @@ def cost_grid(evidence: Evidence) -> Grid:
         rows.append((evidence.row_name(row), [*cells, _speed(speeds.get(_key(row, evidence)))]))
     base = evidence.level_name(evidence.baseline)
     how = (
-        f"Speed: training images/s as a multiple of {base}'s, measured by `normbench cost` with each cell alone on the "
+        f"Speed: training images/s as a multiple of {base}'s, measured by normbench cost with each cell alone on the "
         "machine, in turns with the baseline; each 95 % interval by itself."
         if speeds
-        else f"Speed: not measured; `normbench cost {evidence.study.name}` measures it."
+        else f"Speed: not measured; normbench cost {evidence.study.name} measures it."
     )
     note = (
         "Medians over seeds of training alone: evaluation, checkpoints and the first steps are left out. Times and "
