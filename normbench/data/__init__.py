@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from normbench.data import builtin as builtin  # registers the built-in data sets
+from normbench.data import builtin, cifar, emnist, folder  # noqa: F401  (importing them registers their data sets)
 from normbench.data.images import Images
 from normbench.data.registry import DatasetFacts, dataset_facts, read, register_dataset
 from normbench.data.source import at_hand, available, ensure, with_data_at_hand

@@ -11,7 +11,7 @@ import numpy as np
 
 from normbench.data.embedded import EMBEDDED, TEST, VALIDATION, embedded_images
 from normbench.data.idx import FileSet, read_files
-from normbench.data.images import Images
+from normbench.data.images import Channels, Images
 from normbench.data.places import expanded, place_of
 from normbench.data.registry import Builder, DatasetFacts, raw_folder, register_dataset
 from normbench.errors import DataError
@@ -19,11 +19,12 @@ from normbench.spec.marks import NOT_IDENTITY
 from normbench.spec.schema import DataConfig
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody rounds them
+HELD_OUT = 5_000  # images of the sets of four files to validate on
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def _idx_set(name: str, summary: str, files: FileSet, mean: float, std: float, validation: int) -> Builder:
-    """Registers a data set of four IDX files."""
+def _idx_set(name: str, summary: str, files: FileSet, mean: Channels = (), std: Channels = ()) -> Builder:
+    """Registers a data set of four IDX files. Without mean and standard deviation they are measured."""
 
     def build(config: DataConfig) -> Images:
         raw = raw_folder(config)
@@ -31,11 +32,13 @@ def _idx_set(name: str, summary: str, files: FileSet, mean: float, std: float, v
             place = place_of(config)
             raise DataError(f"{name} is not in {place.folder if place else 'any folder'}: set data.dir")
         train, test, md5 = read_files(raw, files, name)
-        return Images(train, test, validation=validation, mean=(mean,), std=(std,), classes=files.classes, md5=md5)
+        return Images(
+            train, test, validation=HELD_OUT, mean=mean or None, std=std or None, classes=files.classes, md5=md5
+        )
 
     build.__doc__ = summary
     image = (1, *files.size)
-    facts = DatasetFacts(name, files.counts[0], validation, files.counts[1], image, files.classes, (mean,), (std,))
+    facts = DatasetFacts(name, files.counts[0], HELD_OUT, files.counts[1], image, files.classes, mean, std)
     register: Callable[[Builder], Builder] = register_dataset(name, known=facts, files=files)
     return register(build)
 
@@ -52,9 +55,8 @@ mnist = _idx_set(
             "27ae3e4e09519cfbb04c329615203637",
         ),
     ),
-    MEAN,
-    STD,
-    5_000,
+    (MEAN,),
+    (STD,),
 )
 fashion_mnist = _idx_set(
     "fashion_mnist",
@@ -69,9 +71,15 @@ fashion_mnist = _idx_set(
             "15d484375f8d13e6eb1aabb0c3f46965",
         ),
     ),
-    0.2860,
-    0.3530,
-    5_000,
+    (0.2860,),
+    (0.3530,),
+)
+
+
+kmnist = _idx_set(
+    "kmnist",
+    "60,000 handwritten Japanese characters of ten kinds, 28 x 28, and 10,000 to test on (Clanuwat et al. 2018).",
+    FileSet("KMNIST"),  # torchvision knows the MD5 of the archives alone, and checks it when it downloads
 )
 
 

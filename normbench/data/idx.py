@@ -68,7 +68,7 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
         path = lying_file(raw, file)
         if path is None:
             raise DataError(f"{raw / file} is missing")
-        content = _content(path)
+        content = content_of(path)
         count = files.counts[index // 2]
         array = _array(path, content, (count, *files.size) if "images" in file else (count,))
         if "labels" in file:
@@ -88,7 +88,7 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
     return (arrays[0], arrays[1]), (arrays[2], arrays[3]), sums
 
 
-def _content(path: Path) -> np.ndarray:
+def content_of(path: Path) -> np.ndarray:
     """The bytes of a file, uncompressed."""
     try:
         if path.suffix == ".gz":

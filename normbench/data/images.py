@@ -10,6 +10,11 @@ import numpy as np
 
 from normbench.errors import DataError
 
+
+class DataWarning(UserWarning):
+    """Something about the images of a data set that a study should know."""
+
+
 Pair = tuple[np.ndarray, np.ndarray]
 Channels = tuple[float, ...]
 
@@ -115,6 +120,20 @@ def _checked_pair(pair: object, where: str) -> Pair:
     if labels.shape != (len(pixels),):
         raise DataError(f"{where}: labels have shape {labels.shape}, expected ({len(pixels)},): one for each image")
     return pixels, labels
+
+
+def repeated_images(images: Images) -> str:
+    """One sentence on test images that are training images too, or on test classes that are empty; "" for neither."""
+    train = {_hash(image) for image in images.train[0]}
+    count = sum(_hash(image) in train for image in images.test[0])
+    if count:
+        return f"{count:,} of {len(images.test[1]):,} test images are training images too: accuracy is too high by them"
+    empty = np.flatnonzero(np.bincount(images.test[1], minlength=images.classes or 0) == 0)
+    return f"no test image has label {', '.join(map(str, empty[:5]))}" if len(empty) else ""
+
+
+def _hash(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:

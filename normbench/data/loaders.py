@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from normbench.data.augment import draws
 from normbench.errors import UsageError
 from normbench.seeds import generator
 from normbench.spec.counts import evaluation_batches
@@ -80,17 +81,19 @@ class TrainLoader:
             first = 0
         self.yielded = first
         order = torch.randperm(len(self.split), generator=generator(data.seed, "order", data.epoch))
+        augments = data.config.augment != "none"
+        numbers = draws(data.seed, data.epoch, len(self.split)) if augments else None
         part = data.batch_size // data.accumulate
         if data.block is not None:
             while self.yielded < len(self):
                 start, self.yielded = self.yielded, min(self.yielded + data.block(), len(self))
-                yield data.batch(self.split, order[start * part : self.yielded * part])
+                yield data.batch(self.split, order[start * part : self.yielded * part], numbers)
         else:
             own = part // self.world
             for index in range(first, len(self)):
                 start = index * part + self.rank * own
                 self.yielded = index + 1
-                yield data.batch(self.split, order[start : start + own])
+                yield data.batch(self.split, order[start : start + own], numbers)
         self.yielded = 0
 
     def state_dict(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from normbench.data.augment import Augment, augmented
 from normbench.data.loaders import Batch, EvalLoader, Split, TrainLoader
 from normbench.data.registry import DatasetFacts, dataset_facts, key_of, read
 from normbench.data.source import ensure, on_disk
@@ -50,6 +51,7 @@ class MNISTDataModule(pl.LightningDataModule):
         validation: Images taken out of the training set to validate on. None takes the data set's own number; with 0
             there is no validation.
         standardize: Subtract each channel's mean and divide by its standard deviation; False leaves pixels in [0, 1].
+        augment: Random crops, flips or both of the training images: none, crop, flip or crop_flip.
         options: Options of the data set, for example path="digits.npz" of npz.
 
     Raises:
@@ -57,7 +59,7 @@ class MNISTDataModule(pl.LightningDataModule):
         DataError: For files that are missing, damaged or foreign.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the keys of the section)
         self,
         name: str = "mnist",
         batch_size: int = 64,
@@ -68,6 +70,7 @@ class MNISTDataModule(pl.LightningDataModule):
         *,
         validation: int | None = None,
         standardize: bool = True,
+        augment: Augment = "none",
         **options: Any,
     ) -> None:
         super().__init__()
@@ -78,6 +81,7 @@ class MNISTDataModule(pl.LightningDataModule):
             "train_samples": train_samples,
             "validation": validation,
             "standardize": standardize,
+            "augment": augment,
             "dir": None if dir is None else str(dir),
             "allow_embedded": allow_embedded,
         }
@@ -131,7 +135,11 @@ class MNISTDataModule(pl.LightningDataModule):
         self._used = dataclasses.replace(self.config, name=name, options={} if fell_back else self.config.options)
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         self._splits = splits(self._used, device)
-        self._dataset = dataset_facts(self._used)
+        facts = dataset_facts(self._used)
+        if not facts.mean:
+            images = read(self._used)
+            facts = dataclasses.replace(facts, mean=images.mean or (), std=images.std or ())
+        self._dataset = facts
         train = len(self._splits["train"])
         if self.batch_size > train:
             raise UsageError(
@@ -163,9 +171,17 @@ class MNISTDataModule(pl.LightningDataModule):
         """Batches of an epoch at most, as the Trainer limits them."""
         return float(self.trainer.num_training_batches) if self.trainer is not None else float("inf")
 
-    def batch(self, split: Split, indices: Tensor) -> Batch:
-        """The images, standardised or between 0 and 1, and the labels of `split` at `indices`."""
+    def batch(self, split: Split, indices: Tensor, numbers: Tensor | None = None) -> Batch:
+        """The images, standardised or between 0 and 1, and the labels of `split` at `indices`.
+
+        Args:
+            split: The images.
+            indices: Which of them, int64 (n,).
+            numbers: What decides how each image of the split is augmented (see `augment.draws`); None leaves them.
+        """
         pixels, labels = split.at(indices)
+        if numbers is not None:
+            pixels = augmented(pixels, numbers[indices], self.config.augment)
         pixels = pixels.to(torch.float32)
         if not self.config.standardize:
             return pixels.div_(255), labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.data.idx import FILES, FileSet, lying_file
-from normbench.data.images import Channels, Images, checked
+from normbench.data.images import Channels, DataWarning, Images, checked, repeated_images
 from normbench.data.places import raw_folder_of
 from normbench.errors import DataError, NormbenchError, UsageError
 from normbench.spec.registry import DATASETS, Entry, entry_of
@@ -36,8 +37,8 @@ class DatasetFacts:
         test: Test images.
         image: Channels, height and width.
         classes: Number of classes.
-        mean: Mean of each channel of the training images, of 0 to 1.
-        std: Standard deviation of each channel.
+        mean: Mean of each channel of the training images, of 0 to 1; () where it is measured once they are read.
+        std: Standard deviation of each channel, likewise.
         digest: Digest of all images and labels, which enters a run's identity; "" where the name says it all.
     """
 
@@ -47,16 +48,17 @@ class DatasetFacts:
     test: int
     image: tuple[int, int, int]
     classes: int
-    mean: Channels
-    std: Channels
+    mean: Channels = ()
+    std: Channels = ()
     digest: str = ""
 
 
 Builder = Callable[..., Images]
+Known = DatasetFacts | Callable[[dict[str, Any]], DatasetFacts]
 
 
 def register_dataset(
-    name: str, *, known: DatasetFacts | None = None, files: FileSet | None = None, replace: bool = False
+    name: str, *, known: Known | None = None, files: FileSet | None = None, replace: bool = False
 ) -> Callable[[Builder], Builder]:
     """Registers a function that returns `Images` under `name`; its typed parameters are the data set's options.
 
@@ -76,7 +78,8 @@ def register_dataset(
 
     Args:
         name: Name in a configuration.
-        known: Facts that hold without reading; without them they are measured from the images.
+        known: Facts that hold without reading, or a function that gives them for the options; without them they are
+            measured from the images.
         files: The four IDX files to look for and to download, for such sets.
         replace: Take the place of a data set of that name.
 
@@ -99,12 +102,15 @@ def dataset_facts(config: DataConfig) -> DatasetFacts:
     """The facts of the configured data set: known ones, or measured from its images (once a process)."""
     entry = DATASETS.get(config.name)
     options = entry.chosen(config.options, "data")
-    known: DatasetFacts | None = entry.facts.get("known")
+    known: Known | None = entry.facts.get("known")
     if known is not None:
-        return known
+        return known if isinstance(known, DatasetFacts) else known(options)
     key = _key(entry, config, options, None)
     if key not in _facts_in_memory:
-        _facts_in_memory[key] = facts_of(config.name, read(config))
+        images = read(config)
+        if said := repeated_images(images):
+            warnings.warn(f"{_origin(entry, options)}: {said}", DataWarning, stacklevel=2)
+        _facts_in_memory[key] = facts_of(config.name, images)
     return _facts_in_memory[key]
 
 

@@ -33,9 +33,26 @@ def activation_layer(name: Activation) -> nn.Module:
     return kinds[name]()
 
 
+def has_bias(rule: Bias, norms: Norms, channels: int, normed: bool, direct: bool = True) -> bool:
+    """Whether a layer has a bias.
+
+    Args:
+        rule: auto, always, never or nowhere: see the models' option `bias`.
+        norms: The norm of the run.
+        channels: Channels of the layer's outputs.
+        normed: Whether the norm follows it.
+        direct: Whether the norm takes the outputs themselves, with nothing between.
+    """
+    if rule == "nowhere":
+        return False
+    if rule == "auto":
+        return not (normed and direct and norms.cancels_bias(channels))
+    return not normed or rule == "always" or norms.name == "none"
+
+
 @dataclass(frozen=True)
 class Blocks:
-    """Options that every built-in network has, and the blocks made from them."""
+    """Options that most built-in network has, and the blocks made from them."""
 
     hidden: Sequence[Count] = ()
     dropout: Probability = 0.0
@@ -47,18 +64,16 @@ class Blocks:
 
     def has_bias(self, norms: Norms, channels: int, normed: bool) -> bool:
         """Whether a layer has a bias, where `normed` says that the norm follows it."""
-        if self.bias == "nowhere":
-            return False
-        if self.bias == "auto":
-            return not (normed and self.norm_position == "before" and norms.cancels_bias(channels))
-        return not normed or self.bias == "always" or norms.name == "none"
+        return has_bias(self.bias, norms, channels, normed, self.norm_position == "before")
 
     def linear_layers(self, features: int, classes: int, norms: Norms) -> Iterator[Layer]:
         """The hidden linear layers and the last one."""
         width = features
         for index, units in enumerate(self.hidden):
             bias = self.has_bias(norms, units, self.norm_linear)
-            yield Layer(f"hidden.{index}", (width, 1, 1), (units, 1, 1), 0, self.norm_linear, bias)
+            shapes = (width, 1, 1), (units, 1, 1)
+            direct = self.norm_position == "before"
+            yield Layer(f"hidden.{index}", *shapes, 0, self.norm_linear, bias, direct=direct)
             width = units
         # The order "norm before the activation" has no meaning on logits: a norm there follows the layer directly.
         bias = self.has_bias(norms, classes, self.norm_logits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -39,12 +38,21 @@ class Layer:
 
     Args:
         name: Name of the block in the model.
-        inputs: Input shape (C, H, W); a linear layer has H = W = 1.
+        inputs: Input shape (C, H, W); a linear layer has H = W = 1, or H = L on tokens.
         outputs: Output shape (C, H, W), before pooling.
         kernel: Side of the kernel; 0 for a linear layer.
         norm: Whether the norm is applied to the outputs.
         bias: Whether the layer has a bias.
         role: What the place after it is in the network.
+        stride: Stride of the kernel.
+        padding: Pixels of zeros added to each axis, on both sides together.
+        pool: Side and stride of the pooling after it; 1 for none.
+        groups: Groups of channels that the kernel sees apart: as many as channels for a depthwise convolution.
+        layout: Of the outputs; None: image behind a convolution, vector behind a linear layer.
+        direct: Whether the norm takes the outputs themselves: nothing is added, and no activation stands between.
+        source: Name of the layer whose outputs, pooled, are the inputs; None: the layer before.
+        mixes: Whether positions have met before it, as by attention: it sees the whole image.
+        product_macs: Multiply-adds of products of two activations that belong to it: those of attention.
     """
 
     name: str
@@ -54,6 +62,15 @@ class Layer:
     norm: bool
     bias: bool
     role: Role = "block"
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+    groups: int = 1
+    layout: Layout | None = None
+    direct: bool = True
+    source: str | None = None
+    mixes: bool = False
+    product_macs: int = 0
 
     @property
     def spatial(self) -> bool:
@@ -66,18 +83,23 @@ class Layer:
         if not self.norm:
             return None
         positions = self.outputs[1] * self.outputs[2]
-        return Site(self.name, self.outputs[0], "image" if self.spatial else "vector", positions, self.role)
+        layout = self.layout or ("image" if self.spatial else "vector")
+        return Site(self.name, self.outputs[0], layout, positions, self.role)
+
+    @property
+    def weights(self) -> int:
+        """Weights of the layer, without its bias."""
+        return self.outputs[0] * self.inputs[0] // self.groups * (self.kernel**2 if self.spatial else 1)
 
     @property
     def macs(self) -> int:
         """Multiply-adds of one image's forward pass through the convolution or linear layer."""
-        return math.prod(self.outputs) * self.inputs[0] * (self.kernel**2 if self.spatial else 1)
+        return self.weights * self.outputs[1] * self.outputs[2] + self.product_macs
 
     @property
     def parameters(self) -> int:
         """Weights and biases of the layer, without those of its norm."""
-        weights = self.outputs[0] * self.inputs[0] * (self.kernel**2 if self.spatial else 1)
-        return weights + self.bias * self.outputs[0]
+        return self.weights + self.bias * self.outputs[0]
 
     def check(self) -> None:
         """Raises UsageError where the layer cannot be built."""

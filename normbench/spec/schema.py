@@ -42,6 +42,9 @@ class DataConfig:
             takes the data set's own number, 0 trains on all of them (and validates on none).
         standardize: Subtract the mean of the training images and divide by their standard deviation, channel by
             channel; false leaves the pixels between 0 and 1.
+        augment: Random changes of the training images, decided by (seed, epoch, image) alone and so the same for every
+            norm: crop (of the image with an eighth of its side of zeros around it), flip (left to right), crop_flip,
+            or none.
         dir: Folder with the files, for example with MNIST/raw/*-ubyte as torchvision lays it out; null looks at
             NORMBENCH_DATA_DIR and the user's cache, and downloads where neither has the files.
         allow_embedded: Fall back to mnist_5k where mnist can be neither found nor downloaded.
@@ -53,6 +56,7 @@ class DataConfig:
     train_samples: Count | None = None
     validation: Annotated[Number | None, LeftOutAt(None)] = None
     standardize: Annotated[bool, LeftOutAt(True)] = True
+    augment: Annotated[Literal["none", "crop", "flip", "crop_flip"], LeftOutAt("none")] = "none"
     dir: Annotated[str | None, NOT_IDENTITY] = None
     allow_embedded: Annotated[bool, NOT_IDENTITY] = True
     options: dict[str, Any] = field(default_factory=dict)

@@ -47,7 +47,8 @@ def shapes(model: nn.Module) -> list[tuple[nn.Module, tuple[int, ...], tuple[int
 
     def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         def full(x: Tensor) -> tuple[int, ...]:
-            return (*x.shape[1:], 1, 1)[:3]
+            tokens_last = x.dim() == 3  # linear layers take (N, L, C)
+            return (*(x.shape[:0:-1] if tokens_last else x.shape[1:]), 1, 1)[:3]
 
         seen.append((module, full(inputs[0]), full(output)))
 
@@ -72,7 +73,7 @@ def agrees_with_what_is_built(config: ModelConfig) -> None:
     of_norms = sum(found.parameters(layer.site.channels) for layer in walk if layer.site)
     assert sum(layer.parameters for layer in walk) + of_norms == sum(p.numel() for p in model.parameters())
     counted = sum(math.prod(outputs) * module.weight[0].numel() for module, _, outputs in seen)
-    assert macs(walk) == counted
+    assert macs(walk) - sum(layer.product_macs for layer in walk) == counted
     for layer, (_, _, outputs) in zip(walk, seen, strict=True):
         if layer.site:
             assert (layer.site.channels, layer.site.positions) == (outputs[0], outputs[1] * outputs[2])

@@ -89,9 +89,7 @@ def test_watch_writes_as_runs_finish_and_ends_when_all_are_done(
 
 @pytest.mark.parametrize("state", ["failed", "interrupted"])
 def test_watch_ends_when_nothing_can_come(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    monkeypatch.setattr(
-        "normbench.report.collection.MOST_UNFINISHED", 2
-    )  # more are unfinished than are told one by one
+    monkeypatch.setattr("normbench.report.collection.MOST_UNFINISHED", 2)  # more than are told one by one
     for part in ("figures", "page"):
         monkeypatch.setitem(report.PARTS, part, lambda evidence, folder: [])
     lab = make_lab(lambda cell, seed: state if seed == 2 else 0.9)

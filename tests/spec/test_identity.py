@@ -163,11 +163,14 @@ def test_every_option_counts(registry: Any) -> None:
 
 
 def changed_option(option: Option) -> Any:
-    known = {"groups": 4, "size": 8, "channels": [16], "hidden": [16], "padding": "valid"}
+    known = {"groups": 4, "size": 8, "hidden": [16], "padding": "valid", "kernel_size": 1, "blocks": [1, 2]}
+    known |= {"width": 8, "heads": 1, "patch": 7, "stride": 1 if option.default == 2 else 2}
+    if option.name == "channels":
+        return [16] * len(option.default)
     if option.name in known:
         return known[option.name]
-    hint = option.hint
-    words = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    parts = [option.hint, *typing.get_args(option.hint)]
+    words = [word for part in parts if typing.get_origin(part) is Literal for word in typing.get_args(part)]
     if words:
         return next(word for word in words if word != option.default)
     if isinstance(option.default, bool):

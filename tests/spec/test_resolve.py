@@ -81,9 +81,10 @@ def test_a_number_out_of_its_range_is_named(key: str, value: float) -> None:
 
 @pytest.mark.parametrize(("named", "name", "key", "value"), OPTIONS)
 def test_an_option_out_of_its_range_is_named(named: str, name: str, key: str, value: float) -> None:
+    needed = {"data.path": "x"} if name == "image_folder" else {}
     for bad in (value, [value]):
         with pytest.raises(UsageError, match=rf"^{key}=\[?{value}\]?: expected "):
-            resolved(**{named: name, key: bad})
+            resolved(**{named: name, key: bad, **needed})
 
 
 @pytest.mark.parametrize(("norm", "option", "value"), NORM_OPTIONS)

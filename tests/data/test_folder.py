@@ -1,0 +1,143 @@
+"""Folders and zips of class folders."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from normbench.data import MNISTDataModule, dataset_facts
+from normbench.data.folder import found_path, read_folder
+from normbench.data.images import DataWarning, Images, repeated_images
+from normbench.errors import DataError
+from normbench.spec.schema import DataConfig
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def picture(path: Path, value: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 2 * value % 256, 7)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes with ten training and five test images each."""
+    root = tmp_path / "pets"
+    for part, count, start in (("train", 10, 0), ("test", 5, 100)):
+        for number in range(count):
+            picture(root / part / "cat" / f"{number}.png", start + number)
+            picture(root / part / "dog" / f"{number}.bmp", start + 50 + number)
+    return root
+
+
+def zipped(root: Path, above: str = "") -> Path:
+    path = root.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, f"{above}{file.relative_to(root).as_posix()}")
+    return path
+
+
+def test_a_folder_and_a_zip_of_it_give_the_same_images(folder: Path) -> None:
+    found = read_folder(folder, 0.2)
+    assert found.image == (3, 4, 6)
+    assert found.train[1].tolist() == [0] * 10 + [1] * 10
+    assert found.test[1].tolist() == [0] * 5 + [1] * 5
+    assert found.train[0][3, :, 0, 0].tolist() == [3, 6, 7]
+    for path in (zipped(folder), zipped(folder, "pets-main/")):
+        assert read_folder(path, 0.2).digest == found.digest
+
+
+def test_without_train_and_test_a_stated_share_is_kept(folder: Path) -> None:
+    found = read_folder(folder / "train", 0.2)
+    assert np.bincount(found.train[1]).tolist() == [8, 8]
+    assert np.bincount(found.test[1]).tolist() == [2, 2]
+    assert not repeated_images(found)
+    with pytest.raises(DataError, match=r"no folders train and test: give a data\.test_share above 0"):
+        read_folder(folder / "train", 0.0)
+
+
+def test_decoded_pixels_are_kept_and_follow_the_files(folder: Path, cache: Path) -> None:
+    first = read_folder(folder, 0.2)
+    kept = sorted((cache / "normbench" / "data" / "decoded").iterdir())
+    assert len(kept) == 1
+    again = read_folder(folder, 0.2)
+    assert isinstance(again.train[0], np.memmap)
+    assert again.digest == first.digest
+    picture(folder / "train" / "cat" / "3.png", 99)
+    assert read_folder(folder, 0.2).digest != first.digest
+
+
+def test_grey_images_have_one_channel_unless_one_is_in_colour(folder: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / "grey" / "ab"[number % 2] / f"{number}.png", number, mode="L")
+    assert read_folder(tmp_path / "grey", 0.5).image == (1, 4, 6)
+    picture(tmp_path / "grey" / "a" / "9.png", 9)
+    mixed = read_folder(tmp_path / "grey", 0.5)
+    assert mixed.image == (3, 4, 6)
+
+
+def test_what_is_wrong_with_a_folder_is_named(folder: Path, tmp_path: Path) -> None:
+    def refused(said: str) -> None:
+        with pytest.raises(DataError, match=said):
+            read_folder(folder, 0.2)
+
+    (folder / "train" / "bird").mkdir()
+    refused("class bird has no images")
+    picture(folder / "train" / "bird" / "0.png", 1)
+    refused("class bird is in one of train and test only")
+    picture(folder / "test" / "bird" / "0.png", 2, size=(5, 4))
+    refused("images of train and of test|make all images one size")
+    picture(folder / "test" / "bird" / "0.png", 2)
+    picture(folder / "train" / "loose.png", 3)
+    refused(r"train/loose\.png is in no class")
+    (folder / "train" / "loose.png").unlink()
+    (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
+    refused(r"train/cat/0\.png is no image that can be read")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no images"):
+        read_folder(tmp_path / "empty", 0.2)
+    (tmp_path / "text.zip").write_text("text")
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        read_folder(tmp_path / "text.zip", 0.2)
+
+
+def test_the_path_may_be_below_the_folder_of_all_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_path("pets", DataConfig("image_folder", dir=str(folder.parent))) == folder
+    monkeypatch.setenv("NORMBENCH_DATA_DIR", str(folder.parent))
+    assert found_path("pets", DataConfig("image_folder")) == folder
+    with pytest.raises(DataError, match=r"data\.path=cats: neither cats nor .*cats is there"):
+        found_path("cats", DataConfig("image_folder"))
+
+
+def test_a_folder_is_a_data_set(folder: Path) -> None:
+    data = MNISTDataModule("image_folder", batch_size=4, path=str(folder), augment="flip")
+    data.setup()
+    images, _ = next(iter(data.train_dataloader()))
+    assert images.shape == (4, 3, 4, 6)
+    assert data.num_classes == 2
+    assert data.facts()["digest"] == dataset_facts(data.config).digest
+
+
+def test_test_images_that_are_training_images_are_said(folder: Path) -> None:
+    (folder / "test" / "cat" / "0.png").write_bytes((folder / "train" / "cat" / "3.png").read_bytes())
+    config = DataConfig("image_folder", options={"path": str(folder)})
+    with pytest.warns(DataWarning, match="1 of 10 test images are training images too"):
+        dataset_facts(config)
+
+
+def test_a_test_class_without_images_is_said() -> None:
+    x = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
+    labels = np.arange(6) % 2
+    images = Images((x[:4], labels[:4]), (x[4:5], labels[4:5]), classes=2)
+    assert repeated_images(images) == "no test image has label 1"

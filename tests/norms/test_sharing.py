@@ -1,0 +1,26 @@
+"""Which entries share a statistic, measured for every norm, against what is known of it."""
+
+import numpy as np
+import pytest
+
+from normbench.norms import NORMS, facts
+from normbench.norms.sharing import shared_entries
+
+OPTIONS = {"group": {"groups": 2}, "ghost": {"size": 4}}
+
+
+@pytest.mark.parametrize("name", list(NORMS))
+def test_as_many_entries_share_as_the_facts_say(name: str) -> None:
+    options = OPTIONS.get(name, {})
+    found, known = shared_entries(name, options), facts(name, options)
+    images, channels, positions = found.shape
+    expected = known.values_per_statistic(images, channels, positions) or 1
+    assert found.sum() == expected
+    assert found[0, -1, -1]
+
+
+def test_a_norm_with_larger_parts_gets_a_larger_block() -> None:
+    found = shared_entries("group", {"groups": 8})
+    assert found.shape[1] == 16
+    assert np.flatnonzero(found.any((0, 2))).tolist() == [14, 15]
+    assert shared_entries("ghost", {"size": 8}).shape[0] == 16
