@@ -28,8 +28,15 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
-FAMILIES = ("none", "batch", "group")  # modules that register the built-in norms; they import torch
-MEASURED_WITH = ("registry", "facts", "claims", "measure")
+FAMILIES = (
+    "none",
+    "batch",
+    "group",
+    "channel",
+    "partial",
+    "squash",
+)  # modules that register the built-in norms; they import torch
+MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
 
 
 class Measured:
