@@ -28,14 +28,8 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
-FAMILIES = (
-    "none",
-    "batch",
-    "group",
-    "channel",
-    "partial",
-    "squash",
-)  # modules that register the built-in norms; they import torch
+# Modules that register the built-in norms; they import torch.
+FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused")
 MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
 
 

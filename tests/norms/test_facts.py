@@ -82,6 +82,14 @@ def test_builtin_norms(
         ("dyt", "nothing", "none", True, "never", 25, "other"),
         ("derf", "nothing", "none", True, "never", 26, "other"),
         ("dyisru", "nothing", "none", True, "never", 25, "other"),
+        ("frozen_batch", "(N, H, W)", "device", False, "always", 24, "beta"),
+        ("batch_renorm", "(N, H, W)", "device", False, "always", 24, "beta"),
+        ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),
+        ("batch_instance", "(N, H, W)", "device", False, "always", 36, "beta"),
+        ("iter_norm", "(N, C, H, W)", "device", False, "always", 24, "beta"),
+        ("filter_response", "(H, W)", "sample", True, "never", 48, "other"),
+        ("evonorm_s0", "(C, H, W)", "sample", True, "never", 36, "other"),
+        ("evonorm_b0", "(N, H, W)", "device", False, "never", 36, "other"),
     ],
 )
 def test_further_norms(
