@@ -39,6 +39,7 @@ def _told(entry: Entry, family: str) -> dict[str, Any]:
         "module": family,
         "class": entry.build.__name__,
         "summary": entry.summary,
+        **({"weights": True} if entry.facts.get("weights") else {}),
         "handed": list(entry.facts["handed"]),
         "options": {
             key: {"type": annotations[key], "default": option.default, "help": option.help}

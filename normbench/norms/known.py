@@ -29,7 +29,7 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
 # Modules that register the built-in norms; they import torch.
-FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused")
+FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused", "weights")
 MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
 
 
@@ -153,7 +153,14 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
     }
     source = str(HERE / f"{told['module']}.py")
     handed = told["handed"]
-    facts = {"claims": {}, "handed": handed, "virtual": "virtual_devices" in handed, "measured": Measured(name, source)}
+    facts: dict[str, Any] = {
+        "claims": {},
+        "handed": handed,
+        "virtual": "virtual_devices" in handed,
+        "measured": Measured(name, source),
+    }
+    if told.get("weights"):
+        facts["weights"] = True
     return Entry(name, build, options, told["summary"], source, facts)
 
 

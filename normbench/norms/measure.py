@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normbench.errors import UsageError
+from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
 from normbench.spec.registry import Entry
@@ -180,7 +181,13 @@ class _Subject:
 
     def parameters(self, channels: int) -> int:
         module = self.module(channels, len(self.shape) == 2)
-        return sum(p.numel() for p in module.parameters() if p.requires_grad)
+        found = _trained(module)
+        if isinstance(module, Reparametrizes):
+            layer = nn.Linear(3, channels).double()
+            before = _trained(layer)
+            module.reparametrize(layer)
+            found += _trained(layer) - before
+        return found
 
     def same_in_eval(self) -> bool:
         norm = self.module(self.width, len(self.shape) == 2)
@@ -214,6 +221,10 @@ class _Subject:
         """Whether the norm talks to other processes while it trains, among two that are simulated."""
         norm, x = self.module(self.width, len(self.shape) == 2), self.input(self.batch, self.width, self.shape)
         return _talks(norm, x, claimed=self.entry.facts["claims"].get("scope") == "global")
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def _forward(norm: nn.Module, x: Tensor) -> Tensor:

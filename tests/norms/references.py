@@ -227,3 +227,8 @@ def evonorm_b0(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Ten
     own = mean_and_var(x, list(range(2, x.dim())))[1] if x.dim() > 2 else torch.zeros_like(x)
     one, two = (var + o["eps"]).sqrt().expand_as(x), per_channel(p["slope"], x) * x + (own + o["eps"]).sqrt()
     return scaled(x / torch.where(one > two, one, two), p)
+
+
+@reference("weight_norm", "weight_std", "scaled_weight_std", "spectral")
+def on_weights(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
+    return x  # what they do to the weights: test_weights
