@@ -14,7 +14,7 @@ RUN   := $(BIN) -m normbench
 OPTIONS := $(if $(WORKERS),--workers "$(WORKERS)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install experiment quick plan status tables plots report test test-slow lint unit golden test-lowest benchmark clean
+.PHONY: help install experiment quick plan status tables plots report test test-slow test-engines lint unit golden test-lowest benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,15 @@ test-slow: $(STAMP) ## run the tests that train for longer: real processes, resu
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
 	$(BIN) benchmarks/golden.py check
 
+ENGINES := .venv-engines
+test-engines: ## run the launchers on a real Slurm and Ray on loopback: as root on Debian; installs both (about 1 GB)
+	@$(ENGINES)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --disable-pip-version-check --editable '.[dev,slurm,ray]'
+	command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
+	$(ENGINES)/bin/python -m pytest -m engines tests/engines/test_slurm.py
+	@# Ray takes outer addresses where it finds any: in a network of its own it finds none.
+	unshare --net sh -c 'ip link set lo up && exec $(ENGINES)/bin/python -m pytest -m engines tests/engines/test_ray.py'
+
 LOWEST := .venv-lowest
 test-lowest: ## run the tests with the lowest version of every dependency that pyproject.toml admits
 	@$(LOWEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LOWEST)
@@ -88,7 +97,8 @@ else
 	$(BIN) benchmarks/data_loading.py
 	$(BIN) benchmarks/report_scale.py
 	$(BIN) benchmarks/wandb_cost.py
+	$(BIN) benchmarks/launch_scale.py
 endif
 
 clean: ## remove .venv and caches; runs and reports stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(ENGINES) .mypy_cache .ruff_cache .pytest_cache

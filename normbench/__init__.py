@@ -26,6 +26,7 @@ _HOME = {
     "register_norm": "normbench.norms",
     "register_optimizer": "normbench.train",
     "register_probe": "normbench.probes",
+    "run_study": "normbench.launch.study",
 }
 __all__ = [
     "MNISTDataModule",
@@ -40,6 +41,7 @@ __all__ = [
     "register_norm",
     "register_optimizer",
     "register_probe",
+    "run_study",
 ]
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 DOCUMENTED = {
     "NORMBENCH_DATA_DIR": "folder with MNIST/raw, where data.dir names none",
     "NORMBENCH_WANDB": "auto, online, offline or off: stronger than logger.wandb",
+    "NORMBENCH_MACHINE": "file with the launcher of this machine and its options, where --machine names none",
     "NORMBENCH_RENDEZVOUS_SECONDS": "how long the nodes of one run wait for each other (120)",
     "NODE_RANK": "number of this node, from 0, where trainer.num_nodes is above 1",
     "MASTER_ADDR": "address of node 0, where trainer.num_nodes is above 1",
@@ -32,8 +33,9 @@ DOCUMENTED = {
 }
 # Read by the launcher of a run on several nodes, and by nothing else.
 NODE = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-# What a command keeps until its run is launched: the above, and how many processes torchrun or srun has started.
-LAUNCH = (*NODE, "WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+# What a command keeps until its run is launched: the above, how many processes torchrun or srun has started, and where
+# Slurm's own commands find their cluster.
+LAUNCH = (*NODE, "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_CONF")
 
 # Which process of how many this is: torchrun, Lightning, MPI and schedulers set them for a program of theirs, and
 # whatever is started from there inherits them.

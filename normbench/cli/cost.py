@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.launching import add_data_dir, use_data_dir
 from normbench.cli.options import folder, number, positive, seconds
-from normbench.cli.study import add_data_dir, add_study, chosen_study, falls_back, use_data_dir
+from normbench.cli.study import add_study, chosen_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _cost(options: argparse.Namespace) -> int:
     from normbench.launch.progress import duration
+    from normbench.launch.study import falls_back
     from normbench.report.tables import csv_text, markdown
     from normbench.store import make_folder
     from normbench.store.files import write_atomically

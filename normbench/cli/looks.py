@@ -30,7 +30,7 @@ class Ask:
 def asked(plan: Plan, store: Store) -> Ask:
     """The runs to train now, worked out from what is stored."""
     from normbench.launch.progress import duration
-    from normbench.report.evidence import evidence_of
+    from normbench.report.gather import evidence_of
     from normbench.study import iter_pending, seconds_left
 
     looks = plan.study.looks
@@ -61,7 +61,7 @@ def asked(plan: Plan, store: Store) -> Ask:
 
 def now_asked(plan: Plan, store: Store) -> tuple[list[PlannedRun], str]:
     """The runs that are asked for so far, finished or not, and how far the looks are (empty without looks)."""
-    from normbench.report.evidence import evidence_of
+    from normbench.report.gather import evidence_of
 
     if plan.study.looks is None:
         return plan.runs, ""

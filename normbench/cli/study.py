@@ -1,24 +1,20 @@
-"""`normbench plan`, `run` and `status`: a study's runs before, while and after they are trained."""
+"""`normbench plan` and `status`: a study's runs before, while and after they are trained."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.launching import add_launching, chosen_launcher, use_data_dir
 from normbench.cli.options import folder, number, positive
-from normbench.errors import NormbenchError, Stopped, Terminated
+from normbench.store import Store, open_store
 
 if TYPE_CHECKING:
-    from normbench.cli.looks import Ask
-    from normbench.launch import Task
-    from normbench.store import Store
-    from normbench.study import Plan, PlannedRun, Study
+    from normbench.study import Plan, Study
 
 ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 
@@ -26,21 +22,11 @@ ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser."""
     plan = add("plan", _plan, "print the runs of a study, what is skipped, done, and left, without training")
-    run = add("run", _run, "train the runs of a study that have no result yet")
     status = add("status", _status, "tell which runs are done, running, failed or waiting")
     status.add_argument("--live", action="store_true", help="show the curves of running runs, until all are done")
-    for sub in (plan, run, status):
+    for sub in (plan, status):
         add_study(sub)
-    for sub in (plan, run):
-        sub.add_argument(
-            "--workers", type=positive, help="worker processes (default: cores / threads of a run, or GPUs / devices)"
-        )
-        add_data_dir(sub)
-
-
-def add_data_dir(sub: argparse.ArgumentParser) -> None:
-    """Adds the option that says where the images are."""
-    sub.add_argument("--data-dir", type=folder, help="folder with MNIST/raw/*-ubyte (also: NORMBENCH_DATA_DIR)")
+    add_launching(plan)
 
 
 def add_study(sub: argparse.ArgumentParser) -> None:
@@ -71,35 +57,15 @@ def chosen_study(options: argparse.Namespace) -> Study:
     return study
 
 
-def open_store(root: Path) -> Store:
-    """The store at `root`, which takes no result whose configuration has another id than its folder."""
-    from normbench.spec.identity import StoredIds
-    from normbench.store import Store
-
-    return Store(root, StoredIds().of)
-
-
-def tasks_of(runs: Sequence[PlannedRun], store: Store) -> list[Task]:
-    """Runs as a launcher takes them."""
-    from normbench.launch import task_of
-
-    return [task_of(run.id, run.config, store.folder(run.id).path) for run in runs]
-
-
-def use_data_dir(options: argparse.Namespace) -> None:
-    """Lets this process and those that it starts look for images where `--data-dir` says."""
-    if options.data_dir:
-        os.environ["NORMBENCH_DATA_DIR"] = str(options.data_dir.resolve())
-
-
 def _plan(options: argparse.Namespace) -> int:
     from normbench.cli.looks import look_lines
     from normbench.cli.measured import measured, time_told
-    from normbench.launch import launcher
+    from normbench.launch.study import tasks_of
     from normbench.study import describe, iter_pending, next_plan
 
     use_data_dir(options)
     study, store = chosen_study(options), open_store(options.runs)
+    chosen = chosen_launcher(options, study)
     plan = next_plan(study, store.ids_of(study.name))
     done = store.finished(plan.ids)
     print(f"{study.name}: {study.question}")
@@ -108,21 +74,23 @@ def _plan(options: argparse.Namespace) -> int:
     for cell, reason in plan.skipped:
         print(f"  skipped           {describe(cell)}: {reason}")
     _say_fall_back(plan)
-    _say_warnings(plan, store)
+    say_warnings(plan, store)
     left = list(iter_pending(plan, done))
-    workers = launcher("local", workers=options.workers).at_once(tasks_of(left or plan.runs, store))
+    workers = chosen.build().at_once(tasks_of(left or plan.runs, store))
     told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
         f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
         f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
+    if str(chosen) != "local":
+        print(f"launcher {chosen}")
     for line in look_lines(plan, store):
         print(line)
     return 0
 
 
-def _say_warnings(plan: Plan, store: Store) -> None:
+def say_warnings(plan: Plan, store: Store) -> None:
     """What a plan warns of, and results of an older layout that wait to be moved."""
     from normbench.store.move import waiting_line
 
@@ -140,79 +108,6 @@ def _say_fall_back(plan: Plan) -> None:
             "download again",
             file=sys.stderr,
         )
-
-
-def _run(options: argparse.Namespace) -> int:
-    from normbench.cli.looks import asked
-    from normbench.store import make_folder
-    from normbench.study import make_plan
-
-    use_data_dir(options)
-    study, store = chosen_study(options), open_store(options.runs)
-    make_folder(store.root)
-    plan = make_plan(study, fallback=falls_back(study))
-    store.record(study.name, plan.ids, {run.id: run.cell for run in plan.runs})
-    _say_warnings(plan, store)
-    for run_id in store.broken(plan.ids):
-        print(store.folder(run_id).set_aside(), file=sys.stderr)
-    while True:
-        ask = asked(plan, store)
-        if not ask.runs:
-            print(f"{study.name}: {ask.told}", file=sys.stderr)
-            return 0
-        failed = _train(plan, store, ask, options.workers)
-        if failed or study.looks is None:
-            return failed
-
-
-def _train(plan: Plan, store: Store, ask: Ask, workers_asked: int | None) -> int:
-    """Trains the runs that are asked for; returns the exit status."""
-    from normbench.cli.measured import measured, time_told
-    from normbench.launch import launcher
-    from normbench.launch.progress import Display
-    from normbench.study import describe
-    from normbench.tracking.mode import settled
-
-    left, name = ask.runs, plan.study.name
-    refuse_missing_devices(run.config for run in left)
-    tasks, launch = tasks_of(left, store), launcher("local", workers=workers_asked)
-    workers = launch.at_once(tasks)
-    speed = measured(plan, store, left)
-    told = f"{ask.told}{len(left)} of {number(ask.count, 'run')} to train: {time_told(left, speed, workers)}"
-    print(f"{name}: {told}", file=sys.stderr)
-    try:
-        with settled(plan.study.base.logger), Display(left, seconds=speed.seconds) as display:
-            launch.launch(tasks, display)
-    except (KeyboardInterrupt, Stopped) as stop:
-        done = len(store.finished(plan.ids))
-        kind = Terminated if isinstance(stop, Terminated) else Stopped
-        raise kind(
-            f"{done} of {ask.count} runs are done; the same command continues, unfinished runs from their last "
-            "checkpoint"
-        ) from None
-    for run, line in display.failed:
-        print(f"failed: {describe(run.cell)}, seed {run.seed}: {line} ({store.folder(run.id).path})", file=sys.stderr)
-    if display.failed:
-        return 1
-    missing = len(left) - len(store.finished(run.id for run in left))
-    if missing:
-        raise NormbenchError(f"{missing} of {ask.count} runs have no result: run the same command again")
-    return 0
-
-
-def falls_back(study: Study) -> bool:
-    """Makes the data available, and tells whether mnist is replaced by the embedded digits.
-
-    A download, or the fall-back, is decided once and before any worker starts.
-    """
-    from normbench.data import ensure
-    from normbench.study import make_plan
-
-    fell_back = False
-    wanted = {run.config.data.name: run.config.data for run in make_plan(study, fallback=False).runs}
-    for name, data in wanted.items():
-        fell_back |= ensure(data) != name
-    return fell_back
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -241,7 +136,7 @@ def _status(options: argparse.Namespace) -> int:
             print(f"  {state:<11} {run.id}  {describe(run.cell)}, seed {run.seed}{told}")
     for cell, reason in plan.skipped:
         print(f"  skipped     {describe(cell)}: {reason}")
-    _say_warnings(plan, store)
+    say_warnings(plan, store)
     counts = [(sum(state == name for state in states.values()), name) for name in ORDER]
     told = ", ".join(f"{count} {name}" for count, name in counts if count)
     print(f"{plan.study.name}: {looks}{told}, {number(len(plan.skipped), 'cell')} skipped")

@@ -1,7 +1,15 @@
 """Where runs run.
 
 launcher.py     what every launcher takes: tasks and a listener; the registry of launchers
+known.py        the launchers that there are
+options.py      which one, and with which options
+needs.py        packages that one of them alone needs
+study.py        what is left of a study, and its training
 local.py        the launcher for this machine
+slurm.py        the one for Slurm
+job.py          what a job of Slurm does
+ray.py          the one for Ray
+futures.py      runs on any executor; Ray's launcher stands on it
 pool.py         its warm worker processes
 worker.py       the life of one of them
 elsewhere.py    runs that another process trains

@@ -15,10 +15,11 @@ class Elsewhere:
 
     Args:
         listener: Told of each once that it is busy, and when it is done or has failed there.
+        wait: Whether they are waited for; otherwise they are told of and left to the others.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    def __init__(self, listener: Listener, wait: bool = True) -> None:
+        self.listener, self.wait = listener, wait
         self._errors: dict[Task, float | None] = {}  # time of error.txt when the run was found busy
         self._known: set[str] = set()
         self._looked = 0.0
@@ -28,7 +29,8 @@ class Elsewhere:
 
     def add(self, task: Task) -> None:
         """Remembers a task that could not be claimed."""
-        self._errors[task] = _error_time(task)
+        if self.wait:
+            self._errors[task] = error_time(task)
         if task.run_id not in self._known:
             self._known.add(task.run_id)
             self.listener("busy", task, None)
@@ -46,14 +48,15 @@ class Elsewhere:
             del self._errors[task]
             if state == "done":
                 self.listener("done", task, None)
-            elif state == "failed" and _error_time(task) != before:
+            elif state == "failed" and error_time(task) != before:
                 self.listener("failed", task, f"in another process: {RunFolder(task.folder).error()}")
             else:
                 ours.append(task)
         return ours
 
 
-def _error_time(task: Task) -> float | None:
+def error_time(task: Task) -> float | None:
+    """When the run of a task was last recorded to have failed."""
     try:
         return RunFolder(task.folder).error_path.stat().st_mtime
     except OSError:

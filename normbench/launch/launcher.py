@@ -52,7 +52,7 @@ class Launcher(Protocol):
         """How many of the tasks run at the same time, at most."""
 
 
-LAUNCHERS = Registry("launcher", "launch", "normbench.launch.local")
+LAUNCHERS = Registry("launcher", "launch", "normbench.launch.known")
 
 
 def launcher(name: str = "local", **options: Any) -> Launcher:

@@ -38,9 +38,10 @@ class Pool:
         resources: What the machine has for them.
         listener: Told of every event.
         work: What a worker does with a task.
+        wait: Whether runs that other processes train are waited for.
     """
 
-    def __init__(self, resources: Resources, listener: Listener, work: Work) -> None:
+    def __init__(self, resources: Resources, listener: Listener, work: Work, wait: bool = True) -> None:
         # Spawned: a forked copy of a process that has threads (torch, a progress bar) may hang.
         self.context = multiprocessing.get_context("spawn")
         self.resources, self.listener, self.work = resources, listener, work
@@ -48,7 +49,7 @@ class Pool:
         self.attempts: dict[str, int] = {}
         self.stillborn = 0  # workers in a row that ended before they took up a task
         self.waiting = Waiting(())
-        self.elsewhere = Elsewhere(listener)
+        self.elsewhere = Elsewhere(listener, wait)
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Returns when every task is done or has failed. On an exception (Ctrl-C too) the workers are ended."""

@@ -29,10 +29,17 @@ class Resources:
         tasks: The tasks that will be asked for.
         workers: Runs at the same time; None: what the machine carries.
         gpus: GPUs to deal out; None: those that are visible.
+        share: Cores to deal out; None: those that this process may use.
     """
 
-    def __init__(self, tasks: Sequence[Task], workers: int | None = None, gpus: Sequence[str] | None = None) -> None:
-        self.workers, self.cores = workers, cores()
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        workers: int | None = None,
+        gpus: Sequence[str] | None = None,
+        share: int | None = None,
+    ) -> None:
+        self.workers, self.cores = workers, share or cores()
         self.load = dict.fromkeys(visible_gpus() if gpus is None else gpus, 0)
         self.runs = self.used = 0
         largest = max((task.devices for task in tasks if task.gpu), default=1)

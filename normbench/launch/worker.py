@@ -23,6 +23,7 @@ from normbench.store.folder import Progress, RunFolder
 PROGRESS_SECONDS = 0.5
 
 Work = Callable[[Task, Progress], bool]  # trains a task; False where another process does
+Answer = tuple[str, Any]  # what became of a task, and why
 
 
 def train_task(task: Task, progress: Progress) -> bool:
@@ -59,7 +60,7 @@ def serve(pipe: Connection, gpus: tuple[str, ...], work: Work) -> None:
         end_by(stop.exit_status - SHELL)
 
 
-def _do(pipe: Connection, task: Task, work: Work) -> tuple[str, Any]:
+def _do(pipe: Connection, task: Task, work: Work) -> Answer:
     told = 0.0
 
     def progress(step: int) -> None:
@@ -70,6 +71,11 @@ def _do(pipe: Connection, task: Task, work: Work) -> tuple[str, Any]:
             with suppress(OSError):  # the pool has ended, and this process is about to
                 pipe.send(("progress", step))
 
+    return answer(task, work, progress)
+
+
+def answer(task: Task, work: Work, progress: Progress) -> Answer:
+    """What became of a task: see `serve`. An error of the run is an answer, too, and stands in its error.txt."""
     try:
         return ("done" if work(task, progress) else "busy"), None
     except Exception as error:  # one failed run does not stop the others

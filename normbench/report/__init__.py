@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from normbench.report.cost import read_cost
-from normbench.report.evidence import Evidence, gather
+from normbench.report.evidence import Evidence
+from normbench.report.gather import gather
 from normbench.store import Store, make_folder, unwritable, write_atomically
 from normbench.study import Study
 

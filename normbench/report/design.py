@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from normbench.report.privacy import without_places
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
-from normbench.study.rates import RATE, Rates
+from normbench.study.plan import files_of_rates
+from normbench.study.rates import RATE
 
 if TYPE_CHECKING:
     from normbench.report.evidence import Evidence
@@ -20,14 +21,14 @@ def design(evidence: Evidence) -> list[tuple[str, str]]:
     for axis, levels in study.axes.items():
         rows.append((evidence.title(evidence.columns[axis]), ", ".join(str(level.label) for level in levels)))
     rows.append(("seeds", ", ".join(map(str, study.seeds))))
-    rows += [("learning rates", rates.told) for rates in _rates(evidence)]
+    rows += [("learning rates", rates.told) for rates in files_of_rates(evidence.study)]
     if study.looks:
         spend = ", ".join(f"{share:.0%}" for share in study.looks.spend)
         rows.append(("looks", f"at {', '.join(map(str, study.looks.seeds))} seeds, spending {spend} of the level"))
     budget = study.base.budget
     held = next(((k, v) for k in ("epochs", "steps", "samples") if (v := getattr(budget, k)) is not None), None)
     rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
-    rows.append(("runs", f"{len(evidence.runs)} of {len(evidence.asked)} done"))
+    rows.append(("runs", f"{evidence.runs['run_id'].nunique()} of {len(evidence.asked)} done"))
     for dataset, group in evidence.runs.groupby("dataset"):
         rows.append(("data set", f"{dataset} ({len(group)} runs)"))
     return rows
@@ -36,7 +37,7 @@ def design(evidence: Evidence) -> list[tuple[str, str]]:
 def configuration(evidence: Evidence) -> dict[str, Any]:
     """See `Evidence.configuration`."""
     changed = {key for levels in evidence.study.axes.values() for level in levels for key in level.changes} | {"seed"}
-    if _rates(evidence):
+    if files_of_rates(evidence.study):
         changed.add(RATE)
     first = flatten(without_places(to_dict(evidence.plan.runs[0].config)))
     return {
@@ -46,10 +47,3 @@ def configuration(evidence: Evidence) -> dict[str, Any]:
         and not key.startswith("logger.")
         and not any(key == name or key.startswith(f"{name}.") for name in changed)
     }
-
-
-def _rates(evidence: Evidence) -> list[Rates]:
-    """The files of rates that the study names."""
-    study = evidence.study
-    found = [study.rates, *(level.rates for levels in study.axes.values() for level in levels)]
-    return [rates for rates in found if rates]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +17,7 @@ from normbench.report.design import configuration, design
 from normbench.report.looks import LookProgress, look_progress
 from normbench.stats import Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
-from normbench.study import Plan, PlannedRun, Study, fullest, load_study, possible_plans
+from normbench.study import Plan, PlannedRun, Study
 from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
 
 MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
@@ -129,7 +127,7 @@ class Evidence:
     @cached_property
     def planned(self) -> pd.DataFrame:
         """The planned runs: the axes, the seed, and the data set where it is one of the axes."""
-        runs = self.plan.runs
+        runs = self.plan.placed
         frame = pd.DataFrame({column: [run.cell[axis] for run in runs] for axis, column in self.columns.items()})
         frame["seed"] = [run.seed for run in runs]
         if self.two_data_sets:
@@ -264,37 +262,3 @@ class Evidence:
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
-
-
-def evidence_of(plan: Plan, store: Store) -> Evidence:
-    """The evidence for one plan, without what its unfinished runs are doing."""
-    return Evidence(plan, store.table({run.id: run.cell for run in plan.runs}, plan.study.name), store, [])
-
-
-def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
-    """The evidence that a store has for a study, finished or not.
-
-    Args:
-        study: A study, its file, or its name in experiments/.
-        store: The store of its runs, or the store's root.
-    """
-    loaded = study if isinstance(study, Study) else load_study(study)
-    store = store if isinstance(store, Store) else Store(store)
-    plans = possible_plans(loaded)  # runs on the embedded digits belong to the study too, as a data set of their own
-    cells = {run.id: run.cell for plan in plans for run in plan.runs}
-    table = store.table(cells, loaded.name, list(loaded.axes))
-    done = set(table["run_id"])
-    plan = fullest(plans, done, store.ids_of(loaded.name))
-    several = sum(bool(done.intersection(each.ids)) for each in plans) > 1
-    evidence = Evidence(plan, table, store, [], two_data_sets=several)
-    left = [run for run in evidence.asked if run.id not in done]
-    states = store.states([run.id for run in left])
-    # A folder can become done after the table was read: it counts with the next reading.
-    counts: Counter[str] = Counter("running" if state == "done" else state for state in states.values())
-    unfinished = []
-    for run in itertools.islice(left, MOST_UNFINISHED):
-        state = states[run.id]
-        why = store.folder(run.id).error() or "" if state == "failed" else ""
-        words = ", ".join([*(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in run.cell.items())])
-        unfinished.append({"run_id": run.id, "run": f"{words}, seed {run.seed}", "state": state, "why": why})
-    return replace(evidence, unfinished=unfinished, states=counts)

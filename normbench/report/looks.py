@@ -45,11 +45,11 @@ def look_progress(evidence: Evidence) -> LookProgress | None:
     if plan is None:
         return None
     finished = set(evidence.runs["run_id"])
-    cells = {_key(run.cell): run.cell for run in evidence.plan.runs}
+    cells = {_key(run.cell): run.cell for run in evidence.plan.placed}
     going, asked, undecided = set(cells), set[str](), 0
     for look, count in enumerate(plan.seeds):
         seeds = set(evidence.study.seeds[:count])
-        asked |= {run.id for run in evidence.plan.runs if run.seed in seeds and _key(run.cell) in going}
+        asked |= {run.id for run in evidence.plan.placed if run.seed in seeds and _key(run.cell) in going}
         runs = [run for run in evidence.plan.runs if run.id in asked]
         left = [run for run in runs if run.id not in finished]
         if left:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from normbench.report.evidence import gather
+from normbench.report.gather import gather
 from normbench.store import Store
 from normbench.study import Study
 

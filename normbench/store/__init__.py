@@ -4,7 +4,7 @@ from normbench.store.axes import axis_columns
 from normbench.store.files import make_folder, remove_leftovers, unwritable, write_atomically
 from normbench.store.folder import STATES, Progress, RunFolder, State, place_of
 from normbench.store.result import LAYOUT
-from normbench.store.store import Store
+from normbench.store.store import Store, open_store
 
 __all__ = [
     "LAYOUT",
@@ -15,6 +15,7 @@ __all__ = [
     "Store",
     "axis_columns",
     "make_folder",
+    "open_store",
     "place_of",
     "remove_leftovers",
     "unwritable",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.errors import RunFolderError
+from normbench.spec.identity import StoredIds
 from normbench.store.files import write_atomically
 from normbench.store.folder import RUN_ID, RunFolder, State
 from normbench.store.result import Result, RunIdOf
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from normbench.store.curves import Broken
 
 STUDIES = "studies"
+
+
+def open_store(root: Path) -> Store:
+    """The store at `root`, which takes no result whose configuration has another id than its folder."""
+    return Store(root, StoredIds().of)
 
 
 class Store:

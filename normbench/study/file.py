@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from normbench.study.rates import RATE, Rates, source, without_rates
 
 EXPERIMENTS = Path("experiments")
 SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
-KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "plugins")
+KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "launch", "plugins")
 NAME = re.compile(r"\w[\w-]*")  # of a study: never an option of a command line
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
 
@@ -55,6 +55,7 @@ class Study:
     path: Path
     looks: LookPlan | None = None
     rates: Rates | None = None
+    launch: Mapping[str, Any] = field(default_factory=dict)  # by launcher: where runs run, not what they are
 
 
 def load_study(name: str | Path) -> Study:
@@ -111,6 +112,7 @@ def load_study(name: str | Path) -> Study:
         path=path,
         looks=looks,
         rates=rates,
+        launch=_mapping(tree.get("launch") or {}, "launch", path),
     )
 
 

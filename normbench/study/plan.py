@@ -24,7 +24,7 @@ from normbench.spec.resolve import (
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
-from normbench.study.rates import RATE
+from normbench.study.rates import RATE, Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Plan:
         skipped: Cells that are not run, each with its reason.
         warnings: What a reader should know before anything is trained.
         fell_back: Whether its runs are on the embedded digits, where the study asks for mnist.
+        twins: Runs again, each in a further cell that comes to the same: one whose own rate is the shared one, say.
     """
 
     study: Study
@@ -54,6 +55,12 @@ class Plan:
     skipped: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     fell_back: bool = False
+    twins: list[PlannedRun] = field(default_factory=list)
+
+    @property
+    def placed(self) -> list[PlannedRun]:
+        """Every run in every cell that it stands for."""
+        return [*self.runs, *self.twins]
 
     @property
     def ids(self) -> list[str]:
@@ -72,6 +79,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     """
     load_plugins(tuple(study.base.plugins))
     runs: list[tuple[float, PlannedRun]] = []
+    twins: list[PlannedRun] = []
     skipped: list[tuple[Mapping[str, Any], str]] = []
     by_id: dict[str, Mapping[str, Any]] = {}
     memo = _Memo(study.base, fallback)
@@ -92,14 +100,18 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         for rank, seed in enumerate(study.seeds):
             parts[seed_at] = str(seed)
             identity = identity_hash(parts)
+            run = PlannedRun(identity, cell, seed, _with_seed(config, seed))
             other = by_id.setdefault(identity, cell)
-            if other is not cell:
+            if other is cell:
+                runs.append((rank * 1e9 - seconds, run))
+            elif files_of_rates(study):
+                twins.append(run)  # nobody knows beforehand which rates a pilot chooses
+            else:
                 raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
-            runs.append((rank * 1e9 - seconds, PlannedRun(identity, cell, seed, _with_seed(config, seed))))
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
     runs.sort(key=lambda item: item[0])
-    return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back)
+    return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
 
 def possible_plans(study: Study) -> list[Plan]:
@@ -148,11 +160,17 @@ def describe(cell: Mapping[str, Any]) -> str:
     return ", ".join(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in cell.items())
 
 
+def files_of_rates(study: Study) -> list[Rates]:
+    """The files that the study takes rates from."""
+    named = (study.rates, *(level.rates for levels in study.axes.values() for level in levels))
+    return [rates for rates in named if rates is not None]
+
+
 def check_rates(study: Study) -> None:
     """Raises UsageError where a file of rates does not belong to the study, or was chosen on seeds that it reports."""
     axes = {axis: [level.label for level in levels] for axis, levels in study.axes.items()}
     keys = {key for levels in study.axes.values() for key in set.intersection(*(set(one.changes) for one in levels))}
-    for rates in filter(None, (study.rates, *(level.rates for levels in study.axes.values() for level in levels))):
+    for rates in files_of_rates(study):
         rates.check(axes, keys, study.seeds, study.path)
 
 

@@ -99,7 +99,7 @@ def _tell(pushed: Iterable[Pushed], said: dict[str, str]) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from normbench.report.evidence import gather
+    from normbench.report.gather import gather
     from normbench.store import write_atomically
     from normbench.tracking.identity import entity_of, project_of
 

@@ -61,11 +61,34 @@ def slow(task: Task, progress: Progress) -> bool:
     return claimed(task, work)
 
 
+def together(task: Task, progress: Progress) -> bool:
+    """Ends once as many tasks as the task says have begun: never, if they do not run at the same time."""
+
+    def work() -> None:
+        note(task, "gpus", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        deadline = time.monotonic() + 60
+        while len(list(task.folder.parent.glob("*/gpus"))) < task.config["together"]:
+            assert time.monotonic() < deadline, "the others do not begin"
+            time.sleep(0.05)
+
+    return claimed(task, work)
+
+
 def ended_by(task: Task, progress: Progress) -> bool:
     """The process is ended by a signal, as often as the task says; then it works."""
     if note(task, "deaths") <= task.config["times"]:
         os.kill(os.getpid(), getattr(signal, task.config["signal"]))
         time.sleep(20)
+    return quick(task, progress)
+
+
+def job_ended(task: Task, progress: Progress) -> bool:
+    """The first run ends the whole job that it is in, as one does for which memory runs out."""
+    if task.run_id.endswith("0"):
+        note(task, "deaths")
+        with RunFolder(task.folder).claim():
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
     return quick(task, progress)
 
 

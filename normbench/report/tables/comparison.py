@@ -158,6 +158,8 @@ def _note(evidence: Evidence, contrast: Contrast, table: pd.DataFrame) -> str:
     }
     used = "; ".join(text for error, text in errors.items() if (table["error"] == error).any()) or "no pair yet"
     rows = f"{len(table)} rows with data" if len(table) != family else f"{family} rows"
+    if contrast != evidence.contrasts[0]:
+        return f"As above: {used}; the intervals hold at once for a family of {family}, {rows} here."
     note = (
         f"Difference in {metric.label}, paired by seed ({used}). The intervals hold all at once "
         f"with 95 %: family of {family} comparisons that the study declares, {rows} here; p is adjusted likewise "
