@@ -45,6 +45,8 @@ class WeightNorm(nn.Identity):
         tensor(1.)
     """
 
+    started: Tensor
+
     def __init__(self, num_channels: int, data_init: bool = True) -> None:
         super().__init__()
         self.register_buffer("started", torch.tensor(not data_init))
