@@ -100,7 +100,7 @@ def built(entry: Entry, model: ModelConfig, image: Shape, classes: int, norms: N
 def completed(model: ModelConfig) -> ModelConfig:
     """A model's section with its norm and all options filled in, without the checks of a whole run."""
     entry = MODELS.get(model.name)
-    norm = model.norm or entry.facts["norm"]
+    norm = NORMS.get(model.norm or entry.facts["norm"]).name
     norm_options = NORMS.get(norm).chosen(model.norm_options, "model.norm_options")
     changes = {"norm": norm, "norm_options": norm_options, "options": entry.chosen(model.options, "model")}
     return ModelConfig(**{**{f: getattr(model, f) for f in hints("model")}, **changes})

@@ -9,70 +9,17 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from normbench.norms.registry import register_norm
+from normbench.norms.running import RunningNorm, batch_axes, spread, wide
 from normbench.spec.values import Count, Momentum, Positive
 
 CLAIMS = {"same_in_eval": False, "cancels_bias": True}
 
 
-class _RunningNorm(nn.Module):
-    """Parameters, running averages and evaluation of batch norm; state and half precision as in torch's."""
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, num_channels: int, eps: float, momentum: float | None) -> None:
-        super().__init__()
-        self.num_channels, self.eps, self.momentum = num_channels, eps, momentum
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-        self.register_buffer("running_mean", torch.zeros(num_channels))
-        self.register_buffer("running_var", torch.ones(num_channels))
-        self.register_buffer("num_batches_tracked", torch.tensor(0, dtype=torch.long))
-
-    def reset_parameters(self) -> None:
-        """Gamma one, beta zero, running averages of nothing."""
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
-
-    def extra_repr(self) -> str:
-        return f"{self.num_channels}, eps={self.eps}, momentum={self.momentum}"
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not 2 <= x.dim() <= 4:
-            raise ValueError(f"expected an input (N, C), (N, C, L) or (N, C, H, W), got {tuple(x.shape)}")
-        return self._train(x) if self.training else self._evaluate(x)
-
-    def _train(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _evaluate(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-
-    def _newest(self) -> float:
-        """Counts one more batch; its weight in the running averages (momentum null: the plain mean of all batches)."""
-        self.num_batches_tracked.add_(1)
-        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-
-    def _moving(self, x: Tensor) -> Tensor:
-        """`x` with its own statistics, which move the running averages."""
-        running = self.running_mean, self.running_var
-        return F.batch_norm(x, *running, self.weight, self.bias, True, self._newest(), self.eps)
-
-    def _standing(self, x: Tensor) -> Tensor:
-        """`x` with its own statistics, leaving the running averages alone."""
-        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-
-
 @register_norm("batch", axes="(N, H, W)", scope="device", **CLAIMS)
-class BatchNorm(_RunningNorm):
+class BatchNorm(RunningNorm):
     """Batch normalization over (N, H, W), for each channel.
 
     y[n, c] = gamma[c] (x[n, c] - mean[c]) / sqrt(var[c] + eps) + beta[c]. Training takes mean and biased variance from
@@ -122,7 +69,7 @@ class BatchNorm(_RunningNorm):
 
 
 @register_norm("ghost", axes="(N of a part, H, W)", scope="device", **CLAIMS)
-class GhostBatchNorm(_RunningNorm):
+class GhostBatchNorm(RunningNorm):
     """Ghost batch normalization: batch norm on consecutive parts of `size` images, each with its own statistics.
 
     Formula, shapes and parameters as `batch`; every part moves the running averages, one after the other.
@@ -160,7 +107,7 @@ class GhostBatchNorm(_RunningNorm):
 
 
 @register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", **CLAIMS)
-class SyncBatchNorm(_RunningNorm):
+class SyncBatchNorm(RunningNorm):
     """Batch normalization with statistics over the batches of all devices together.
 
     Formula, shapes, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
@@ -191,23 +138,17 @@ class SyncBatchNorm(_RunningNorm):
         return self._on_gpu(x) if x.is_cuda else self._on_cpu(x)
 
     def _on_cpu(self, x: Tensor) -> Tensor:
-        # Half precision is summed in single, as torch's own kernels do.
-        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        shape = [1, -1] + [1] * (x.dim() - 2)
+        values, axes = wide(x), batch_axes(x)
         count = x.numel() / x.shape[1] * dist.get_world_size()
         if count < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
-        mean = _all_reduce(wide.sum(axes)) / count
-        centred = wide - mean.view(shape)
+        mean = _all_reduce(values.sum(axes)) / count
+        centred = values - spread(mean, x)
         # Two passes: E[x^2] - E[x]^2 loses the small variances that small batches have.
         var = _all_reduce(centred.square().sum(axes)) / count
-        with torch.no_grad():
-            newest = self._newest()
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), newest)
-            self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), newest)
+        self._move(mean, var * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+        return (centred * spread(scale, x) + spread(self.bias, x)).to(x.dtype)
 
     def _on_gpu(self, x: Tensor) -> Tensor:
         from torch.nn.modules._functions import SyncBatchNorm as Function

@@ -14,6 +14,7 @@ from normbench.spec.registry import NORMS, Entry
 
 SEVERAL: dict[str, list[dict[str, Any]]] = {  # options that studies vary, besides the defaults
     "group": [{"groups": groups} for groups in (1, 2, 4, 16, 32)],
+    "evonorm_s0": [{"groups": groups} for groups in (1, 2, 4, 16, 32)],
     "ghost": [{"size": size} for size in (1, 2, 4, 8, 32, 64)],
 }
 
@@ -38,6 +39,7 @@ def _told(entry: Entry, family: str) -> dict[str, Any]:
         "module": family,
         "class": entry.build.__name__,
         "summary": entry.summary,
+        **({"weights": True} if entry.facts.get("weights") else {}),
         "handed": list(entry.facts["handed"]),
         "options": {
             key: {"type": annotations[key], "default": option.default, "help": option.help}

@@ -28,8 +28,9 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
-FAMILIES = ("none", "batch", "group")  # modules that register the built-in norms; they import torch
-MEASURED_WITH = ("registry", "facts", "claims", "measure")
+# Modules that register the built-in norms; they import torch.
+FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused", "weights")
+MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
 
 
 class Measured:
@@ -152,7 +153,14 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
     }
     source = str(HERE / f"{told['module']}.py")
     handed = told["handed"]
-    facts = {"claims": {}, "handed": handed, "virtual": "virtual_devices" in handed, "measured": Measured(name, source)}
+    facts: dict[str, Any] = {
+        "claims": {},
+        "handed": handed,
+        "virtual": "virtual_devices" in handed,
+        "measured": Measured(name, source),
+    }
+    if told.get("weights"):
+        facts["weights"] = True
     return Entry(name, build, options, told["summary"], source, facts)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normbench.errors import UsageError
+from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
 from normbench.spec.registry import Entry
@@ -94,7 +95,9 @@ class _Subject:
             if parameter.numel() and not parameter.any():
                 before = _run(norm, x) - _run(norm, other)
                 parameter.fill_(1)
-                if _equal(_run(norm, x) - _run(norm, other), before):
+                after = _run(norm, x) - _run(norm, other)
+                # A threshold hides values where a gate shows them.
+                if _equal(after, before) or after.count_nonzero() < before.count_nonzero():
                     parameter.zero_()
                 else:
                     yield name
@@ -115,20 +118,24 @@ class _Subject:
         return self.output(images, channels, shape) is not None
 
     def shared(self, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> int:
-        """How many slices along an axis matter for the first slice of the output, itself included."""
+        """How many slices along an axis matter for the middle slice of the output, itself included.
+
+        The middle one, since a window of neighbours is cut off at the edges.
+        """
         norm = self.module(channels, len(shape) == 2)
         # Positions of a map are counted together.
         x, other = (self.input(images, channels, shape, seed).flatten(2) for seed in (1, 2))
+        middle = x.shape[axis] // 2
 
-        def first(values: Tensor) -> Tensor:
-            return _run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, 0)
+        def slice_of(values: Tensor) -> Tensor:
+            return _run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, middle)
 
         def matters(indices: list[int]) -> bool:
             changed = x.clone()
             changed.index_copy_(axis, torch.tensor(indices), other.index_select(axis, torch.tensor(indices)))
-            return not _equal(first(x), first(changed))
+            return not _equal(slice_of(x), slice_of(changed))
 
-        free = _without_gradient(first, x, axis)
+        free = _without_gradient(slice_of, x, axis, middle)
         # A statistic without a gradient is one too: what the gradient leaves out is changed, at first all at once.
         if free and matters(free):
             free = [index for index in free if not matters([index])]
@@ -174,7 +181,13 @@ class _Subject:
 
     def parameters(self, channels: int) -> int:
         module = self.module(channels, len(self.shape) == 2)
-        return sum(p.numel() for p in module.parameters() if p.requires_grad)
+        found = _trained(module)
+        if isinstance(module, Reparametrizes):
+            layer = nn.Linear(3, channels).double()
+            before = _trained(layer)
+            module.reparametrize(layer)
+            found += _trained(layer) - before
+        return found
 
     def same_in_eval(self) -> bool:
         norm = self.module(self.width, len(self.shape) == 2)
@@ -190,7 +203,8 @@ class _Subject:
             bias = self.input(1, count, (), seed=4).view(1, -1, *[1] * len(self.shape))
             cancelled[count] = _equal(_run(norm, x + bias), _run(norm, x))
         if all(cancelled.values()):
-            return "one channel" if reach.rule != "one" else "always"
+            several = any(reach.of(count) > 1 for count in cancelled)
+            return "always" if several or reach.rule == "one" else "one channel"
         if all(gone == (reach.of(count) == 1) for count, gone in cancelled.items()):
             return "one channel"
         return "never"  # or by a rule not known here: a bias kept is never wrong
@@ -209,6 +223,10 @@ class _Subject:
         return _talks(norm, x, claimed=self.entry.facts["claims"].get("scope") == "global")
 
 
+def _trained(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
 def _forward(norm: nn.Module, x: Tensor) -> Tensor:
     torch.manual_seed(0)
     y = norm(x)
@@ -217,12 +235,12 @@ def _forward(norm: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def _without_gradient(first: Callable[[Tensor], Tensor], x: Tensor, axis: int) -> list[int]:
-    """Indices of an axis, but for 0, whose values the gradient of the first slice does not reach."""
+def _without_gradient(output: Callable[[Tensor], Tensor], x: Tensor, axis: int, own: int) -> list[int]:
+    """Indices of an axis, but for `own`, whose values the gradient of that slice of the output does not reach."""
     source = x.clone().requires_grad_()
-    everything = list(range(1, x.shape[axis]))
+    everything = [index for index in range(x.shape[axis]) if index != own]
     with torch.enable_grad():
-        y = first(source)
+        y = output(source)
         if not y.requires_grad:
             return everything
         weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)

@@ -59,7 +59,9 @@ def norm_entry(name: str, build: Callable[..., Any], claims: Mapping[str, Any]) 
     if first != "num_channels":
         raise UsageError(f"norm '{name}': its first parameter is num_channels, not {first or 'none'}")
     handed = [key for key in HANDED if key in parameters]
-    known = {"claims": dict(claims), "handed": handed, "virtual": "virtual_devices" in handed}
+    known: dict[str, Any] = {"claims": dict(claims), "handed": handed, "virtual": "virtual_devices" in handed}
+    if hasattr(build, "reparametrize"):
+        known["weights"] = True  # it acts on the weights of the layer before, and can be joined to others by `+`
     return entry_of(name, build, handed=HANDED, facts={**known, "measured": Measured(name, source_file(build))})
 
 

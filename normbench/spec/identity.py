@@ -58,7 +58,9 @@ def _entry(section: str, values: Any) -> Entry:
 def plugins_in_identity(config: RunConfig) -> list[str]:
     """Digests of the plug-in files that define something that the run uses: edited code makes new runs."""
     used = [MODELS.get(config.model.name), DATASETS.get(config.data.name), OPTIMIZERS.get(config.optimizer.name)]
-    used += [NORMS.get(config.model.norm)] if config.model.norm else []
+    if config.model.norm:
+        norm = NORMS.get(config.model.norm)
+        used += [norm, *norm.facts.get("parts", ())]
     used += [CALLBACKS.get(name) for name in config.trainer.callbacks]
     sources = {entry.source for entry in used}
     return sorted(file_digest(path) for path in config.plugins if str(Path(path).expanduser().resolve()) in sources)

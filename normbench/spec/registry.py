@@ -103,6 +103,7 @@ class Registry:
     def __init__(self, kind: str, key: str, room: str) -> None:
         self.kind, self.key, self.room = kind, key, room
         self._entries: dict[str, Entry] = {}
+        self.compound: Callable[[str], Entry] | None = None  # makes the entry of names joined by `+`, where there are
         self._loaded = False
 
     def _load(self) -> None:
@@ -126,6 +127,8 @@ class Registry:
     def get(self, name: str) -> Entry:
         """The entry of that name; an unknown one raises UsageError with the nearest and all known ones."""
         self._load()
+        if self.compound is not None and "+" in name and name not in self._entries:
+            return self.compound(name)
         try:
             return self._entries[name]
         except KeyError:

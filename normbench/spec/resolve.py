@@ -83,7 +83,7 @@ def resolve_model(config: RunConfig) -> ModelConfig:
     """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
     model = config.model
     entry = MODELS.get(model.name)
-    norm = model.norm or entry.facts["norm"]
+    norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
     if (model.init == "normal") != (model.init_std is not None):
         raise UsageError(
             "model.init_std: init normal needs a standard deviation, for example 0.02"

@@ -60,6 +60,8 @@ Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1, open_high=True)]
 Momentum = Annotated[float, Range(0, 1)]
+Share = Annotated[float, Range(0, 1)]
+Factor = Annotated[float, Range(1)]
 
 
 def checked(value: Any, hint: Any, key: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from normbench.errors import UsageError
 from normbench.models import Layer, build_model, macs, register_model
@@ -20,7 +21,7 @@ from normbench.spec.schema import ModelConfig
 from normbench.train.initialisation import initialise
 
 SMALL: dict[str, Any] = {"name": "cnn", "channels": [4, 6], "hidden": [12]}
-NORM_OPTIONS: dict[str, dict[str, Any]] = {"group": {"groups": 2}, "ghost": {"size": 4}}
+NORM_OPTIONS: dict[str, dict[str, Any]] = {"group": {"groups": 2}, "evonorm_s0": {"groups": 2}, "ghost": {"size": 4}}
 
 
 def whole(**changes: Any) -> RunConfig:
@@ -112,7 +113,7 @@ def test_linear_layers_as_data_are_the_built_ones(norm: str, bias: str) -> None:
     ):
         for name, extra in (("cnn", {"channels": [4, 6]}), ("mlp", {})):
             keys = {"norm_position": position, "norm_linear": linear, "norm_logits": logits, "hidden": hidden}
-            if norm == "instance" and (logits or (linear and hidden)):
+            if norm in ("instance", "batch_instance") and (logits or (linear and hidden)):
                 continue  # one value a statistic
             agrees_with_what_is_built(named(name, norm=norm, norm_options=options, bias=bias, **keys, **extra))
 
@@ -261,7 +262,15 @@ def test_an_option_may_not_be_called_like_a_key_of_every_model() -> None:
 def weights(seed: int = 0, **changes: Any) -> dict[str, Tensor]:
     config = resolved(**changes)
     model = initialise(lambda: build_model(config), seed)
-    return {key: p.detach() for key, p in model.named_parameters() if "norm" not in key}
+    found = {}
+    for key, p in model.named_parameters():
+        if "norm" not in key and ".parametrizations." not in key:
+            found[key] = p.detach()
+    for name, module in model.named_modules():
+        if is_parametrized(module, "weight"):  # the drawn weight; of weight norm's two parts, what they make
+            parts = module.parametrizations.weight
+            found[f"{name}.weight"] = (parts.original if hasattr(parts, "original") else module.weight).detach()
+    return found
 
 
 @pytest.mark.parametrize("norm", [name for name in NORMS if name != "none"])
@@ -271,7 +280,7 @@ def test_all_norms_start_from_the_same_weights(norm: str, bias: str) -> None:
     shared = plain.keys() & normed.keys()
     assert {key for key in plain if key.endswith("weight")} <= shared
     for key in shared:
-        assert torch.equal(plain[key], normed[key]), key
+        torch.testing.assert_close(plain[key], normed[key], rtol=2e-7 * (norm == "weight_norm"), atol=0, msg=key)
 
 
 def test_a_layer_more_moves_no_other_layers_weights() -> None:

@@ -6,16 +6,18 @@ from importlib import import_module
 import pytest
 
 from normbench.norms import NORMS
+from normbench.norms.known import FAMILIES
+from tests.norms.cases import builtin
 
 
-@pytest.mark.parametrize("name", ["batch", "group", "none", "facts", "placement", "registry"])
+@pytest.mark.parametrize("name", [*FAMILIES, "facts", "placement", "registry"])
 def test_examples_give_what_they_show(name: str) -> None:
     result = doctest.testmod(import_module(f"normbench.norms.{name}"))
     assert result.attempted
     assert not result.failed
 
 
-@pytest.mark.parametrize("name", ["none", "batch", "sync_batch", "ghost", "layer", "instance", "group"])
+@pytest.mark.parametrize("name", sorted(builtin()))
 def test_every_norm_has_an_example_and_a_source(name: str) -> None:
     build = NORMS.get(name).build
     doc = (build.load() if hasattr(build, "load") else build).__doc__

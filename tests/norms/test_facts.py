@@ -69,6 +69,43 @@ def test_builtin_norms(
     assert found.constant == ("kept" if name == "none" else "beta")
 
 
+@pytest.mark.parametrize(
+    ("name", "shared", "devices", "same", "bias", "parameters", "constant"),
+    [
+        ("layer_channels", "(C)", "sample", True, "one channel", 24, "beta"),
+        ("position", "(C)", "sample", True, "one channel", 0, "beta"),
+        ("local_response", "(C)", "sample", True, "never", 0, "other"),
+        ("rms", "(C, H, W)", "sample", True, "never", 12, "other"),
+        ("simple", "(N, H, W)", "device", False, "never", 24, "other"),
+        ("detached_batch", "(N, H, W)", "device", False, "always", 24, "beta"),
+        ("detached_layer", "(C, H, W)", "sample", True, "one channel", 24, "beta"),
+        ("dyt", "nothing", "none", True, "never", 25, "other"),
+        ("derf", "nothing", "none", True, "never", 26, "other"),
+        ("dyisru", "nothing", "none", True, "never", 25, "other"),
+        ("frozen_batch", "(N, H, W)", "device", False, "always", 24, "beta"),
+        ("batch_renorm", "(N, H, W)", "device", False, "always", 24, "beta"),
+        ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),
+        ("batch_instance", "(N, H, W)", "device", False, "always", 36, "beta"),
+        ("iter_norm", "(N, C, H, W)", "device", False, "always", 24, "beta"),
+        ("filter_response", "(H, W)", "sample", True, "never", 48, "other"),
+        ("evonorm_s0", "(C, H, W)", "sample", True, "never", 36, "other"),
+        ("evonorm_b0", "(N, H, W)", "device", False, "never", 36, "other"),
+    ],
+)
+def test_further_norms(
+    name: str, shared: str, devices: str, same: bool, bias: str, parameters: int, constant: str
+) -> None:
+    found = facts(name)
+    assert (axes(found), scope(found)) == (shared, devices)
+    assert (found.same_in_eval, found.bias, found.constant) == (same, bias, constant)
+    assert found.parameters(12) == parameters
+
+
+def test_a_window_of_channels_is_measured_where_no_edge_cuts_it() -> None:
+    for size in (1, 4, 5, 7):
+        assert facts("local_response", {"size": size}).channels == (Extent("fixed", size) if size > 1 else ONE)
+
+
 def test_the_catalogue_is_current() -> None:
     assert FILE.read_text(encoding="utf-8") == written(), "run: python -m normbench.norms.catalogue"
 
@@ -145,6 +182,19 @@ class RMSNorm(nn.Module):
         return x * scale * self.weight.view(1, -1, *[1] * (x.dim() - 2))
 
 
+class Thresholded(nn.Module):
+    """A user's norm with a threshold at zero, which is no closed gate, and a gamma at zero, which is one."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(num_channels))
+        self.threshold = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x - x.mean((0, *range(2, x.dim())), keepdim=True)
+        return torch.maximum(y * self.gamma.view(1, -1, *[1] * (x.dim() - 2)), self.threshold)
+
+
 class Detached(RMSNorm):
     """A user's norm whose statistic has no gradient."""
 
@@ -178,6 +228,12 @@ def test_a_users_norm_declares_nothing(plug: Callable[..., str]) -> None:
 def test_a_statistic_without_gradient_is_one_too(plug: Callable[..., str]) -> None:
     found = facts(plug(Detached))
     assert (found.images, found.channels, found.positions) == (ONE, ALL, ONE)
+
+
+def test_a_threshold_is_no_gate(plug: Callable[..., str]) -> None:
+    found = facts(plug(Thresholded))
+    assert (found.images, found.channels, found.positions) == (ALL, ONE, ALL)
+    assert found.cancels_bias(8)
 
 
 def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> None:

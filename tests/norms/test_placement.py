@@ -46,7 +46,7 @@ def layout(num_channels: int, spatial: bool = True) -> nn.Module:
 
 @pytest.fixture(autouse=True)
 def _test_norms() -> Iterator[None]:
-    made = {"weight_norm": WeightNorm, "thresholded": Thresholded, "layout": layout}
+    made = {"reparametrizing": WeightNorm, "thresholded": Thresholded, "layout": layout}
     for name, build in made.items():
         register_norm(name)(build)
     yield
@@ -70,7 +70,7 @@ def test_a_norm_that_replaces_the_activation_stands_alone() -> None:
 
 def test_a_norm_reaches_the_layer_before_it() -> None:
     layer = nn.Conv2d(1, 4, 3)
-    Norms("weight_norm").after(layer, nn.ReLU(), 4)
+    Norms("reparametrizing").after(layer, nn.ReLU(), 4)
     assert hasattr(layer, "parametrizations")
 
 

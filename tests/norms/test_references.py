@@ -1,0 +1,224 @@
+"""Every norm besides the first seven against its paper's formula: values and gradients, in training and evaluation."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
+
+from normbench.errors import UsageError
+from normbench.norms import NORMS, Norms, build_norm
+from tests.norms.cases import CHANNELS, FORMULAS, SHAPES, build, builtin, images
+from tests.norms.references import REFERENCES, batch_renorm
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "layer_channels": [{}, {"eps": 0.1}],
+    "position": [{}, {"eps": 0.1}],
+    "local_response": [{}, {"size": 4, "alpha": 0.5, "beta": 0.3, "k": 1.0}, {"size": 1}, {"size": 40}],
+    "rms": [{}, {"eps": 0.1}],
+    "simple": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}],
+    "detached_batch": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}],
+    "detached_layer": [{}, {"eps": 0.1}],
+    "dyt": [{}, {"alpha": 0.1}],
+    "frozen_batch": [{}, {"eps": 0.1, "momentum": 0.3}],
+    "batch_renorm": [{}, {"eps": 0.1, "momentum": 0.3}],
+    "switchable": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}],
+    "batch_instance": [{}, {"eps": 0.1, "momentum": 0.3}],
+    "iter_norm": [{}, {"size": 4, "iterations": 3, "eps": 0.1, "momentum": 0.3}, {"size": 1}],
+    "filter_response": [{}, {"learnable_eps": False, "eps": 0.1}],
+    "evonorm_s0": [{"groups": 2}, {"groups": 4, "eps": 0.1}],
+    "evonorm_b0": [{}, {"eps": 0.1, "momentum": 0.3}],
+}
+NOT_THE_GRADIENT = {"detached_batch", "detached_layer"}  # what finite differences cannot see: constants to autograd
+
+CASES = [
+    pytest.param(name, layout, options, id=f"{name}-{layout}-{options or 'default'}")
+    for name in REFERENCES
+    for options in VARIANTS.get(name, [{}])
+    for layout in SHAPES
+    if layout in NORMS.get(name).facts["measured"](options).layouts
+]
+every_norm = pytest.mark.parametrize(("name", "layout", "options"), CASES)
+with_images = pytest.mark.parametrize(
+    ("name", "layout", "options"), [case for case in CASES if case.values[1] == "image"]
+)
+
+
+def expected(layer: nn.Module, name: str, options: dict[str, Any], x: Tensor) -> Tensor:
+    state = {**{k: v.clone() for k, v in layer.named_buffers()}, **dict(layer.named_parameters())}
+    chosen = NORMS.get(name).chosen(options, "options")
+    return REFERENCES[name](x, state, chosen, layer.training)
+
+
+def test_every_norm_of_the_package_has_a_formula() -> None:
+    assert builtin() == set(FORMULAS) | set(REFERENCES)
+
+
+@every_norm
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_values_and_gradients_are_those_of_the_formula(
+    name: str, layout: str, options: dict[str, Any], training: bool
+) -> None:
+    layer = build(name, options).double()
+    with torch.no_grad():
+        layer(images(layout, 5, dtype=torch.float64))  # running averages leave their first values
+    layer.train(training)
+    x = images(layout, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inputs = [x, *layer.parameters()]
+    right = expected(layer, name, options, x)
+    y = layer(x)
+    torch.testing.assert_close(y, right, rtol=1e-9, atol=1e-9)
+    wanted = torch.autograd.grad((right * weights).sum(), inputs, allow_unused=True)
+    given = torch.autograd.grad((y * weights).sum(), inputs, allow_unused=True)
+    for one, other in zip(given, wanted, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+
+
+@every_norm
+def test_gradients_are_those_of_finite_differences(name: str, layout: str, options: dict[str, Any]) -> None:
+    layer = build(name, options).double()
+    x = images(layout, dtype=torch.float64)
+    x = x[..., :2, :2] if layout == "image" else x[..., :3] if layout == "tokens" else x
+    agrees = torch.autograd.gradcheck(layer, (x.clone().requires_grad_(),), fast_mode=True, raise_exception=False)
+    assert agrees == (name not in NOT_THE_GRADIENT)
+
+
+@every_norm
+def test_half_precision_is_kept_and_close_to_single(name: str, layout: str, options: dict[str, Any]) -> None:
+    x = images(layout, dtype=torch.bfloat16)
+    right = build(name, options)(x.float())
+    for layer in (build(name, options), build(name, options).bfloat16()):  # mixed and pure
+        for training in (True, False):
+            assert layer.train(training)(x).dtype == torch.bfloat16
+    y = build(name, options)(x)
+    torch.testing.assert_close(y.float(), right, rtol=2**-7, atol=2**-7)
+    assert build(name, options).double()(x.double()).dtype == torch.float64
+
+
+@with_images
+def test_channels_last_gives_the_same_numbers_in_the_same_layout(
+    name: str, layout: str, options: dict[str, Any]
+) -> None:
+    layer, other = build(name, options), build(name, options)
+    x = images(layout)
+    y = other(x.to(memory_format=torch.channels_last))
+    right = layer(x)
+    torch.testing.assert_close(y, right, rtol=1e-4, atol=1e-5)
+    for (key, one), two in zip(layer.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5, msg=key)
+    assert right.is_contiguous()
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_norm
+def test_state_makes_a_round_trip(name: str, layout: str, options: dict[str, Any]) -> None:
+    layer, other = build(name, options), build_norm(name, CHANNELS, **options)
+    layer(images(layout))
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.eval()(images(layout, 3)), layer.eval()(images(layout, 3)))
+
+
+@every_norm
+def test_an_input_of_another_number_of_axes_is_named(name: str, layout: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected an input \(N, C\), \(N, C, L\) or \(N, C, H, W\)"):
+        build(name, options)(torch.ones(2, CHANNELS, 2, 2, 2))
+
+
+@pytest.mark.parametrize("layout", list(SHAPES))
+@pytest.mark.parametrize("name", ["simple", "detached_batch", "frozen_batch", "evonorm_b0"])
+def test_running_averages_are_those_of_batch_norm(name: str, layout: str) -> None:
+    for momentum in (0.3, None):
+        layer, twin = build(name, {"momentum": momentum}).double(), build("batch", {"momentum": momentum}).double()
+        for seed in range(3):
+            for each in (layer, twin):
+                each(images(layout, seed, dtype=torch.float64))
+        assert set(layer.state_dict()) >= set(twin.state_dict())
+        for key, value in twin.state_dict().items():
+            torch.testing.assert_close(layer.state_dict()[key], value, rtol=1e-12, atol=1e-12)
+
+
+def test_layers_that_others_maintain_give_the_same() -> None:
+    vectors, maps = images("vector"), images("image")
+    rms = nn.RMSNorm(CHANNELS, eps=1e-6)
+    rms.weight.data = build("rms", {}).weight.data
+    torch.testing.assert_close(build("rms", {})(vectors), rms(vectors))
+    torch.testing.assert_close(build_norm("rms", CHANNELS)(maps), F.rms_norm(maps, maps.shape[1:], eps=1e-6))
+    local = nn.LocalResponseNorm(3, alpha=0.6, beta=0.75, k=2.0)
+    torch.testing.assert_close(build("local_response", {"size": 3, "alpha": 0.2})(maps), local(maps))
+    channels = nn.LayerNorm(CHANNELS, eps=1e-6)
+    channels.load_state_dict(build("layer_channels", {}).state_dict())
+    right = channels(maps.movedim(1, -1)).movedim(-1, 1)
+    torch.testing.assert_close(build("layer_channels", {})(maps), right, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(build("detached_batch", {})(maps), build("batch", {})(maps), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(build("detached_layer", {})(maps), build("layer", {})(maps), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("step", "r_max", "d_max"), [(0, 1, 0), (5, 1, 0), (15, 1 + 2 * 0.1 / 0.35, 2.5), (40, 3, 5)])
+@pytest.mark.parametrize("layout", list(SHAPES))
+def test_batch_renorm_opens_with_the_steps(layout: str, step: int, r_max: float, d_max: float) -> None:
+    layer = build("batch_renorm", {}).double()
+    layer.set_step(step, 100)
+    assert (layer.r_max, layer.d_max) == (pytest.approx(r_max), pytest.approx(d_max))
+    x = images(layout, dtype=torch.float64).requires_grad_()
+    state = {**{k: v.clone() for k, v in layer.named_buffers()}, **dict(layer.named_parameters())}
+    options = NORMS.get("batch_renorm").chosen({}, "options")
+    right = batch_renorm(x, state, options, True, layer.r_max, layer.d_max)
+    weights = images(layout, 4, dtype=torch.float64)
+    y = layer(x)
+    torch.testing.assert_close(y, right, rtol=1e-9, atol=1e-9)
+    given, wanted = (torch.autograd.grad((z * weights).sum(), x)[0] for z in (y, right))
+    torch.testing.assert_close(given, wanted, rtol=1e-7, atol=1e-7)
+    if step <= 5:
+        torch.testing.assert_close(y, build("batch", {}).double()(x), rtol=1e-9, atol=1e-9)
+    moved = 0.1 * x.detach().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(layer.running_mean, moved.mean(1), rtol=1e-9, atol=1e-9)
+    deviation = 0.1 * (moved.var(1, correction=0) / 0.01 + 1e-5).sqrt() + 0.9
+    torch.testing.assert_close(layer.running_std, deviation, rtol=1e-9, atol=1e-9)
+
+
+def test_frozen_batch_norm_computes_in_training_what_it_does_in_evaluation() -> None:
+    layer = build("frozen_batch", {"share": 0.25})
+    for step in range(3):
+        layer.set_step(step, 12)
+        layer(images("image", step))
+    layer.set_step(3, 12)
+    kept = {key: value.clone() for key, value in layer.state_dict().items()}
+    x = images("image", 7)
+    y = layer(x)
+    assert all(torch.equal(value, kept[key]) for key, value in layer.state_dict().items())
+    twin = FrozenBatchNorm2d(CHANNELS)
+    twin.load_state_dict({key: value for key, value in kept.items() if key != "num_batches_tracked"})
+    torch.testing.assert_close(y, twin(x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(y, layer.eval()(x))
+
+
+def test_the_gate_is_clipped_before_the_next_step_and_where_it_is_used() -> None:
+    layer, x = build_norm("batch_instance", CHANNELS), images("image")
+    layer.gate.data.fill_(1.5)
+    torch.testing.assert_close(layer(x), build_norm("batch", CHANNELS)(x), rtol=1e-4, atol=1e-5)
+    layer.gate.data.fill_(-0.5)
+    torch.testing.assert_close(layer(x), build_norm("instance", CHANNELS)(x), rtol=1e-4, atol=1e-5)
+    layer.set_step(3, 10)
+    assert torch.equal(layer.gate, torch.zeros(CHANNELS))
+
+
+def test_many_iterations_whiten() -> None:
+    layer = build_norm("iter_norm", CHANNELS, iterations=9, size=4).double()
+    x = torch.randn(64, CHANNELS, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = layer(x + x[:, :1]).detach().transpose(0, 1).flatten(1)
+    for part in y.split(4):
+        torch.testing.assert_close(part @ part.T / part.shape[1], torch.eye(4).double(), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(y @ y.T / y.shape[1], torch.eye(8).double(), atol=1e-2)
+    with pytest.raises(UsageError, match="size=3 does not divide 8 channels"):
+        build_norm("iter_norm", CHANNELS, size=3)
+
+
+@pytest.mark.parametrize("name", ["filter_response", "evonorm_s0", "evonorm_b0"])
+def test_no_activation_follows_a_norm_that_has_one(name: str) -> None:
+    parts = Norms(name).after(nn.Conv2d(3, CHANNELS, 3), nn.ReLU(), CHANNELS)
+    assert [part for part, _ in parts] == ["norm"]

@@ -1,0 +1,151 @@
+"""Norms of weights: values and gradients against their formulas, alone and joined to others."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from normbench.errors import UsageError
+from normbench.norms import NORMS, Norms, build_norm, facts
+
+LAYERS: dict[str, Any] = {
+    "conv": lambda: nn.Conv2d(3, 8, 3).double(),
+    "linear": lambda: nn.Linear(5, 8).double(),
+}
+
+
+def inputs(kind: str) -> Tensor:
+    shape = (6, 3, 5, 5) if kind == "conv" else (6, 5)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def flat(v: Tensor) -> Tensor:
+    return v.reshape(len(v), -1)
+
+
+def weight_std(v: Tensor, o: dict[str, Any]) -> Tensor:
+    rows = flat(v)
+    mean = rows.sum(1, keepdim=True) / rows.shape[1]
+    var = (rows**2).sum(1, keepdim=True) / rows.shape[1] - mean**2
+    return ((rows - mean) / (var + o["eps"]) ** 0.5).reshape(v.shape)
+
+
+def scaled(v: Tensor, o: dict[str, Any]) -> Tensor:
+    rows = flat(v)
+    centred = rows - rows.mean(1, keepdim=True)
+    return (o["gain"] * centred / (centred**2).sum(1, keepdim=True) ** 0.5).reshape(v.shape)
+
+
+def spectral(v: Tensor, o: dict[str, Any]) -> Tensor:
+    return v / torch.linalg.svdvals(flat(v))[0]
+
+
+def length(v: Tensor, o: dict[str, Any]) -> Tensor:
+    return (
+        v.detach().flatten(1).norm(dim=1).view(-1, *[1] * (v.dim() - 1))
+        * v
+        / flat(v).norm(dim=1).view(-1, *[1] * (v.dim() - 1))
+    )
+
+
+FORMULAS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "weight_norm": (length, {"data_init": False}),
+    "weight_std": (weight_std, {}),
+    "scaled_weight_std": (scaled, {"eps": 1e-12}),
+    "spectral": (spectral, {"iterations": 200}),
+}
+
+
+def test_every_norm_of_weights_has_a_formula() -> None:
+    assert {name for name in NORMS if NORMS.get(name).facts.get("weights")} == set(FORMULAS)
+
+
+@pytest.mark.parametrize("kind", list(LAYERS))
+@pytest.mark.parametrize("name", list(FORMULAS))
+def test_values_and_gradients_are_those_of_the_formula(name: str, kind: str) -> None:
+    formula, options = FORMULAS[name]
+    torch.manual_seed(0)
+    layer, x = LAYERS[kind](), inputs(kind)
+    v = layer.weight.detach().clone().requires_grad_()
+    right = (F.conv2d if kind == "conv" else F.linear)(x, formula(v, NORMS.get(name).chosen(options, "")), layer.bias)
+    norm = Norms(name, options).after(layer, None, 8)[0][1].double()
+    for training in (True, False):
+        y = norm.train(training)(layer.train(training)(x))
+        torch.testing.assert_close(y, right, rtol=1e-6, atol=1e-6)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    parts: Any = layer.parametrizations.weight
+    source = parts.original1 if name == "weight_norm" else parts.original
+    (given,) = torch.autograd.grad((y * weights).sum(), source)
+    (wanted,) = torch.autograd.grad((right * weights).sum(), v)
+    torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_torchs_own_parametrisations_give_the_same() -> None:
+    for name, twin in (("weight_norm", parametrizations.weight_norm), ("spectral", parametrizations.spectral_norm)):
+        one, other = nn.Linear(5, 8), nn.Linear(5, 8)
+        other.load_state_dict(one.state_dict())
+        torch.manual_seed(1)
+        build_norm(name, 8).reparametrize(one.eval())
+        torch.manual_seed(1)
+        twin(other.eval())
+        x = torch.randn(4, 5)
+        assert torch.equal(one(x), other(x))
+
+
+@pytest.mark.parametrize("kind", list(LAYERS))
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_first_batch_of_training_sets_length_and_bias(kind: str, bias: bool) -> None:
+    layer = LAYERS[kind]()
+    if not bias:
+        layer.bias = None
+    norm = Norms("weight_norm").after(layer, None, 8)[0][1]
+    net, x = nn.Sequential(layer, norm), inputs(kind)
+    before = net.eval()(x)
+    net.train()
+    copied = copy.deepcopy(net)
+    y = net(x).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(y.std(1, correction=0), torch.ones(8).double())
+    if bias:
+        torch.testing.assert_close(y.mean(1), torch.zeros(8).double(), rtol=0, atol=1e-10)
+    assert torch.equal(net(2 * x), net.eval()(2 * x)), "only the first batch"
+    assert torch.equal(copied.eval()(x), before), "a copy is a net of its own"
+    copied.load_state_dict(net.state_dict())
+    assert torch.equal(copied.train()(3 * x), net(3 * x)), "what was set is part of the state"
+
+
+def test_a_compound_is_both() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(3, 8, 3), torch.randn(4, 3, 6, 6)
+    plain, v = copy.deepcopy(layer), layer.weight.detach().clone()
+    norms = Norms("group + weight_std", {"groups": 4, "weight_std_eps": 0.1})
+    parts = norms.after(layer, nn.ReLU(), 8)
+    plain.weight.data = weight_std(v, {"eps": 0.1})
+    torch.testing.assert_close(parts[0][1](layer(x)), build_norm("group", 8, groups=4)(plain(x)))
+    found, alone = facts("group + scaled_weight_std"), facts("group")
+    assert (found.channels, found.bias, found.same_in_eval) == (alone.channels, alone.bias, alone.same_in_eval)
+    assert found.parameters(8) == 8 + alone.parameters(8)
+    assert NORMS.get("weight_std+group").name == "group + weight_std"
+    assert math.isclose(
+        NORMS.get("batch + scaled_weight_std").options["scaled_weight_std_gain"].default,
+        math.sqrt(2 / (1 - 1 / math.pi)),
+    )
+    assert [name for name, _ in Norms("evonorm_s0 + weight_std", {"groups": 4}).after(layer, nn.ReLU(), 8)] == ["norm"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("group + batch", "'group' and 'batch' both act on activations"),
+        ("group + wieght_std", "unknown norm 'wieght_std': did you mean 'weight_std'"),
+        ("weight_std + weight_std", "a norm is given twice"),
+        ("group +", "unknown norm ''"),
+    ],
+)
+def test_what_cannot_be_joined_is_named(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        NORMS.get(name)
