@@ -11,6 +11,7 @@ import pandas as pd
 
 from normbench.report.contrasts import Contrast
 from normbench.report.words import (
+    counted_families,
     duration,
     interval_text,
     listed,
@@ -108,6 +109,8 @@ def _clause(evidence: Evidence, contrast: Contrast, name: str, rows: pd.DataFram
     for verdict in verdicts:
         found = rows[rows["verdict"] == verdict]
         count = "every cell" if len(found) == len(rows) else f"{len(found)} of {len(rows)} cells"
+        if len(found) == 1 and (where := _where(evidence, contrast, found.iloc[0].to_dict())):
+            count += f" ({where})"
         parts.append(f"{_several(evidence, verdict, found)} in {count}")
     return f"{name} {listed(parts)}"
 
@@ -183,7 +186,7 @@ def method_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
     else:
         them = "all of a family" if len(sizes) > 1 else "all of them"
         judged = f"read off 95 % intervals that hold for {them} at once{f' and at {looks}' if looks else ''}"
-    family = f"family of {sizes[0]}" if len(sizes) == 1 else f"families of {listed(list(map(str, sizes)))}"
+    family = counted_families(sizes)
     return f"The verdicts are {judged} ({family}{data}; {used})."
 
 

@@ -166,8 +166,19 @@ class Evidence:
         """The per-seed differences of a contrast in a metric; tables and figures share them."""
         key = (contrast.name, metric.name)
         if key not in self._differences:
-            self._differences[key] = contrast.differences(self.chosen, metric.name)
+            found = contrast.differences(self.chosen, metric.name)
+            rows = found.drop_duplicates("id").to_dict("records") if self.skipped else []
+            gone = [row["id"] for row in rows if any(contrast.uses(row, cell) for cell in self.skipped)]
+            self._differences[key] = found[~found["id"].isin(gone)] if gone else found
         return self._differences[key]
+
+    @cached_property
+    def skipped(self) -> list[dict[str, Any]]:
+        """The cells (column to label) of which the study runs nothing."""
+        axes = {self.columns[axis]: axis for axis in self.study.axes if self.columns[axis] in self.keys}
+        run = {tuple(run.cell[axis] for axis in axes.values()) for run in self.plan.placed}
+        left = {tuple(cell[axis] for axis in axes.values()): None for cell, _ in self.plan.skipped}
+        return [dict(zip(axes, labels, strict=True)) for labels in left if labels not in run]
 
     @cached_property
     def families(self) -> dict[str, int]:

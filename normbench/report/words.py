@@ -33,6 +33,11 @@ def listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def counted_families(sizes: Sequence[int]) -> str:
+    """`family of 4`, `families of 4 and 9`."""
+    return f"family of {sizes[0]}" if len(sizes) == 1 else f"families of {listed(list(map(str, sizes)))}"
+
+
 def interval_text(row: Mapping[Any, Any], metric: Metric) -> str:
     """The interval of an estimate, or why there is none."""
     if pd.notna(row["low"]):

@@ -11,7 +11,7 @@ from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, titled
 from normbench.report.tables.comparison import contrast_title, row_name
-from normbench.report.words import verdict_words
+from normbench.report.words import counted_families, verdict_words
 
 ROW, MAX_ROWS = 18, 60
 
@@ -51,7 +51,8 @@ def figure(evidence: Evidence) -> Figure | None:
     ]
     chart = alt.vconcat(*panels).resolve_scale(x="shared")
     note = "filled: told apart" + (f"; without {left} further rows" if left > 0 else "")
-    head = f"Further contrasts: 95 % intervals, family of {evidence.family}"
+    sizes = list(dict.fromkeys(evidence.families[contrast.family] for contrast in evidence.contrasts[1:]))
+    head = f"Further contrasts: 95 % intervals, {counted_families(sizes)}"
     return Figure(
         "contrasts",
         chart.properties(title=titled(evidence, head, note)),
