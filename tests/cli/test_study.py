@@ -79,7 +79,7 @@ def test_a_smaller_study_of_the_same_file(run_cli: RunCli, study: Write, tmp_pat
         (("size= x ",), {" x "}),
         (("size=64,,a=b",), {"64", "", "a=b"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, tuple) else "",
 )
 @pytest.mark.parametrize("axis", ["size", "size=big"])
 def test_only_takes_any_label_of_any_axis(
