@@ -70,7 +70,7 @@ def register_dataset(
         ...     x = np.zeros((count, 8, 8), np.uint8)
         ...     y = np.arange(count) % 2
         ...     x[y == 0, ::2], x[y == 1, :, ::2] = 255, 255
-        ...     return Images(train=(x, y), test=(x[:20], y[:20]))
+        ...     return Images(train=(x, y), test=(255 - x[:20], y[:20]))
         >>> dataset_facts(DataConfig("stripes", options={"count": 500})).train
         500
 

@@ -66,7 +66,9 @@ class WeightNorm(nn.Identity):
             return
         self._pending = False
         with torch.no_grad():
-            y = wide(layer.forward(*inputs))
+            given = layer.forward(*inputs)
+            # A linear layer has its channels last, whatever is before them (the tokens of a transformer).
+            y = wide(given.flatten(0, -2) if isinstance(layer, nn.Linear) else given)
             mean, square = y.mean(batch_axes(y)), y.square().mean(batch_axes(y))
             if dist.is_available() and dist.is_initialized():  # all devices start alike
                 for each in (mean, square):
@@ -113,7 +115,7 @@ class WeightStandardisation(nn.Identity):
     Example:
         >>> layer = nn.Linear(2, 1)
         >>> WeightStandardisation(1, eps=1e-12).reparametrize(layer)
-        >>> layer.weight.abs().detach()
+        >>> layer.weight.abs().detach().round(decimals=4)
         tensor([[1., 1.]])
     """
 

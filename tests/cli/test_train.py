@@ -100,7 +100,7 @@ def test_weights_are_kept_where_asked_and_the_run_is_the_same(run_cli: RunCli, t
 # What is wrong is said in one line.
 
 WRONG_TRAIN: list[tuple[list[str], str]] = [
-    (["--model.norm=bach"], r"unknown norm 'bach': did you mean 'batch'\? known: batch, ghost, group"),
+    (["--model.norm=bach"], r"unknown norm 'bach': did you mean 'batch'\? known: batch, batch_instance"),
     (["--model.name=cnnn"], r"unknown model 'cnnn': did you mean 'cnn'\?"),
     (["--data.name=mnits"], r"unknown data set 'mnits': did you mean 'mnist'\?"),
     (["--model.nrom=batch"], r"unknown configuration key 'model\.nrom': did you mean 'model\.norm'\?"),

@@ -115,9 +115,10 @@ def test_other_pixels_of_the_right_size_are_refused_for_every_known_set(
 
 def test_every_known_set_of_files_has_md5s() -> None:
     sets = {name: DATASETS.get(name).facts.get("files") for name in DATASETS if name != "made_up"}
-    assert {name for name, files in sets.items() if files} == {"mnist", "fashion_mnist"}
-    for files in filter(None, sets.values()):
-        assert len(set(files.md5)) == 4
+    assert {name for name, files in sets.items() if files} == {"mnist", "fashion_mnist", "kmnist"}
+    for name, files in sets.items():
+        if files and name != "kmnist":  # of which only the archives to download have published MD5s
+            assert len(set(files.md5)) == 4
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 10), (0, 255)])

@@ -368,9 +368,9 @@ def test_every_channel_of_colour_images_is_standardised(colour: np.ndarray) -> N
 @pytest.fixture
 def colour() -> Iterator[np.ndarray]:
     """Pixels of a registered data set in colour."""
-    x = np.random.default_rng(0).integers(0, 256, (30, 3, 4, 6), dtype=np.uint8)
-    y = np.arange(30) % 3
-    register_dataset("colour")(lambda: Images(train=(x, y), test=(x[:6], y[:6])))
+    pixels = np.random.default_rng(0).integers(0, 256, (36, 3, 4, 6), dtype=np.uint8)
+    x, y = pixels[:30], np.arange(30) % 3
+    register_dataset("colour")(lambda: Images(train=(x, y), test=(pixels[30:], y[:6])))
     yield x
     DATASETS.remove("colour")
 
@@ -391,7 +391,7 @@ def test_the_seed_is_that_of_seed_everything_where_none_is_given(
 
 
 def test_the_configuration_of_a_run_makes_an_equal_module(made_up: Path) -> None:
-    config = DataConfig("made_up", 32, 640, 100, False, str(made_up))
+    config = DataConfig("made_up", 32, 640, 100, False, dir=str(made_up))
     module = MNISTDataModule.from_config(config, seed=3)
     assert (module.config, module.seed) == (config, 3)
 
@@ -439,10 +439,10 @@ class Watched(MNISTDataModule):
         super().__init__("mnist_5k", 32, 640, seed=0, **options)
         self.seen: list[tuple[int, ...]] = []
 
-    def batch(self, split: Split, indices: Tensor) -> Any:
+    def batch(self, split: Split, indices: Tensor, numbers: Tensor | None = None) -> Any:
         if split is self._splits["train"]:
             self.seen.append(tuple(indices.tolist()))
-        return super().batch(split, indices)
+        return super().batch(split, indices, numbers)
 
 
 class SaveAt(pl.Callback):

@@ -56,7 +56,7 @@ def test_a_home_folder_may_be_written_with_a_tilde(raw: Path, tmp_path: Path, mo
 
 
 def test_an_unknown_data_set_is_named() -> None:
-    with pytest.raises(UsageError, match=r"unknown data set 'mnits': did you mean 'mnist'\? known: fashion_mnist, "):
+    with pytest.raises(UsageError, match=r"unknown data set 'mnits': did you mean 'mnist'\? known: cifar10, "):
         ensure(DataConfig("mnits"))
 
 

@@ -98,6 +98,8 @@ def test_every_norm_in_every_model(name: str, norm: str) -> None:
     config = small(name, norm)
     if isinstance(config, str):
         pytest.skip(config)
+    if norm == "batch_instance" and name in ("mlp", "convnext_tiny"):
+        pytest.skip("the instance part has one value for each mean, which the facts of the whole do not show")
     net = initialise(lambda: build_model(config.model), 0)
     assert claims(net).keys() == {key for key, _ in (*net.named_parameters(), *net.named_buffers())}
     wants = {layer.name for layer in walk(config.model) if layer.site}
@@ -110,7 +112,10 @@ def test_every_norm_in_every_model(name: str, norm: str) -> None:
         assert parameter.grad.isfinite().all(), key
 
 
-@pytest.mark.parametrize("norm", [name for name in NORMS if name != "none"])
+ON_WEIGHTS = [name for name in NORMS if hasattr(NORMS.get(name).build, "reparametrize")]
+
+
+@pytest.mark.parametrize("norm", [name for name in NORMS if name != "none" and name not in ON_WEIGHTS])
 @pytest.mark.parametrize("name", ["resnet8", "plain", "vit", "convnext"])
 def test_norms_of_a_seed_start_from_the_same_weights(name: str, norm: str) -> None:
     found = [small(name, one) for one in ("none", norm)]

@@ -217,20 +217,20 @@ def panels_of(spec: Spec) -> set[str]:
 
 
 def test_more_panels_than_a_page_holds_are_reduced_with_a_note(make_lab: MakeLab) -> None:
-    sizes, rates = [2, 4, 8, 16, 32, 64, 128, 160], [0.1 * i for i in range(8)]
+    sizes, rates = [2, 4, 8, 16, 32, 64, 128, 160], [round(0.09 * i, 2) for i in range(10)]
     grid = {"model.norm": ["batch", "group"], "model.dropout": rates, "data.batch_size": sizes}
     specs = specifications(
         make_lab(lambda c, s: 0.9 + NOISE[s + (c["model.norm"] == "group")], grid, seeds=2).evidence()
     )
     for name, of in {
-        "test_error_against_batch_size": "8 values of dropout",
-        "training_loss": "64 values of dropout × batch size",
+        "test_error_against_batch_size": "10 values of dropout",
+        "training_loss": "80 values of dropout × batch size",
     }.items():
         assert len(panels_of(specs[name])) == MAX_FACETS
         assert any(f"{MAX_FACETS} of {of}" in line for line in specs[name]["title"]["subtitle"])
     rows = [row for row in rows_of(specs["differences"]) if row["kind"] == "cell"]
     assert 0 < len(rows) <= MAX_ROWS
-    assert "3 of 8 values of dropout" in " ".join(specs["differences"]["title"]["subtitle"])
+    assert "4 of 10 values of dropout" in " ".join(specs["differences"]["title"]["subtitle"])
 
 
 def test_a_curve_averages_over_seeds_alone(make_lab: MakeLab) -> None:

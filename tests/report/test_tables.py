@@ -133,11 +133,11 @@ def test_verdicts_are_read_off_the_interval(written: Lab) -> None:
 @pytest.mark.parametrize("metric", ["seconds", "samples_per_second"])
 def test_training_times_get_no_verdict(written: Lab, metric: str) -> None:
     rows = comparison(written).xs(metric, level="metric")
-    assert set(rows["verdict"]) == {"not compared: runs share a machine"}
+    assert set(rows["verdict"]) == {"not measured: runs share a machine"}
     assert rows[["mark", "diff", "low", "p"]].isna().all().all()
     grid = comparison_grid(written.evidence(), metric)
     assert not any(cell.mark for _, cells in grid.rows for cell in cells)
-    assert "Not compared: runs share a machine." in grid.footnote
+    assert "Not measured for a comparison: runs share a machine." in grid.footnote
 
 
 def test_the_best_alone_is_bold_only_if_told_apart(make_lab: MakeLab) -> None:

@@ -118,7 +118,7 @@ def stripes(*, count: Count = 100) -> Images:
         count: Images.
     """
     x, y = np.zeros((count, 8, 8), np.uint8), np.arange(count) % 3
-    return Images((x, y), (x, y), validation=10)
+    return Images((x, y), (x + 1, y), validation=10)
 
 
 @register_optimizer("slow")

@@ -199,7 +199,7 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"trainer.fast_dev_run": 25}, {"trainer.validations": 1}),
     ({"trainer.fast_dev_run": 9999}, {"trainer.validations": 1}),
     ({"trainer.fast_dev_run": 9999, "trainer.validations": 0}, {"trainer.validations": 0}),
-    ({"trainer.fast_dev_run": 2, "budget.steps": 1}, {"trainer.validations": 1}),
+    ({"trainer.fast_dev_run": 10, "budget.steps": 1}, {"trainer.validations": 1}),
     (
         {"trainer.fast_dev_run": 26, "trainer.overfit_batches": 3},
         {"trainer.validations": 1, "trainer.overfit_batches": 3},
