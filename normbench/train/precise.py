@@ -62,12 +62,17 @@ def precise_metrics(
 
 
 def averaging(net: nn.Module) -> list[Any]:
-    """The modules with running averages: buffers and attributes of the names that torch's batch norms have."""
+    """The modules with running averages: buffers and attributes of the names that torch's batch norms have.
+
+    One that is frozen trains with its averages: there is nothing more precise for it.
+    """
     wanted = ("running_mean", "running_var", "num_batches_tracked")
     return [
         module
         for module in net.modules()
-        if hasattr(module, "momentum") and all(isinstance(getattr(module, name, None), Tensor) for name in wanted)
+        if hasattr(module, "momentum")
+        and not getattr(module, "frozen", False)
+        and all(isinstance(getattr(module, name, None), Tensor) for name in wanted)
     ]
 
 

@@ -143,3 +143,8 @@ def test_divided_batches_give_the_numbers_of_one_device(tmp_path: Path, norm: st
     assert a["test_nll_precise"] == pytest.approx(b["test_nll_precise"], rel=1e-3)
     files = [np.load(folder_of(config, tmp_path) / "test_predictions.npz") for config in (one, other)]
     assert (files[0]["classes"] == files[1]["classes"]).mean() > 0.99
+
+
+def test_frozen_averages_are_left_as_they_are(tmp_path: Path) -> None:
+    result = trained(tiny(**{"model.norm": "frozen_batch", "trainer.precise_statistics": 64}), tmp_path)
+    assert result["metrics"]["test_nll_precise"] == result["metrics"]["test_nll"]
