@@ -40,3 +40,11 @@ def data_folder() -> Path:
     if raw is None:
         raise SystemExit("MNIST is not on this machine: set NORMBENCH_DATA_DIR")
     return raw.parent.parent
+
+
+def tell(lines: list[str], out: Path | None) -> None:
+    """Prints a report, and writes it to `out` if it is given."""
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if out:
+        out.write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from machine import data_folder, described
+from machine import data_folder, described, tell
 from torch.nn import functional as F
 from turns import CONTENDERS
 
@@ -169,10 +169,7 @@ def main() -> None:
     lines += [f"| {owner} | {took / total:.0%} |" for owner, took in owners.items()]
     lines += ["", "| function | share | calls in 100 steps |", "|---|---:|---:|"]
     lines += [f"| `{name}` | {took / total:.1%} | {calls:,} |" for name, took, calls in functions]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    tell(lines, options.out)
 
 
 if __name__ == "__main__":

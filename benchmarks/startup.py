@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from machine import data_folder, described
+from machine import data_folder, described, tell
 from turns import environment
 
 from normbench.spec import yaml_text
@@ -130,10 +130,7 @@ def main() -> None:
         each = ", ".join(f"{value:.{digits}f}" for value in values)
         lines.append(f"| {what} | {statistics.median(values):.{digits}f} {unit} | {each} | {goal} |")
     lines.append("\nMemory is PSS of all processes of the command, the most within 10 s of training and evaluation.")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    tell(lines, options.out)
 
 
 if __name__ == "__main__":

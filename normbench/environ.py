@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 
 # All variables that normbench or what it stands on is meant to hear, and what they do.
@@ -122,6 +122,25 @@ def cleaned(keep: Collection[str] = ()) -> Iterator[dict[str, str]]:
     finally:
         clean(keep=keep)
         os.environ.update(removed)
+
+
+@contextmanager
+def changed(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Variables of this process's environment at other values for a while (None: taken away); put back afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def quiet_matplotlib() -> None:

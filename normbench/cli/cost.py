@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normbench import environ
 from normbench.cli.devices import refuse_missing_devices
 from normbench.cli.launching import add_data_dir, use_data_dir
 from normbench.cli.options import folder, number, positive, seconds
@@ -65,7 +65,7 @@ def _cost(options: argparse.Namespace) -> int:
         f"{duration(rough)}",
         file=sys.stderr,
     )
-    with _unmirrored():
+    with environ.changed({"NORMBENCH_WANDB": "off"}):  # nothing of a measurement goes to W&B
         measure = partial(_measured, seconds=options.seconds)
         measured = timings(study, cells, measure, options.rounds, _tell(options.rounds))
     table = cost_table(study, measured)
@@ -91,20 +91,6 @@ def _measured(config: RunConfig, seconds: float) -> float:
 
         meter.wait = torch.cuda.synchronize
     return samples_per_second(config, execute, meter)
-
-
-@contextmanager
-def _unmirrored() -> Iterator[None]:
-    """Nothing of a measurement goes to W&B, whatever the environment says."""
-    before = os.environ.get("NORMBENCH_WANDB")
-    os.environ["NORMBENCH_WANDB"] = "off"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["NORMBENCH_WANDB"]
-        else:
-            os.environ["NORMBENCH_WANDB"] = before
 
 
 def _tell(rounds: int) -> Callable[[int], None]:

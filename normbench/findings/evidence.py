@@ -81,6 +81,16 @@ def values(evidence: Evidence, cell: Cell, metric: str = "test_accuracy") -> lis
     return [float(value) for value in runs_of(evidence, cell)[metric].astype(float).fillna(0.0)]
 
 
+def largest_rates(evidence: Evidence) -> dict[str, Quantity]:
+    """The largest rate of no norm and of batch norm, and how many times as large the latter is."""
+    none, batch = (largest_rate(evidence, {"model.norm": norm}) for norm in ("none", "batch"))
+    return {
+        "largest rate, batch over none": Quantity.exact(batch / none),
+        "largest rate, none": Quantity.exact(none),
+        "largest rate, batch": Quantity.exact(batch),
+    }
+
+
 def largest_rate(evidence: Evidence, cell: Cell, at_least: float = 0.9) -> float:
     """The largest learning rate of the grid at which every seed reaches a test accuracy; NaN: there is none."""
     rates = [level.label for level in evidence.study.axes["optimizer.lr"]]

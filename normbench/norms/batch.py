@@ -129,9 +129,6 @@ class SyncBatchNorm(RunningNorm):
                 [ 1., -1.]])
     """
 
-    def __init__(self, num_channels: int, eps: Positive = 1e-5, momentum: Momentum | None = 0.1) -> None:
-        super().__init__(num_channels, eps, momentum)
-
     def _train(self, x: Tensor) -> Tensor:
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             return self._moving(x)

@@ -14,6 +14,11 @@ BiasRule = Literal["always", "never", "one channel"]
 Constant = Literal["beta", "kept", "other", "not finite"]
 
 
+def divisors(total: int) -> str:
+    """What divides `total`, as text."""
+    return ", ".join(str(d) for d in range(1, total + 1) if total % d == 0)
+
+
 @dataclass(frozen=True)
 class Extent:
     """How far a statistic reaches along one axis.
@@ -33,8 +38,7 @@ class Extent:
     def of(self, total: int) -> int:
         """How many of `total` share a statistic. Parts that do not divide it raise UsageError."""
         if self.rule == "parts" and total % self.number:
-            divisors = ", ".join(str(d) for d in range(1, total + 1) if total % d == 0)
-            raise UsageError(f"{self.number} does not divide {total}: choose one of {divisors}")
+            raise UsageError(f"{self.number} does not divide {total}: choose one of {divisors(total)}")
         if self.rule == "parts":
             return total // self.number
         return {"one": 1, "all": total, "fixed": min(self.number, total)}[self.rule]

@@ -5,9 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from normbench.errors import UsageError
 from normbench.norms.registry import register_norm
-from normbench.norms.running import RunningNorm, check_dimensions, check_values, position_axes, spread, wide
+from normbench.norms.running import (
+    RunningNorm,
+    check_dimensions,
+    check_groups,
+    check_values,
+    position_axes,
+    spread,
+    wide,
+)
 from normbench.spec.values import Count, Momentum, Positive
 
 
@@ -83,11 +90,7 @@ class EvoNormS0(nn.Module):
 
     def __init__(self, num_channels: int, groups: Count = 8, eps: Positive = 1e-5) -> None:
         super().__init__()
-        if num_channels % groups:
-            divisors = ", ".join(str(d) for d in range(1, num_channels + 1) if num_channels % d == 0)
-            raise UsageError(
-                f"model.norm_options.groups={groups} does not divide {num_channels} channels: choose one of {divisors}"
-            )
+        check_groups(groups, num_channels)
         self.num_channels, self.groups, self.eps = num_channels, groups, eps
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from normbench.errors import UsageError
 from normbench.norms.registry import register_norm
+from normbench.norms.running import check_groups
 from normbench.spec.values import Count, NonNegative
 
 
@@ -109,9 +109,5 @@ class GroupNorm(_ImageNorm):
     """
 
     def __init__(self, num_channels: int, groups: Count = 8, eps: NonNegative = 1e-5) -> None:
-        if num_channels % groups:
-            divisors = ", ".join(str(d) for d in range(1, num_channels + 1) if num_channels % d == 0)
-            raise UsageError(
-                f"model.norm_options.groups={groups} does not divide {num_channels} channels: choose one of {divisors}"
-            )
+        check_groups(groups, num_channels)
         super().__init__(groups, num_channels, eps=eps)

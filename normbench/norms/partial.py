@@ -15,7 +15,7 @@ from normbench.norms.running import (
     spread,
     wide,
 )
-from normbench.spec.values import Momentum, NonNegative, Positive
+from normbench.spec.values import NonNegative
 
 
 @register_norm("rms", axes="(C, H, W)", scope="sample", same_in_eval=True, cancels_bias=False)
@@ -75,9 +75,6 @@ class SimpleNorm(RunningNorm):
         tensor([0.5000, 2.5000])
     """
 
-    def __init__(self, num_channels: int, eps: Positive = 1e-5, momentum: Momentum | None = 0.1) -> None:
-        super().__init__(num_channels, eps, momentum)
-
     def _train(self, x: Tensor) -> Tensor:
         return self._divided(x, self._measured(x)[1])
 
@@ -111,9 +108,6 @@ class DetachedBatchNorm(RunningNorm):
         >>> y.detach().flatten(), torch.autograd.grad(y[0], x)[0].flatten()  # batch norm's gradient would be zero
         (tensor([-1.,  1.]), tensor([0.5000, 0.0000]))
     """
-
-    def __init__(self, num_channels: int, eps: Positive = 1e-5, momentum: Momentum | None = 0.1) -> None:
-        super().__init__(num_channels, eps, momentum)
 
     def _train(self, x: Tensor) -> Tensor:
         with torch.no_grad():

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from normbench.errors import UsageError
+from normbench.norms.facts import divisors
+from normbench.spec.values import Momentum, Positive
+
 
 def wide(x: Tensor) -> Tensor:
     """`x` in single precision where it has half: statistics are summed in single, as torch's own kernels do."""
@@ -44,6 +48,15 @@ def check_values(x: Tensor, values: float) -> None:
         raise ValueError(f"expected more than one value for each mean, got an input of {tuple(x.shape)}")
 
 
+def check_groups(groups: int, num_channels: int) -> None:
+    """Raises UsageError where groups of channels would not be equal."""
+    if num_channels % groups:
+        raise UsageError(
+            f"model.norm_options.groups={groups} does not divide {num_channels} channels: "
+            f"choose one of {divisors(num_channels)}"
+        )
+
+
 class RunningNorm(nn.Module):
     """Parameters, running averages and evaluation of batch norm; state and half precision as in torch's."""
 
@@ -51,7 +64,7 @@ class RunningNorm(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, num_channels: int, eps: float, momentum: float | None) -> None:
+    def __init__(self, num_channels: int, eps: Positive = 1e-5, momentum: Momentum | None = 0.1) -> None:
         super().__init__()
         self.num_channels, self.eps, self.momentum = num_channels, eps, momentum
         self.weight = nn.Parameter(torch.ones(num_channels))

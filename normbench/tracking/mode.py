@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from normbench import environ
 from normbench.errors import UsageError
 from normbench.spec import LoggerConfig
 from normbench.tracking.client import bounded, missing, own_environment, say_once, silent_wandb
@@ -93,16 +94,8 @@ def settled(logger: LoggerConfig) -> Iterator[Decision]:
         print(decision, file=sys.stderr, flush=True)
     if decision.mode == "off":
         say_not_made(logger)
-    before = {name: os.environ.get(name) for name in (VARIABLE, TOLD)}
-    os.environ[VARIABLE], os.environ[TOLD] = decision.mode, "1"
-    try:
+    with environ.changed({VARIABLE: decision.mode, TOLD: "1"}):
         yield decision
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def say_not_made(logger: LoggerConfig) -> None:

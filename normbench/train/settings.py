@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +33,6 @@ def process_settings(threads: int, deterministic: bool) -> Iterator[None]:
         (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic),
         torch.get_default_dtype(),
     )
-    # Set by Lightning for every process that imports it: an optimizer that asks in each step whether there is CUDA
-    # (Adam) then opens NVIDIA's library each time, which costs 30 microseconds.
-    nvml = os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     try:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
@@ -52,8 +48,6 @@ def process_settings(threads: int, deterministic: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before[3])
         cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[4]
         torch.set_default_dtype(before[5])
-        if nvml is not None:
-            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = nvml
         torch.set_flush_denormal(False)  # torch does not tell what it was; this is its default
 
 

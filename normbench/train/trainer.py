@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from normbench import environ
 from normbench.errors import UsageError
 from normbench.spec.counts import devices, validates
 from normbench.spec.schema import RunConfig
@@ -83,11 +84,8 @@ def build_trainer(config: RunConfig, callbacks: Sequence[pl.Callback], total: in
 @contextmanager
 def without_trainer_variables() -> Iterator[None]:
     """Hides PL_TRAINER_*: Lightning takes whatever the Trainer is not given from these variables."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PL_TRAINER_")}
-    try:
+    with environ.changed(dict.fromkeys(name for name in os.environ if name.startswith("PL_TRAINER_"))):
         yield
-    finally:
-        os.environ.update(hidden)
 
 
 @contextmanager

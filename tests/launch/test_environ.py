@@ -57,3 +57,14 @@ def test_an_environment_of_others_is_cleaned_in_place() -> None:
     environment = {"HOME": "/", "RANK": "1", "slurm_procid": "0"}
     assert environ.clean(environment) == {"RANK": "1", "slurm_procid": "0"}
     assert environment == {"HOME": "/"}
+
+
+def test_variables_are_changed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORMBENCH_WANDB", "offline")
+    monkeypatch.setenv("NODE_RANK", "1")
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    values = {"NORMBENCH_WANDB": "off", "NODE_RANK": None, "MASTER_PORT": "1"}
+    with environ.changed(values):
+        assert {name: os.environ.get(name) for name in values} == values
+    assert (os.environ["NORMBENCH_WANDB"], os.environ["NODE_RANK"]) == ("offline", "1")
+    assert "MASTER_PORT" not in os.environ

@@ -11,6 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from normbench.errors import UsageError
 from normbench.norms import NORMS, Norms, build_norm
 from tests.norms.cases import CHANNELS, FORMULAS, SHAPES, build, builtin, images
+from tests.norms.checks import check_channels_last, check_half_precision, few_images
 from tests.norms.references import REFERENCES, batch_renorm
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -82,37 +83,22 @@ def test_values_and_gradients_are_those_of_the_formula(
 @every_norm
 def test_gradients_are_those_of_finite_differences(name: str, layout: str, options: dict[str, Any]) -> None:
     layer = build(name, options).double()
-    x = images(layout, dtype=torch.float64)
-    x = x[..., :2, :2] if layout == "image" else x[..., :3] if layout == "tokens" else x
+    x = few_images(layout)
     agrees = torch.autograd.gradcheck(layer, (x.clone().requires_grad_(),), fast_mode=True, raise_exception=False)
     assert agrees == (name not in NOT_THE_GRADIENT)
 
 
 @every_norm
 def test_half_precision_is_kept_and_close_to_single(name: str, layout: str, options: dict[str, Any]) -> None:
-    x = images(layout, dtype=torch.bfloat16)
-    right = build(name, options)(x.float())
-    for layer in (build(name, options), build(name, options).bfloat16()):  # mixed and pure
-        for training in (True, False):
-            assert layer.train(training)(x).dtype == torch.bfloat16
-    y = build(name, options)(x)
-    torch.testing.assert_close(y.float(), right, rtol=2**-7, atol=2**-7)
-    assert build(name, options).double()(x.double()).dtype == torch.float64
+    check_half_precision(name, layout, options)
 
 
 @with_images
 def test_channels_last_gives_the_same_numbers_in_the_same_layout(
     name: str, layout: str, options: dict[str, Any]
 ) -> None:
-    layer, other = build(name, options), build(name, options)
-    x = images(layout)
-    y = other(x.to(memory_format=torch.channels_last))
-    right = layer(x)
-    torch.testing.assert_close(y, right, rtol=1e-4, atol=1e-5)
-    for (key, one), two in zip(layer.state_dict().items(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5, msg=key)
-    assert right.is_contiguous()
-    assert y.is_contiguous(memory_format=torch.channels_last)
+    values = state = {"rtol": 1e-4, "atol": 1e-5}
+    assert check_channels_last(name, layout, options, values, state).is_contiguous()
 
 
 @every_norm

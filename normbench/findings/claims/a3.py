@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from normbench.findings.evidence import largest_rate
-from normbench.findings.finding import Bound, Finding, Published, Quantity, StudyExperiment
-
-if TYPE_CHECKING:
-    from normbench.report import Evidence
-
-
-def measure(evidence: Evidence) -> dict[str, Quantity]:
-    rates = {norm: largest_rate(evidence, {"model.norm": norm}) for norm in ("none", "batch")}
-    return {
-        "largest rate, batch over none": Quantity.exact(rates["batch"] / rates["none"]),
-        "largest rate, none": Quantity.exact(rates["none"]),
-        "largest rate, batch": Quantity.exact(rates["batch"]),
-    }
-
+from normbench.findings.evidence import largest_rates
+from normbench.findings.finding import Bound, Finding, Published, StudyExperiment
 
 FINDING = Finding(
     id="A3",
@@ -31,7 +16,7 @@ FINDING = Finding(
         ),
         Published("ReLU network, rate 1: .098 without, .985 with", "Udacity, Batch_Normalization_Lesson"),
     ),
-    experiment=StudyExperiment("rates_mlp", measure),
+    experiment=StudyExperiment("rates_mlp", largest_rates),
     criterion=(Bound("largest rate, batch over none", low=2.99),),
     tier=1,
     differs=(
