@@ -12,7 +12,7 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.store import Store, axis_columns
-from normbench.study import Plan, Study, fullest, load_study, possible_plans
+from normbench.study import Plan, Study, describe, fullest, load_study, possible_plans
 
 MOST_UNFINISHED = 10_000  # unfinished runs that are told one by one
 
@@ -60,6 +60,6 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     for run in itertools.islice(left, MOST_UNFINISHED):
         state = states[run.id]
         why = store.folder(run.id).error() or "" if state == "failed" else ""
-        words = ", ".join([*(f"{axis.rpartition('.')[2] or axis} {label}" for axis, label in run.cell.items())])
-        unfinished.append({"run_id": run.id, "run": f"{words}, seed {run.seed}", "state": state, "why": why})
+        words = f"{describe(run.cell)}, seed {run.seed}"
+        unfinished.append({"run_id": run.id, "run": words, "state": state, "why": why})
     return replace(evidence, unfinished=unfinished, states=counts)

@@ -118,8 +118,8 @@ def test_a_files_unknown_key_is_named(tmp_path: Path) -> None:
         (["--optimizer.name=adm"], r"unknown optimizer 'adm': did you mean 'adam'\? known: adam, adamw, sgd$"),
         (
             ["--model.padding=smae"],
-            r"^model.padding=smae: expected one of same, valid or a whole number from 0 or a list, each one of same, valid "
-            r"or a whole number from 0; did you mean 'same'\?$",
+            r"^model.padding=smae: expected one of same, valid or a whole number from 0 or a list, each one of same, "
+            r"valid or a whole number from 0; did you mean 'same'\?$",
         ),
         (["--trainer.channels_last=perhaps"], r"^trainer.channels_last=perhaps: expected true or false$"),
         (["--trainer.channels_last=yes"], r"^trainer.channels_last=yes: expected true or false$"),
