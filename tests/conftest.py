@@ -1,6 +1,7 @@
 """What all tests share. None needs the network: the cache is a temporary folder and every mirror is dead."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -109,15 +110,25 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
 
 
 def start_cli(*argv: object, **options: Any) -> subprocess.Popen[str]:
-    """A command line as a process of its own, in a session of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "normbench", *map(str, argv)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **({"cwd": REPOSITORY} | options),
-    )
+    """A command line as a process of its own: see `start_words`."""
+    return start_words([sys.executable, "-m", "normbench", *map(str, argv)], **options)
+
+
+def start_words(words: list[str], **options: Any) -> subprocess.Popen[str]:
+    """A process in a session of its own, in which Ctrl-C counts even if the tests run in the background."""
+    # What a background job ignores, its children do, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **({"cwd": REPOSITORY} | options),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

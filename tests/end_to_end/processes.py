@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests import conftest
+
 SMALL = ["--data.name", "mnist_5k", "--data.batch_size", "32", "--model.name", "mlp", "--trainer.accelerator", "cpu"]
 
 STUDY = """
@@ -38,25 +39,13 @@ def write_study(folder: Path, name: str, steps: int, devices: int = 1) -> Path:
 
 
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
-    """`normbench WORDS` in a session of its own, in which Ctrl-C counts even if the tests run in the background."""
+    """`normbench WORDS`: see `start_words`."""
     return start_words([sys.executable, "-m", "normbench", *map(str, words)], **environment)
 
 
 def start_words(words: list[str], **environment: str) -> subprocess.Popen[str]:
-    # What a background job ignores, its children do, too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            cwd=REPOSITORY,
-            env={**os.environ, "NORMBENCH_WANDB": "off", **environment},
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """A process with these variables besides, W&B off: see `conftest.start_words`."""
+    return conftest.start_words(words, env={**os.environ, "NORMBENCH_WANDB": "off", **environment})
 
 
 def end(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
