@@ -56,6 +56,7 @@ def _norms(options: argparse.Namespace) -> int:
     from normbench.spec import load_plugins
 
     load_plugins(tuple(options.plugins))
+    MODELS.get(options.model)
     costs = {}
     if options.cost:
         from normbench.norms.timing import cost_ratios

@@ -15,7 +15,6 @@ from normbench.spec.registry import NORMS, Entry
 SEVERAL: dict[str, list[dict[str, Any]]] = {  # options that studies vary, besides the defaults
     "group": [{"groups": groups} for groups in (1, 2, 4, 16, 32)],
     "evonorm_s0": [{"groups": groups} for groups in (1, 2, 4, 16, 32)],
-    "sync_batch": [{"group_size": size} for size in (1, 2, 4, 8)],
     "ghost": [{"size": size} for size in (1, 2, 4, 8, 32, 64)],
 }
 

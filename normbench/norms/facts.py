@@ -72,7 +72,7 @@ class Facts:
         layouts: Inputs that it takes: vector (N, C), tokens (N, C, L), image (N, C, H, W).
         within: Images, channels and positions of a smaller statistic that is mixed in, by a gate that starts closed
             to it; None where there is none.
-        device_group: Devices of a group that has statistics of its own; 0 where all devices share them.
+        device_group: Devices that share a statistic: 1 where each has its own, 0 where all share them.
         scale_invariant: Whether an input multiplied by a positive number gives the same (eps aside).
         shift_invariant: Whether an input with one number added everywhere gives the same.
     """

@@ -127,7 +127,7 @@ class _Subject:
         """
         length = (images, channels)[axis] if axis < 2 else math.prod(shape)
         found = self.shared_with(length // 2, axis, images, channels, shape)
-        if axis == 0 and 1 < found < length:
+        if axis == 0 and found == length // 2 + 1 < length:
             found = max(found, self.shared_with(length - 1, axis, images, channels, shape))
         return found
 
@@ -193,6 +193,8 @@ class _Subject:
             self.shut = name
             try:
                 found = self.extents()
+            except UsageError:  # no statistic by itself: a slope, say, that decides where another one counts
+                continue
             finally:
                 self.shut = None
             if found != known and any(extent.rule != "one" for extent in found):
@@ -263,7 +265,7 @@ class _Subject:
         return "kept" if equal(y, x) else "beta" if equal(y, torch.zeros_like(y)) else "other"
 
     def unchanged_by(self, change: Callable[[Tensor], Tensor]) -> bool:
-        """Whether a changed input gives the same, but for what an eps does: a small one is taken where it is an option."""
+        """Whether a changed input gives the same, but for what an eps does: where it is an option it is small."""
         options = {**self.options, "eps": 1e-12} if "eps" in self.options else self.options
         norm = built(self.entry, self.width, options, len(self.shape) == 2).double().train()
         for name in self.gates:

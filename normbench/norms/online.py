@@ -119,9 +119,10 @@ class OnlineNorm(nn.Module):
             step = own_mean - now_mean
             now_var = keep * now_var + (1 - keep) * own_var + keep * (1 - keep) * step.square()
             now_mean = now_mean + (1 - keep) * step
-        self.running_mean.copy_(now_mean)
+        means, scales = torch.stack(met_means), torch.rsqrt(torch.stack(met_vars) + self.eps)
+        self.running_mean.copy_(now_mean)  # the first image met these very tensors: not before they are stacked
         self.running_var.copy_(now_var)
-        return torch.stack(met_means), torch.rsqrt(torch.stack(met_vars) + self.eps)
+        return means, scales
 
 
 class _Controlled(torch.autograd.Function):
