@@ -11,8 +11,6 @@ from normbench.norms.registry import register_norm
 from normbench.norms.running import check_dimensions, image_axes, spread, wide
 from normbench.spec.values import Momentum, NonNegative, Positive
 
-Guard = Literal["clamp", "layer_scaling", "none"]
-
 
 @register_norm("online_norm", axes="(N, H, W)", scope="device", same_in_eval=False, cancels_bias=False)
 class OnlineNorm(nn.Module):
@@ -69,7 +67,7 @@ class OnlineNorm(nn.Module):
         decay: Momentum = 0.999,
         decay_gradient: Momentum = 0.99,
         eps: NonNegative = 1e-5,
-        guard: Guard = "clamp",
+        guard: Literal["clamp", "layer_scaling", "none"] = "clamp",
         limit: Positive = 5.0,
     ) -> None:
         super().__init__()
