@@ -142,7 +142,7 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else 180, markup=False)
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:
