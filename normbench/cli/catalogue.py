@@ -6,14 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from normbench.cli.check import add_check
 from normbench.cli.options import positive
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
-
-if TYPE_CHECKING:
-    from normbench.norms import Facts
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -33,6 +30,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument(
             "--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more"
         )
+    add_check(norms)
 
 
 def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
@@ -50,6 +48,7 @@ def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
 def _norms(options: argparse.Namespace) -> int:
     from normbench.errors import NormbenchError
     from normbench.norms import facts
+    from normbench.norms.words import shared_axes
     from normbench.spec import load_plugins
 
     load_plugins(tuple(options.plugins))
@@ -58,7 +57,7 @@ def _norms(options: argparse.Namespace) -> int:
         try:
             found = facts(name)
             measured = [
-                _shared(found),
+                shared_axes(found),
                 str(found.parameters(options.channels)),
                 "yes" if found.same_in_eval else "no",
                 "yes" if found.cancels_bias(options.channels) else "no",
@@ -69,17 +68,6 @@ def _norms(options: argparse.Namespace) -> int:
     headings = ["norm", "one statistic is over", "parameters", "same in evaluation", "cancels a bias", "options"]
     _table(f"norms, for an input (N, {options.channels}, H, W)", [*headings, "defined in"], rows)
     return 0
-
-
-def _shared(facts: Facts) -> str:
-    """What one statistic is taken over: `(N, H, W)`, `(16 of N, H, W)`, `(C/8, H, W)`."""
-    if not facts.has_statistics:
-        return "nothing"
-    words = []
-    for letter, extent in (("N", facts.images), ("C", facts.channels), ("H, W", facts.positions)):
-        many = {"all": letter, "fixed": f"{extent.number} of {letter}", "parts": f"{letter}/{extent.number}"}
-        words += [many[extent.rule]] if extent.rule != "one" else []
-    return f"({', '.join(words)})" + (", all devices" if facts.devices else "")
 
 
 def _entries(registry: Registry) -> list[tuple[str, Entry]]:
