@@ -80,12 +80,15 @@ def _findings(entry: Entry, options: Mapping[str, Any]) -> Iterator[Finding]:
     except UsageError as error:
         yield Finding("shapes", False, str(error))
         return
+    except Exception as error:  # a user's code may raise anything
+        yield Finding("shapes", False, f"it cannot be measured: {_line(error)}")
+        return
     yield from _facts(trial)
     for subject, found in CONTRACT.items():
         try:
             wrong = found(trial)
         except Exception as error:  # a user's code may raise anything
-            wrong = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            wrong = _line(error)
         yield Finding(subject, not wrong, wrong or _good(subject, trial))
     for claim, claimed in entry.facts["claims"].items():
         yield _claim(trial, claim, claimed)
@@ -94,19 +97,19 @@ def _findings(entry: Entry, options: Mapping[str, Any]) -> Iterator[Finding]:
 def _facts(trial: Trial) -> Iterator[Finding]:
     """What is measured, which may be either way."""
     facts = trial.facts
-    images = {"one": "itself alone", "all": "every image of its device", "fixed": f"{facts.images.number} images"}
+    images = {"one": "no other image", "all": "every image of its device", "fixed": f"{facts.images.number} images"}
     mates = images.get(facts.images.rule, f"one of {facts.images.number} parts of the batch")
+    mates = "every image of every device" if facts.devices else mates
     yield Finding("averages over", None, shared_axes(facts))
-    yield Finding(
-        "batch mates", None, f"in training an image's output depends on {'every device' if facts.devices else mates}"
-    )
+    yield Finding("batch mates", None, f"in training an image's output depends on {mates}")
     same = "computes what training does" if facts.same_in_eval else "computes another function than training"
     yield Finding("evaluation", None, same)
     yield Finding("devices", None, _devices(trial))
-    for subject, parts in (("scale of", scale_invariant(trial)), ("shift of", shift_invariant(trial))):
-        yield Finding(subject, None, f"{', '.join(parts)}: has no effect" if parts else "anything has an effect")
+    for subject, parts in (("a factor", scale_invariant(trial)), ("a shift", shift_invariant(trial))):
+        yield Finding(subject, None, f"has no effect on {', '.join(parts)}" if parts else "has an effect")
     yield Finding("a bias before it", None, f"has {_bias(facts)}")
-    yield Finding("parameters", None, f"{facts.gamma} a channel" + f" and {facts.other_parameters}" * bool(facts.other_parameters))
+    more = f", and {facts.other_parameters}" if facts.other_parameters else ""
+    yield Finding("parameters", None, f"{facts.gamma} a channel{more}")
 
 
 def _bias(facts: Facts) -> str:
@@ -265,7 +268,7 @@ def _constant(trial: Trial) -> str:
                 if y.requires_grad:
                     (gradient,) = torch.autograd.grad((y * trial.input(layout, 4)).sum(), x, allow_unused=True)
                     if gradient is not None and not bool(torch.isfinite(gradient).all()):
-                        return f"inputs that are all {value:g} have a gradient that is not finite: add eps inside the root"
+                        return f"inputs that are all {value:g} have no finite gradient: add eps inside the root"
     return ""
 
 
@@ -321,6 +324,10 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
 
 def _near(one: Tensor, other: Tensor, limit: float) -> bool:
     return torch.allclose(one, other, rtol=limit, atol=limit, equal_nan=True)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _mode(training: bool) -> str:
