@@ -127,7 +127,9 @@ def test_cells_with_one_value_a_statistic_are_skipped(run_cli: RunCli, sized: st
     skipped = read_yaml(tmp_path / "experiments" / "referee_instance.yaml", "study")["skip"]
     found = {(rule["when"]["model.name"], rule["when"]["data.batch_size"]) for rule in skipped}
     assert found == {(name, size) for name in ("strided_cnn", "mlp") for size in (2, 32)}
-    assert all("one value for each statistic" in rule["reason"] for rule in skipped if rule["when"]["model.name"] != "mlp")
+    assert all(
+        "one value for each statistic" in rule["reason"] for rule in skipped if rule["when"]["model.name"] != "mlp"
+    )
 
 
 @pytest.mark.slow
