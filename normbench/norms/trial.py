@@ -84,7 +84,7 @@ class Trial:
         with torch.no_grad():
             for parameter in net.parameters():
                 moved = 0.05 + 0.1 * torch.rand(parameter.shape, generator=make, dtype=parameter.dtype)
-                parameter += torch.where(parameter == 0, moved, moved * parameter)
+                parameter.add_(torch.where(parameter == 0, moved, moved * parameter))
             for seed in (5, 6):
                 net(self.input(layout, seed))
         return net

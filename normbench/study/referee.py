@@ -97,7 +97,7 @@ def comparison_tree(
         compare.append({"name": "small batches", **change, "stops": sizes[:-1], "family": "small batches"})
     return {
         "name": name,
-        "question": f"Is {norm} better than batch, layer and group norm, in four networks, at small and ordinary batches?",
+        "question": f"Is {norm} better than batch, layer and group norm, at small and at ordinary batches?",
         "notes": notes,
         "base": _nested({**settings, **({RATE: {"from": rates}} if rates else {})}),
         "grid": dict(axes),
