@@ -119,6 +119,11 @@ class Rounding(Whole):
         return (x + 256) - (x + 256).mean(1, keepdim=True)
 
 
+class Double(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normed(x.double())
+
+
 class Single(Whole):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).float()
@@ -155,7 +160,8 @@ class Played(Whole):
         (Detached, {"gradients"}, "is not that of finite differences"),
         (Widening, {"half precision"}, "bfloat16 becomes float32"),
         (Rounding, {"half precision"}, "compute the statistics of x.float()"),
-        (Single, {"gradients", "dtype", "half precision"}, "float64 becomes float32"),
+        (Double, {"dtype", "half precision"}, "float32 becomes float64"),
+        (Single, {"shapes"}, "cannot be measured: RuntimeError: Float did not match Double"),
         (Rearranging, {"channels_last"}, "leaves the memory layout"),
         (Flat, {"shapes"}, "cannot be measured"),
         (Played, {"virtual devices"}, "than two devices with half"),
