@@ -6,6 +6,7 @@ It writes two ordinary study files and does with them what `plan`, `run`, `tune`
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import sys
@@ -57,6 +58,7 @@ def _referee(options: argparse.Namespace) -> int:
     from normbench.study import load_study
 
     use_data_dir(options)
+    budget = _budget(options.budget)
     entry = subject(options)
     findings = check(entry)
     print_findings(entry, findings)
@@ -67,7 +69,7 @@ def _referee(options: argparse.Namespace) -> int:
         raise UsageError(f'{options.norm}: put @register_norm("NAME") above it, so that a study can name it')
     study_file, pilot_file, rates_file = _write_studies(entry, findings, options)
     pilot = load_study(pilot_file) if pilot_file else None
-    _tell_cost([*([pilot] if pilot else []), _untuned(study_file)], options)
+    _tell_cost([*([pilot] if pilot else []), _within(_untuned(study_file), budget)], options, budget)
     if options.dry_run:
         return 0
     if pilot is not None:
@@ -77,7 +79,7 @@ def _referee(options: argparse.Namespace) -> int:
         choice = pilot_choice(gather(pilot, open_store(options.runs)))
         make_folder(rates_file.parent)
         write_atomically(rates_file, yaml_text(choice))
-    study = load_study(study_file)
+    study = _within(load_study(study_file), budget)
     status = train_study(study, options)
     if status:
         return status
@@ -107,7 +109,7 @@ def _write_studies(
     axes, settings = axes_of(norm, only), settings_of(changes)
     for key in set(axes) & set(changes):
         raise UsageError(f"--set {key}: it is an axis of the study: use --only {key}=LABEL")
-    seeds: Any = options.seeds or {**LOOKS, **({"budget": options.budget} if options.budget else {})}
+    seeds: Any = options.seeds or dict(LOOKS)
     target: Path = options.to
     study_file, pilot_file = target / f"{name}.yaml", target / f"{name}_pilot.yaml"
     rates_file = target / "rates" / f"{name}.yaml"
@@ -121,7 +123,7 @@ def _write_studies(
     trees = {study_file: {**study, **listed}}
     if tuned:
         trees[pilot_file] = {**pilot_tree(name, norm, axes, settings, rates), **listed}
-    given = bool(options.set or options.seeds or options.only or options.rates or options.budget)
+    given = bool(options.set or options.seeds or options.only or options.rates)
     for path, tree in trees.items():
         _write(path, tree, given)
     return study_file, pilot_file if tuned else None, rates_file
@@ -162,7 +164,26 @@ def _untuned(path: Path) -> Study:
         return load_study(copy)
 
 
-def _tell_cost(studies: Sequence[Study], options: argparse.Namespace) -> None:
+def _budget(text: str | None) -> float | None:
+    """Seconds that a command line allows; None: no limit."""
+    from normbench.study.looks import seconds_of
+
+    if text is None:
+        return None
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise UsageError(f"--budget {text}: {error}") from None
+
+
+def _within(study: Study, budget: float | None) -> Study:
+    """The study with a budget, which says when a further look is not begun; its file says nothing of it."""
+    if budget is None or study.looks is None:
+        return study
+    return dataclasses.replace(study, looks=dataclasses.replace(study.looks, budget=budget))
+
+
+def _tell_cost(studies: Sequence[Study], options: argparse.Namespace, budget: float | None) -> None:
     """Prints what each study comes to; raises UsageError where pilot and first look are above the budget."""
     from normbench.cli.looks import look_lines
     from normbench.cli.measured import measured, time_told
@@ -170,7 +191,6 @@ def _tell_cost(studies: Sequence[Study], options: argparse.Namespace) -> None:
     from normbench.launch.study import tasks_of
     from normbench.store import open_store
     from normbench.study import iter_pending, make_plan
-    from normbench.study.looks import seconds_of
 
     store, needed = open_store(options.runs), 0.0
     for study in studies:
@@ -187,16 +207,11 @@ def _tell_cost(studies: Sequence[Study], options: argparse.Namespace) -> None:
             print(f"  {line}")
         first = study.seeds[: study.looks.seeds[0]] if study.looks else study.seeds
         needed += sum(speed.seconds(run.config) for run in left if run.seed in first)
-    if options.budget:
-        try:
-            most = seconds_of(options.budget)
-        except ValueError as error:
-            raise UsageError(f"--budget {options.budget}: {error}") from None
-        if needed > most:
-            raise UsageError(
-                f"--budget {options.budget}: pilot and first look are estimated at {duration(needed)} of training: "
-                "give more, or train less (--set budget.samples=N, --only model.name=NAME)"
-            )
+    if budget is not None and needed > budget:
+        raise UsageError(
+            f"--budget {options.budget}: pilot and first look are estimated at {duration(needed)} of training: give "
+            "more, or train less (--set budget.samples=N, --only model.name=NAME)"
+        )
 
 
 def _rates(text: str) -> list[float]:
