@@ -68,9 +68,8 @@ class Trial:
         spatial = layout == "image"
         net = built(self.entry, self.channels, self.options, spatial, virtual_devices)
         if isinstance(net, Reparametrizes):
-            layer = (
-                nn.Conv2d(self.channels, self.channels, 3, padding=1) if spatial else nn.Linear(*[self.channels] * 2)
-            )
+            width = self.channels
+            layer: nn.Module = nn.Conv2d(width, width, 3, padding=1) if spatial else nn.Linear(width, width)
             net.reparametrize(layer)
             net = nn.Sequential(layer, net)
         for module in net.modules():

@@ -59,7 +59,8 @@ def test_a_norm_that_claims_another_thing_than_it_does_is_named(run_cli: RunCli,
     [
         (("nowhere.py:X",), "plugin nowhere.py is not a Python file"),
         (("bacth",), "unknown norm 'bacth': did you mean 'batch'"),
-        (("group", "--set", "groups=2"), "--set groups: a check knows the norm's own options alone"),
+        (("group", "--set", "groups=2"), "unknown configuration key 'groups'"),
+        (("group", "--set", "data.batch_size=2"), "--set data.batch_size: a check knows the norm's own options alone"),
         (("group", "--set", "model.norm_options.grops=2"), "grops"),
     ],
 )

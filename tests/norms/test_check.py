@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from normbench.errors import UsageError
 from normbench.norms import NORMS, register_norm
-from normbench.norms.check import CONTRACT, check, holds
+from normbench.norms.check import check, holds
+from normbench.norms.points import CONTRACT
 from normbench.norms.registry import norm_entry
 from normbench.norms.subject import named_norm, registered
 
