@@ -96,6 +96,8 @@ class Unregistered(Whole):
 
 
 class Restless(Whole):
+    calls: Tensor
+
     def __init__(self, num_channels: int) -> None:
         super().__init__(num_channels)
         self.register_buffer("calls", torch.zeros(()))
