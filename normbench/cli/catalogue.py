@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from normbench.cli.check import add_check
 from normbench.cli.options import positive
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
-
-if TYPE_CHECKING:
-    from normbench.norms import Extent, Facts
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -36,6 +33,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument(
             "--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more"
         )
+    add_check(norms)
 
 
 def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
@@ -53,6 +51,7 @@ def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
 def _norms(options: argparse.Namespace) -> int:
     from normbench.errors import NormbenchError
     from normbench.norms import facts
+    from normbench.norms.words import shared_axes
     from normbench.spec import load_plugins
 
     load_plugins(tuple(options.plugins))
@@ -67,7 +66,7 @@ def _norms(options: argparse.Namespace) -> int:
         try:
             found = facts(name)
             measured = [
-                _shared(found),
+                shared_axes(found),
                 _values(name, options.model, options.batch),
                 *("yes" if fact else "no" for fact in (found.same_in_eval, found.cancels_bias(options.channels))),
                 *("yes" if fact else "no" for fact in (found.scale_invariant, found.shift_invariant)),
@@ -102,22 +101,6 @@ def _values(norm: str, model: str, images: int) -> str:
     except UsageError:
         return "-"
     return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else "-"
-
-
-def _shared(facts: Facts) -> str:
-    """What one statistic is taken over: `(N, H, W)`, `(16 of N, H, W)`, `(C/8, H, W)`, `(N, H, W) and (H, W)`."""
-    if not facts.has_statistics:
-        return "nothing"
-    parts = [(facts.images, facts.channels, facts.positions), *([facts.within] if facts.within else [])]
-    return " and ".join(map(_axes, parts)) + (", all devices" if facts.devices else "")
-
-
-def _axes(extents: Sequence[Extent]) -> str:
-    words = []
-    for letter, extent in zip(("N", "C", "H, W"), extents, strict=True):
-        many = {"all": letter, "fixed": f"{extent.number} of {letter}", "parts": f"{letter}/{extent.number}"}
-        words += [many[extent.rule]] if extent.rule != "one" else []
-    return f"({', '.join(words)})"
 
 
 def _entries(registry: Registry) -> list[tuple[str, Entry]]:

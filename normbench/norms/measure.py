@@ -14,8 +14,8 @@ from normbench.errors import UsageError
 from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
+from normbench.norms.response import equal, forward, run, trained, without_gradient
 from normbench.norms.simulated import talking
-from normbench.norms.trial import equal, forward, run, trained, without_gradient
 from normbench.spec.registry import Entry
 
 SHAPES: dict[str, tuple[int, ...]] = {"image": (2, 3), "tokens": (6,), "vector": ()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from normbench.errors import UsageError
-from normbench.norms.trial import equal, forward, run
+from normbench.norms.response import equal, forward, run
 
 
 class _Collectives(TorchDispatchMode):
