@@ -1,6 +1,7 @@
 """What is measured of norms, and what follows from it."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from normbench.errors import UsageError
-from normbench.norms import NORMS, Extent, facts, register_norm
+from normbench.norms import NORMS, Extent, facts, known, register_norm
 from normbench.norms.catalogue import written
 from normbench.norms.claims import axes, scope
-from normbench.norms.known import FILE
+from normbench.norms.known import FILE, take_over, to_hand_over
 
 ONE, ALL = Extent("one"), Extent("all")
 
@@ -315,8 +316,29 @@ def test_nothing_is_measured_among_connected_processes(plug: Callable[..., str],
     name = plug(RMSNorm)
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        with pytest.raises(UsageError, match="has to be measured before processes are connected"):
+        with pytest.raises(UsageError, match=r"call normbench.norms.facts\('\w+', \{'eps': 1e-05\}\) before"):
             facts(name)
         assert facts("batch").images == ALL
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("joined", ["", "weight_std + "])
+def test_what_one_process_measured_another_takes_over(
+    plug: Callable[..., str], joined: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the ranks of a run do where no cache can be written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    monkeypatch.setattr(known, "_handed", {})
+    name = joined + plug(RMSNorm)
+    before = facts(name, {"eps": 0.1})
+    sent = pickle.loads(pickle.dumps(to_hand_over(name)))
+    NORMS.get(name.removeprefix(joined)).facts["measured"].known.clear()  # as in a new process
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with pytest.raises(UsageError, match="was not measured yet"):
+            facts(name, {"eps": 0.1})
+        take_over(sent)
+        assert facts(name, {"eps": 0.1}) == before
     finally:
         dist.destroy_process_group()
