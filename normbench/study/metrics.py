@@ -103,7 +103,7 @@ def get_metric(name: str) -> Metric:
 
 
 def lacking(name: str, config: RunConfig) -> str:
-    """The setting without which a run has no value of the metric, as a remedy; empty where it will have one.
+    """Why a run will have no value of the metric that compares, as a remedy; empty where it will have one.
 
     Args:
         name: The metric.
@@ -113,4 +113,6 @@ def lacking(name: str, config: RunConfig) -> str:
         return "set trainer.precise_statistics to a number of training images in every cell"
     if name.startswith("val_") and not validates(config):
         return "set trainer.validations and data.validation above 0 in every cell"
+    if name == "train_loss" and config.model.options.get("dropout"):
+        return "compare val_nll or test_nll: the training loss is of networks with units dropped out"
     return ""

@@ -180,11 +180,11 @@ def check_metric(study: Study, runs: Sequence[PlannedRun]) -> None:
     """Raises UsageError where a run that is compared would not have the metric, or not the one that a rate needs."""
     asked = {f"compare.metric={study.compare.metric}": study.compare.metric}
     if study.compare.tuned:
-        asked["compare.tuned, which chooses by val_accuracy,"] = "val_accuracy"
+        asked["compare.tuned chooses by val_accuracy, which"] = "val_accuracy"
     for (what, metric), run in itertools.product(asked.items(), runs):
         if remedy := lacking(metric, run.config):
             cell = ", ".join(f"{axis}={label}" for axis, label in run.cell.items())
-            raise UsageError(f"{study.path}: {what} is not measured in cell {cell}: {remedy}")
+            raise UsageError(f"{study.path}: {what} cannot be compared in cell {cell}: {remedy}")
 
 
 def _with_rate(

@@ -129,24 +129,31 @@ PRECISE = {"factor": "model.norm", "baseline": "batch", "metric": "test_accuracy
     [
         (
             {"compare": PRECISE},
-            "compare.metric=test_accuracy_precise is not measured in cell model.norm=none, data.batch_size=8: set "
+            "compare.metric=test_accuracy_precise cannot be compared in cell model.norm=none, data.batch_size=8: set "
             "trainer.precise_statistics to a number of training images in every cell",
         ),
         (
             {"compare": PRECISE, "grid": {**TREE["grid"], "trainer.precise_statistics": [64, 0]}},
-            "is not measured in cell model.norm=none, data.batch_size=8, trainer.precise_statistics=0: set",
+            "cannot be compared in cell model.norm=none, data.batch_size=8, trainer.precise_statistics=0: set",
         ),
         (
             {"compare": {**PRECISE, "metric": "val_nll"}, "base": {**TREE["base"], "trainer": {"validations": 0}}},
-            "compare.metric=val_nll is not measured in cell model.norm=none, data.batch_size=8: set "
+            "compare.metric=val_nll cannot be compared in cell model.norm=none, data.batch_size=8: set "
             "trainer.validations and data.validation above 0 in every cell",
+        ),
+        (
+            {
+                "compare": {**PRECISE, "metric": "train_loss"},
+                "base": {**TREE["base"], "model": {"name": "cnn", "dropout": 0.5}},
+            },
+            "compare.metric=train_loss cannot be compared in cell model.norm=none, data.batch_size=8: compare val_nll",
         ),
         (
             {
                 "compare": {"factor": "model.norm", "baseline": "batch", "tuned": "data.batch_size"},
                 "base": {**TREE["base"], "data": {"name": "mnist_5k", "validation": 0}},
             },
-            "compare.tuned, which chooses by val_accuracy, is not measured in cell model.norm=none",
+            "compare.tuned chooses by val_accuracy, which cannot be compared in cell model.norm=none",
         ),
     ],
 )
