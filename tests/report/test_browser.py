@@ -438,7 +438,7 @@ def test_another_axis_of_a_figure_can_be_chosen(open_page: Open, make_lab: Calla
     chart = opened.page.locator(f"#chart-{name}")
     titles = chart.locator("svg.marks .role-title-text")
     assert any("error against momentum" in title for title in titles.all_text_contents())
-    opened.page.locator(f"#figure-{name}").get_by_label("Axis").select_option(label="batch size")
+    opened.page.locator(f"#figure-{name} select[data-what='axis']").select_option(label="batch size")
     opened.page.wait_for_function(f"document.getElementById('chart-{name}').dataset.drawn >= 2")
     assert any("error against batch size" in title for title in titles.all_text_contents())
 
