@@ -14,9 +14,11 @@ from normbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from normbench.models.inspection import Row
+    from normbench.norms.sharing import Pattern
     from normbench.spec import RunConfig
 
 CLASSIC: dict[str, dict[str, Any]] = {"batch": {}, "layer": {}, "instance": {}, "group": {"groups": 2}}
+MOST_PATTERNS = 3  # of one norm that a figure shows
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -28,7 +30,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--batch", type=positive, default=32, help="images of a batch (default: 32)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, e.g. model.width=8")
     sub.add_argument("--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more")
-    sub.add_argument("--explain", metavar="LAYER", help="show the formulas of one layer with their numbers")
+    sub.add_argument("--explain", metavar="LAYER", help="show the formulas of one layer (block.1; or conv2, linear1)")
     sub.add_argument(
         "--figure",
         type=folder,
@@ -60,14 +62,22 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.explain is None:
         _print(config, rows, image)
         return 0
-    found = {row.layer.name: row for row in rows}
-    if options.explain not in found:
-        raise UsageError(f"--explain {unknown('layer', options.explain, found)}")
-    row = found[options.explain]
+    row = _named(options.explain, rows)
     print(f"{row.layer.name}: {_shape(row.layer.inputs)} -> {_shape(row.layer.outputs)}")
-    for line in [*explanation(row, image), *_statistic(row, norms, device_batch(config) * together)]:
+    for line in [*explanation(row, image, row is rows[0]), *_statistic(row, norms, device_batch(config) * together)]:
         print(f"  {line}")
     return 0
+
+
+def _named(name: str, rows: list[Row]) -> Row:
+    """The row of a layer by its name in the model, or as the second convolution (conv2) or first linear layer."""
+    found = {row.layer.name: row for row in rows}
+    for kind in ("conv", "linear"):
+        of_kind = [row for row in rows if row.layer.spatial == (kind == "conv")]
+        found = {f"{kind}{number}": row for number, row in enumerate(of_kind, start=1)} | found
+    if name not in found:
+        raise UsageError(f"--explain {unknown('layer', name, found)}")
+    return found[name]
 
 
 def _statistic(row: Row, norms: Any, images: int) -> list[str]:
@@ -124,19 +134,18 @@ def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
 
 
 def _figure(file: Path, norms: Any) -> int:
-    from normbench.norms.sharing import shared_entries
+    from normbench.norms.sharing import patterns
     from normbench.report.sharing import drawing, png
     from normbench.store.files import replace_file
 
     if not file.parent.is_dir():
         raise UsageError(f"--figure {file}: no folder {file.parent}: make it first")
-    shown = [(name, options) for name, options in CLASSIC.items() if name != norms.name]
-    panels = [(_label(name, options), shared_entries(name, options)) for name, options in shown]
-    if norms.name in CLASSIC and norms.facts.has_statistics:
-        place = list(CLASSIC).index(norms.name)
-        panels.insert(place, (_label(norms.name, norms.options), shared_entries(norms.name, norms.options)))
-    else:
-        panels.append((_label(norms.name, norms.options), shared_entries(norms.name, norms.options)))
+    panels: list[tuple[str, Pattern]] = []
+    for name, options in {**CLASSIC, norms.name: norms.options}.items():
+        for pattern in patterns(name, options)[:MOST_PATTERNS]:
+            # At the edge of a window, say, fewer values count than in its middle.
+            part = f": {100 * pattern.share:.0f} % of the outputs" if pattern.share < 1 else ""
+            panels.append((f"{_label(name, options)}{part}", pattern))
     svg = drawing(panels)
     for suffix, content in ((".svg", svg.encode()), (".png", png(svg))):
         path = file.with_suffix(suffix)

@@ -33,6 +33,18 @@ def test_a_layer_is_explained_with_its_numbers(run_cli: RunCli) -> None:
         assert text in said.out
 
 
+def test_layers_are_counted_by_kind(run_cli: RunCli) -> None:
+    second, named = (run_cli("inspect", "--explain", name) for name in ("conv2", "block.1"))
+    assert second.out == named.out
+    for text in (
+        "multiply-adds = 64 x 32 x 3 x 3 x 14 x 14 positions = 3,612,672",
+        "multiply-adds in training = 3 x 3,612,672 = 10,838,016",
+        "FLOPs in training = 2 x 10,838,016 = 21,676,032",
+    ):
+        assert text in second.out
+    assert "hidden.0: 3136 x 1 x 1 -> 128 x 1 x 1" in run_cli("inspect", "--explain", "linear1").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -60,6 +72,12 @@ def test_the_figure_has_a_panel_for_each_norm(run_cli: RunCli, tmp_path: Path) -
     ]
     with Image.open(tmp_path / "x.png") as image:
         assert image.width > image.height > 300
+
+
+def test_the_figure_draws_each_kind_of_output(run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("inspect", "--norm", "local_response", "--figure", tmp_path / "x.svg").status == 0
+    text = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    assert text.count("33 % of the outputs") == 3
 
 
 def test_the_table_needs_no_torch() -> None:
