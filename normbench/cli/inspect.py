@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive, size
 from normbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--batch", type=positive, default=32, help="images of a batch (default: 32)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, e.g. model.width=8")
     sub.add_argument("--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more")
+    sub.add_argument(
+        "--memory", type=size, metavar="SIZE", help="measure what a training needs, and the largest batch in, say, 8GB"
+    )
     sub.add_argument("--explain", metavar="LAYER", help="show the formulas of one layer (block.1; or conv2, linear1)")
     sub.add_argument(
         "--figure",
@@ -61,6 +64,8 @@ def _inspect(options: argparse.Namespace) -> int:
     rows = inspected(walk, norms, image, device_batch(config) * together)
     if options.explain is None:
         _print(config, rows, image)
+        if options.memory is not None:
+            _print_memory(config, options.memory)
         return 0
     row = _named(options.explain, rows)
     print(f"{row.layer.name}: {_shape(row.layer.inputs)} -> {_shape(row.layer.outputs)}")
@@ -131,6 +136,20 @@ def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
     print(f"forward, an image: {total.macs:,} MACs = {2 * total.macs:,} FLOPs (norms and activations not counted)")
     print(f"training, an image: {total.training_macs:,} MACs = {2 * total.training_macs:,} FLOPs")
     print(f"outputs of these layers, a batch of {batch} in float32: {total.bytes * batch / 2**20:.1f} MiB")
+
+
+def _print_memory(config: RunConfig, budget: int) -> None:
+    from normbench.spec.counts import device_batch
+    from normbench.train.footprint import footprint
+
+    found, batch = footprint(config), device_batch(config)
+    parts = {"weights": found.weights, "gradients": found.gradients, config.optimizer.name: found.states}
+    said = ", ".join(f"{name} {count / 2**20:.1f} MiB" for name, count in parts.items())
+    print(f"memory of a training, measured in float32 (what libraries and drivers take comes on top): {said}")
+    print(f"peak of the activations of a batch of {batch}: {found.activations(batch) / 2**20:.1f} MiB")
+    largest = found.largest(budget)
+    most = f"{number(largest, 'image')}, {found.total(largest) / 2**20:,.1f} MiB" if largest else "none"
+    print(f"largest batch of a device with {budget / 2**20:,.1f} MiB: {most}")
 
 
 def _figure(file: Path, norms: Any) -> int:

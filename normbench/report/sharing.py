@@ -19,7 +19,8 @@ def drawing(panels: Sequence[tuple[str, Pattern]]) -> str:
     """The figure as SVG text.
 
     Args:
-        panels: Title of each block, perhaps with a second line after a colon, and which entries (N, C, P) share a statistic with which output.
+        panels: Title of each block, perhaps with a second line after a colon, and which entries (N, C, P) share a
+            statistic with which output.
     """
     height = TOP + DEPTH + WIDTH + 74
     total = GAP + len(panels) * (WIDTH + DEPTH + GAP)

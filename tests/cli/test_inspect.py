@@ -50,6 +50,7 @@ def test_layers_are_counted_by_kind(run_cli: RunCli) -> None:
     [
         (["--explain", "block.7"], r"--explain unknown layer 'block\.7'"),
         (["--norm", "instance", "--model", "mlp"], "one value for each statistic"),
+        (["--memory", "8"], "'8' is no amount of memory, for example 8GB"),
         (["--figure", "nowhere/x.svg"], "no folder nowhere: make it first"),
     ],
 )
@@ -57,6 +58,13 @@ def test_what_cannot_be_shown_is_said(run_cli: RunCli, words: list[str], said: s
     answer = run_cli("inspect", *words)
     assert answer.status == 2
     assert re.search(said, answer.error)
+
+
+def test_memory_and_the_largest_batch(run_cli: RunCli) -> None:
+    said = run_cli("inspect", "--model", "mlp", "--batch", 8, "--memory", "64MiB")
+    assert said.status == 0
+    assert re.search(r"peak of the activations of a batch of 8: \d+\.\d MiB", said.out)
+    assert re.search(r"largest batch of a device with 64\.0 MiB: \d+ images, 6[34]\.\d MiB", said.out)
 
 
 def test_the_figure_has_a_panel_for_each_norm(run_cli: RunCli, tmp_path: Path) -> None:
