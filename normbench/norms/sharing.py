@@ -47,7 +47,7 @@ def shared_entries(name: str, options: Mapping[str, Any]) -> Shared:
 
 
 def patterns(name: str, options: Mapping[str, Any]) -> list[Pattern]:
-    """The different ways in which outputs depend on inputs, the commonest first.
+    """The different ways in which outputs depend on inputs, the commonest first, of equals the widest.
 
     Two outputs have one pattern where they depend on equally many entries, images, channels and positions: at the edge
     of a window fewer channels count than in its middle. The one that stands for a pattern is, where there is such a
@@ -55,7 +55,7 @@ def patterns(name: str, options: Mapping[str, Any]) -> list[Pattern]:
 
     Example:
         >>> [(found.output, int(found.shared.sum())) for found in patterns("local_response", {})]
-        [((0, 3, 3), 5), ((0, 5, 3), 3), ((0, 4, 3), 4)]
+        [((0, 3, 3), 5), ((0, 4, 3), 4), ((0, 5, 3), 3)]
     """
     reached = dependence(name, options)
     shape = reached.shape[:3]
@@ -64,7 +64,7 @@ def patterns(name: str, options: Mapping[str, Any]) -> list[Pattern]:
         found = reached[index]
         extents = (int(found.any(axes).sum()) for axes in ((1, 2), (0, 2), (0, 1)))
         outputs.setdefault((int(found.sum()), *extents), []).append((index[0], index[1], index[2]))
-    order = sorted(outputs, key=lambda kind: (-len(outputs[kind]), kind))
+    order = sorted(outputs, key=lambda kind: (-len(outputs[kind]), -kind[0], kind))
     return [
         Pattern(best, reached[best], len(outputs[kind]) / int(np.prod(shape)))
         for kind in order

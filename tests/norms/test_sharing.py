@@ -28,13 +28,13 @@ def test_as_many_entries_share_as_the_facts_say(name: str) -> None:
 def test_each_kind_of_output_has_a_pattern_of_its_own() -> None:
     """A window of five channels is cut off at the edges: of six channels two see all of it, and two each 4 and 3."""
     found = patterns("local_response", {})
-    assert [(int(one.shared.sum()), round(6 * one.share)) for one in found] == [(5, 2), (3, 2), (4, 2)]
+    assert [(int(one.shared.sum()), round(6 * one.share)) for one in found] == [(5, 2), (4, 2), (3, 2)]
     for one in found:
         image, channel, position = one.output
         expected = np.zeros(one.shared.shape, np.bool_)
         expected[image, max(0, channel - 2) : channel + 3, position] = True
         assert (one.shared == expected).all()
-    assert [one.output for one in found] == [(0, 3, 3), (0, 5, 3), (0, 4, 3)]
+    assert [one.output for one in found] == [(0, 3, 3), (0, 4, 3), (0, 5, 3)]
     assert len(patterns("group", {"groups": 2})) == 1
 
 
