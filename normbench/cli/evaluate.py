@@ -13,6 +13,13 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
     sub = add("evaluate", _evaluate, "score a run anew on its test images, from the weights that trainer.keep kept")
     sub.add_argument("run", type=folder, help="the folder of a run")
+    sub.add_argument(
+        "--corruption",
+        action="append",
+        default=[],
+        metavar="KIND[=STRENGTH]",
+        help="test on changed images too: contrast, brightness, noise, blur or shift; may be given several times",
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -26,6 +33,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise NormbenchError(
             f"{run.path} has no weights: train it with --trainer.keep last (or best), which keeps them there"
         )
-    for name, value in evaluated(run).items():
+    for name, value in evaluated(run, options.corruption).items():
         print(f"{name:>24} {value:.5g}")
     return 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from normbench.errors import UsageError, unknown
+from normbench.spec.corruptions import STRENGTHS
 
 if TYPE_CHECKING:
     from normbench.stats import Criterion
@@ -72,6 +73,10 @@ METRICS = {
         Metric("val_accuracy_precise", "validation accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
         Metric("test_nll_precise", "test NLL, precise statistics", "nats", difference_unit="nats"),
         Metric("val_nll_precise", "validation NLL, precise statistics", "nats", difference_unit="nats"),
+        *(
+            Metric(f"test_accuracy_{kind}", f"test accuracy under {kind}", "%", 100, 2, True, 0.1, "points")
+            for kind in STRENGTHS
+        ),
         Metric("train_loss", "training loss", "nats", difference_unit="nats"),
         Metric("seconds", "training time", "s", digits=1, difference_unit="s"),
         Metric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from normbench.data.module import MNISTDataModule
 from normbench.errors import RunFolderError
@@ -10,17 +11,25 @@ from normbench.spec import from_dict
 from normbench.spec.resolve import resolve
 from normbench.store.folder import RunFolder
 from normbench.train.callbacks.recorder import stage_metrics
+from normbench.train.corrupted import corrupted_metrics
 from normbench.train.module import NormClassifier
 from normbench.train.run import surroundings
 from normbench.train.trainer import build_trainer
 
 
-def evaluated(run: RunFolder) -> dict[str, float]:
+def evaluated(run: RunFolder, corruptions: Sequence[str] = ()) -> dict[str, float]:
     """Test metrics of a run's kept weights, on one device: accuracy and calibration error (fractions), NLL (nats).
 
-    Raises RunFolderError where the weights cannot be read.
+    Args:
+        run: The run.
+        corruptions: Changes of the test images to evaluate on besides; none: those of the run itself.
+
+    Raises:
+        RunFolderError: The weights cannot be read.
     """
-    config = resolve(from_dict(run.config()))
+    config = from_dict(run.config())
+    trainer = dataclasses.replace(config.trainer, corruptions=list(corruptions) or config.trainer.corruptions)
+    config = resolve(dataclasses.replace(config, trainer=trainer))
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, devices=1, num_nodes=1))
     with surroundings(config):
         try:
@@ -29,6 +38,6 @@ def evaluated(run: RunFolder) -> dict[str, float]:
             raise RunFolderError(f"{run.weights_path} cannot be read: {error}") from None
         if config.trainer.precision == "64-true":
             module.double()
-        trainer = build_trainer(config, [], 1)
-        trainer.test(module, datamodule=MNISTDataModule.from_config(config.data, config.seed), verbose=False)
-        return stage_metrics(trainer, "test_")
+        tester, data = build_trainer(config, [], 1), MNISTDataModule.from_config(config.data, config.seed)
+        tester.test(module, datamodule=data, verbose=False)
+        return stage_metrics(tester, "test_") | corrupted_metrics(config, module, data)
