@@ -25,7 +25,7 @@ def test_an_exported_run_gives_the_same_logits(run_cli: RunCli, tmp_path: Path, 
         said = run_cli("export", tmp_path / "run", "--format", form, "--out", tmp_path / f"x.{form}", *fuse)
         assert said.status == 0, said.err
         assert (tmp_path / f"x.{form}").stat().st_size > 1000
-        assert ("folded: block0.norm" in said.out) == bool(fuse)
+        assert ("folded: hidden0.norm" in said.out) == bool(fuse)
         found = re.search(r"on 1000 test images the logits differ by (\S+) of the largest at most", said.out)
         assert found
         assert float(found[1]) <= 1e-5
