@@ -61,7 +61,8 @@ def _pairs(net: nn.Module, images: Tensor) -> list[tuple[Layer, str, Tensor]]:
     """Each layer whose outputs go to one norm and nowhere else, that norm's name, and its input."""
     outputs: list[tuple[Layer, Tensor]] = []
     inputs: list[tuple[str, Tensor]] = []
-    norms = {name for name, _ in net.named_modules() if name.rpartition(".")[2].startswith("norm")}
+    named = [name for name, _ in net.named_modules() if name.rpartition(".")[2].startswith("norm")]
+    norms = {name for name in named if not any(name.startswith(f"{other}.") for other in named)}  # a whole, not parts
 
     def note_output(module: Any, given: Any, output: Tensor) -> None:
         outputs.append((module, output))
