@@ -50,7 +50,6 @@ def test_layers_are_counted_by_kind(run_cli: RunCli) -> None:
     [
         (["--explain", "block.7"], r"--explain unknown layer 'block\.7'"),
         (["--norm", "instance", "--model", "mlp"], "one value for each statistic"),
-        (["--memory", "8"], "'8' is no amount of memory, for example 8GB"),
         (["--figure", "nowhere/x.svg"], "no folder nowhere: make it first"),
     ],
 )
@@ -58,6 +57,12 @@ def test_what_cannot_be_shown_is_said(run_cli: RunCli, words: list[str], said: s
     answer = run_cli("inspect", *words)
     assert answer.status == 2
     assert re.search(said, answer.error)
+
+
+def test_an_amount_of_memory_has_a_unit(run_cli: RunCli) -> None:
+    said = run_cli("inspect", "--memory", "8")
+    assert said.status == 2
+    assert "'8' is no amount of memory, for example 8GB or 512MiB" in said.err
 
 
 def test_memory_and_the_largest_batch(run_cli: RunCli) -> None:
