@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normbench.cli.options import folder, positive
+from normbench.cli.options import folder, number, positive, size
 from normbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from normbench.models.inspection import Row
+    from normbench.norms.sharing import Pattern
     from normbench.spec import RunConfig
 
 CLASSIC: dict[str, dict[str, Any]] = {"batch": {}, "layer": {}, "instance": {}, "group": {"groups": 2}}
+MOST_PATTERNS = 3  # of one norm that a figure shows
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -28,7 +30,10 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--batch", type=positive, default=32, help="images of a batch (default: 32)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key, e.g. model.width=8")
     sub.add_argument("--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more")
-    sub.add_argument("--explain", metavar="LAYER", help="show the formulas of one layer with their numbers")
+    sub.add_argument(
+        "--memory", type=size, metavar="SIZE", help="measure what a training needs, and the largest batch in, say, 8GB"
+    )
+    sub.add_argument("--explain", metavar="LAYER", help="show the formulas of one layer (block.1; or conv2, linear1)")
     sub.add_argument(
         "--figure",
         type=folder,
@@ -59,15 +64,25 @@ def _inspect(options: argparse.Namespace) -> int:
     rows = inspected(walk, norms, image, device_batch(config) * together)
     if options.explain is None:
         _print(config, rows, image)
+        if options.memory is not None:
+            _print_memory(config, options.memory)
         return 0
-    found = {row.layer.name: row for row in rows}
-    if options.explain not in found:
-        raise UsageError(f"--explain {unknown('layer', options.explain, found)}")
-    row = found[options.explain]
+    row = _named(options.explain, rows)
     print(f"{row.layer.name}: {_shape(row.layer.inputs)} -> {_shape(row.layer.outputs)}")
-    for line in [*explanation(row, image), *_statistic(row, norms, device_batch(config) * together)]:
+    for line in [*explanation(row, image, row is rows[0]), *_statistic(row, norms, device_batch(config) * together)]:
         print(f"  {line}")
     return 0
+
+
+def _named(name: str, rows: list[Row]) -> Row:
+    """The row of a layer by its name in the model, or as the second convolution (conv2) or first linear layer."""
+    found = {row.layer.name: row for row in rows}
+    for kind in ("conv", "linear"):
+        of_kind = [row for row in rows if row.layer.spatial == (kind == "conv")]
+        found = {f"{kind}{number}": row for number, row in enumerate(of_kind, start=1)} | found
+    if name not in found:
+        raise UsageError(f"--explain {unknown('layer', name, found)}")
+    return found[name]
 
 
 def _statistic(row: Row, norms: Any, images: int) -> list[str]:
@@ -122,20 +137,33 @@ def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
     print(f"outputs of these layers, a batch of {batch} in float32: {total.bytes * batch / 2**20:.1f} MiB")
 
 
+def _print_memory(config: RunConfig, budget: int) -> None:
+    from normbench.spec.counts import device_batch
+    from normbench.train.footprint import footprint
+
+    found, batch = footprint(config), device_batch(config)
+    parts = {"weights": found.weights, "gradients": found.gradients, config.optimizer.name: found.states}
+    said = ", ".join(f"{name} {count / 2**20:.1f} MiB" for name, count in parts.items())
+    print(f"memory of a training, measured in float32 (what libraries and drivers take comes on top): {said}")
+    print(f"peak of the activations of a batch of {batch}: {found.activations(batch) / 2**20:.1f} MiB")
+    largest = found.largest(budget)
+    most = f"{number(largest, 'image')}, {found.total(largest) / 2**20:,.1f} MiB" if largest else "none"
+    print(f"largest batch of a device with {budget / 2**20:,.1f} MiB: {most}")
+
+
 def _figure(file: Path, norms: Any) -> int:
-    from normbench.norms.sharing import shared_entries
+    from normbench.norms.sharing import patterns
     from normbench.report.sharing import drawing, png
     from normbench.store.files import replace_file
 
     if not file.parent.is_dir():
         raise UsageError(f"--figure {file}: no folder {file.parent}: make it first")
-    shown = [(name, options) for name, options in CLASSIC.items() if name != norms.name]
-    panels = [(_label(name, options), shared_entries(name, options)) for name, options in shown]
-    if norms.name in CLASSIC and norms.facts.has_statistics:
-        place = list(CLASSIC).index(norms.name)
-        panels.insert(place, (_label(norms.name, norms.options), shared_entries(norms.name, norms.options)))
-    else:
-        panels.append((_label(norms.name, norms.options), shared_entries(norms.name, norms.options)))
+    panels: list[tuple[str, Pattern]] = []
+    for name, options in {**CLASSIC, norms.name: norms.options}.items():
+        for pattern in patterns(name, options)[:MOST_PATTERNS]:
+            # At the edge of a window, say, fewer values count than in its middle.
+            part = f": {100 * pattern.share:.0f} % of the outputs" if pattern.share < 1 else ""
+            panels.append((f"{_label(name, options)}{part}", pattern))
     svg = drawing(panels)
     for suffix, content in ((".svg", svg.encode()), (".png", png(svg))):
         path = file.with_suffix(suffix)

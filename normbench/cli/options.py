@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 
@@ -18,6 +19,15 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return value
+
+
+def size(text: str) -> int:
+    """Bytes as a command line writes them: 8GB (1,000 MB) or 8GiB (1,024 MiB)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B", text, re.IGNORECASE)
+    found = int(float(match[1]) * (1024 if match[3] else 1000) ** ("KMGT".index(match[2].upper()) + 1)) if match else 0
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory, for example 8GB or 512MiB")
+    return found
 
 
 def number(count: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from normbench.data.augment import draws
 from normbench.errors import UsageError
 from normbench.seeds import generator
+from normbench.spec.corruptions import Corruption
 from normbench.spec.counts import evaluation_batches
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class EvalLoader:
         world: Devices.
         rank: Which of them this is.
         part: Asked at the beginning of each evaluation which of the images it is over, int64 (n,); None for all.
+        corruption: How the images are changed.
 
     Raises:
         UsageError: Fewer images than devices: one would have nothing to evaluate.
@@ -126,8 +128,10 @@ class EvalLoader:
         world: int,
         rank: int,
         part: Callable[[], Tensor | None] | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         self.data, self.split, self.world, self.rank, self.part = data, split, world, rank, part
+        self.corruption = corruption
         if len(split) < world:
             raise UsageError(f"{len(split)} images cannot be evaluated on {world} devices: give each one at least")
 
@@ -139,4 +143,4 @@ class EvalLoader:
         images = torch.arange(len(self.split)) if part is None else part
         own = images.tensor_split(self.world)[self.rank]
         for indices in own.tensor_split(evaluation_batches(len(images), self.world)):
-            yield self.data.batch(self.split, indices)
+            yield self.data.batch(self.split, indices, corruption=self.corruption)

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from normbench.data.augment import Augment, augmented
+from normbench.data.corruptions import corrupted
 from normbench.data.loaders import Batch, EvalLoader, Split, TrainLoader
 from normbench.data.registry import DatasetFacts, dataset_facts, key_of, read
 from normbench.data.source import ensure, on_disk
 from normbench.data.splits import SPLIT_SEED, split_counts, split_rows, stratified_split
 from normbench.errors import UsageError
+from normbench.spec.corruptions import Corruption
 from normbench.spec.schema import DataConfig, Seed, hints
 from normbench.spec.values import checked
 
@@ -99,6 +101,7 @@ class MNISTDataModule(pl.LightningDataModule):
         # now (None for all).
         self.block: Callable[[], int] | None = None
         self.validate_on: Callable[[], int | None] | None = None
+        self.corruption: Corruption | None = None  # of the test images, for now
 
     @classmethod
     def from_config(cls, config: DataConfig, seed: int) -> MNISTDataModule:
@@ -171,18 +174,23 @@ class MNISTDataModule(pl.LightningDataModule):
         """Batches of an epoch at most, as the Trainer limits them."""
         return float(self.trainer.num_training_batches) if self.trainer is not None else float("inf")
 
-    def batch(self, split: Split, indices: Tensor, numbers: Tensor | None = None) -> Batch:
+    def batch(
+        self, split: Split, indices: Tensor, numbers: Tensor | None = None, corruption: Corruption | None = None
+    ) -> Batch:
         """The images, standardised or between 0 and 1, and the labels of `split` at `indices`.
 
         Args:
             split: The images.
             indices: Which of them, int64 (n,).
             numbers: What decides how each image of the split is augmented (see `augment.draws`); None leaves them.
+            corruption: How they are changed.
         """
         pixels, labels = split.at(indices)
         if numbers is not None:
             pixels = augmented(pixels, numbers[indices], self.config.augment)
         pixels = pixels.to(torch.float32)
+        if corruption is not None:
+            pixels = corrupted(pixels / 255, corruption, self.seed, indices) * 255
         if not self.config.standardize:
             return pixels.div_(255), labels
         facts = self.dataset
@@ -222,7 +230,7 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> EvalLoader:
         """The test images."""
-        return EvalLoader(self, self._splits["test"], *self._place())
+        return EvalLoader(self, self._splits["test"], *self._place(), corruption=self.corruption)
 
     def predict_dataloader(self) -> EvalLoader:
         """The test images, in their order."""

@@ -127,8 +127,14 @@ def receptive_fields(layers: Sequence[Layer], image: Shape) -> dict[str, tuple[i
     return found
 
 
-def explanation(row: Row, image: Shape) -> list[str]:
-    """The formulas behind a row, with its numbers."""
+def explanation(row: Row, image: Shape, first: bool = False) -> list[str]:
+    """The formulas behind a row, with its numbers.
+
+    Args:
+        row: The layer.
+        image: Shape (C, H, W) of an image.
+        first: Whether the images themselves are its input, whose gradient nobody needs.
+    """
     layer = row.layer
     (inputs, *before), (outputs, *after) = layer.inputs, layer.outputs
     lines = []
@@ -149,6 +155,10 @@ def explanation(row: Row, image: Shape) -> list[str]:
     at = "" if positions == "1" else f" x {positions} positions"
     lines.append(f"multiply-adds = {weights}{at}{products} = {layer.macs:,}  (biases are not counted)")
     lines.append(f"FLOPs = 2 x {layer.macs:,} = {2 * layer.macs:,}")
+    passes = 2 if first else 3
+    what = f"forward, gradient of the weights{'' if first else ', gradient of the inputs'}"
+    lines.append(f"multiply-adds in training = {passes} x {layer.macs:,} = {passes * layer.macs:,}  ({what})")
+    lines.append(f"FLOPs in training = 2 x {passes * layer.macs:,} = {2 * passes * layer.macs:,}")
     lines.append(f"bytes of its outputs = {' x '.join(map(str, layer.outputs))} x 4 = {row.bytes:,} an image")
     lines.append(f"receptive field = {row.field[0]} x {row.field[1]} of {image[1]} x {image[2]} pixels")
     return lines

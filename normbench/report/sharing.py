@@ -8,19 +8,19 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from normbench.norms.sharing import Shared
+from normbench.norms.sharing import Index, Pattern
 
 WIDTH, DEPTH, GAP, TOP = 150.0, 62.0, 64.0, 46.0  # of a block, its depth to the right and upwards, and what is around
 SHARED, OTHER, REFERENCE = "#2f6fb0", "#eef1f4", "#c8452e"
 SHADES = {"front": 0.0, "top": 0.10, "right": 0.20}  # how much darker a face is
 
 
-def drawing(panels: Sequence[tuple[str, Shared]]) -> str:
+def drawing(panels: Sequence[tuple[str, Pattern]]) -> str:
     """The figure as SVG text.
 
     Args:
-        panels: Title of each norm, and the entries (N, C, P) that its first image, last channel and last position
-            depends on.
+        panels: Title of each block, perhaps with a second line after a colon, and which entries (N, C, P) share a
+            statistic with which output.
     """
     height = TOP + DEPTH + WIDTH + 74
     total = GAP + len(panels) * (WIDTH + DEPTH + GAP)
@@ -29,8 +29,8 @@ def drawing(panels: Sequence[tuple[str, Shared]]) -> str:
         f'viewBox="0 0 {total:.0f} {height:.0f}" font-family="DejaVu Sans, Arial, sans-serif" font-size="13">',
         f'<rect width="{total:.0f}" height="{height:.0f}" fill="#ffffff"/>',
     ]
-    for index, (title, shared) in enumerate(panels):
-        parts += _block(GAP + index * (WIDTH + DEPTH + GAP), title, shared)
+    for index, (title, pattern) in enumerate(panels):
+        parts += _block(GAP + index * (WIDTH + DEPTH + GAP), title, pattern)
     note = "Blue: the entries that share a statistic with the red one, measured by changing each of them by itself."
     parts.append(f'<text x="{GAP:.0f}" y="{height - 14:.0f}" fill="#444444">{note}</text></svg>')
     return "\n".join(parts)
@@ -43,8 +43,9 @@ def png(svg: str) -> bytes:
     return bytes(vl_convert.svg_to_png(svg, scale=2))
 
 
-def _block(left: float, title: str, shared: Shared) -> list[str]:
+def _block(left: float, title: str, pattern: Pattern) -> list[str]:
     """A block whose front is the first image (channels to the right, positions upwards); images go backwards."""
+    shared = pattern.shared
     images, channels, positions = shared.shape
     bottom = TOP + DEPTH + WIDTH
     across, up, back = WIDTH / channels, WIDTH / positions, DEPTH / images
@@ -52,14 +53,16 @@ def _block(left: float, title: str, shared: Shared) -> list[str]:
     def point(c: float, p: float, n: float) -> str:
         return f"{left + c * across + n * back:.2f},{bottom - p * up - n * back:.2f}"
 
-    def face(kind: str, entry: tuple[int, int, int], corners: Sequence[tuple[float, float, float]]) -> str:
-        n, c, p = entry
-        reference = (n, c, p) == (0, channels - 1, positions - 1)
+    def face(kind: str, entry: Index, corners: Sequence[tuple[float, float, float]]) -> str:
+        reference = entry == pattern.output
         color = _darker(REFERENCE if reference else SHARED if shared[entry] else OTHER, SHADES[kind])
         outline = " ".join(point(*corner) for corner in corners)
         return f'<polygon points="{outline}" fill="{color}" stroke="#8a949e" stroke-width="0.6"/>'
 
-    parts = [f'<text x="{left:.0f}" y="26" font-size="15" font-weight="bold">{html.escape(title)}</text>']
+    name, _, part = title.partition(": ")
+    parts = [f'<text x="{left:.0f}" y="26" font-size="15" font-weight="bold">{html.escape(name)}</text>']
+    if part:
+        parts.append(f'<text x="{left:.0f}" y="44" fill="#444444">{html.escape(part)}</text>')
     for c in range(channels):
         for p in range(positions):
             corners = [(c, p, 0), (c + 1, p, 0), (c + 1, p + 1, 0), (c, p + 1, 0)]

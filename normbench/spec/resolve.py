@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import UsageError
+from normbench.spec.corruptions import corruptions
 from normbench.spec.counts import (
     devices,
     epoch_samples,
@@ -66,6 +67,7 @@ def resolve_section(section: str, config: RunConfig) -> Any:
             check(found["options"])
     elif section == "trainer":
         found["accelerator"] = device_kind(found["accelerator"])
+        found["corruptions"] = list(map(str, corruptions(found["corruptions"], "trainer.corruptions")))
         for name in values.callbacks:
             CALLBACKS.get(name)
         _check_precision(found["precision"], found["accelerator"])

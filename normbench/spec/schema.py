@@ -162,6 +162,8 @@ class TrainerConfig:
         steps_per_execution: Optimizer steps that Lightning sees as one, at most: the same numbers to the bit at less
             cost. null chooses: up to 16 for small batches, but 1 where something looks at every step (several devices,
             accumulation, clipping, half precision, callbacks, histograms, fast_dev_run, overfit_batches).
+        corruptions: Test besides on changed images, at a strength (noise, or noise=0.2): contrast, brightness, noise,
+            blur, shift; results are columns test_accuracy_noise and the like.
         callbacks: Lightning callbacks registered by a plug-in, by name.
         fast_dev_run: Run this many batches of training and evaluation, to see that everything works.
         overfit_batches: Train on the first so many batches only, over and over (0: off).
@@ -187,6 +189,7 @@ class TrainerConfig:
     keep: Annotated[Literal["none", "last", "best"], NOT_IDENTITY] = "none"
     precise_statistics: Annotated[Number, LeftOutAt(0)] = 0
     steps_per_execution: Annotated[Count | None, NOT_IDENTITY] = None
+    corruptions: Annotated[list[str], LeftOutAt([])] = field(default_factory=list)
     callbacks: Annotated[list[str], LeftOutAt([])] = field(default_factory=list)
     fast_dev_run: Annotated[Number, LeftOutAt(0)] = 0
     overfit_batches: Annotated[Number, LeftOutAt(0)] = 0

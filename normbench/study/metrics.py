@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig
+from normbench.spec.corruptions import STRENGTHS
 from normbench.spec.counts import validates
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ METRICS = {
         Metric("val_accuracy_precise", "validation accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
         Metric("test_nll_precise", "test NLL, precise statistics", "nats", difference_unit="nats"),
         Metric("val_nll_precise", "validation NLL, precise statistics", "nats", difference_unit="nats"),
+        *(
+            Metric(f"test_accuracy_{kind}", f"test accuracy under {kind}", "%", 100, 2, True, 0.1, "points")
+            for kind in STRENGTHS
+        ),
         Metric("train_loss", "training loss", "nats", difference_unit="nats"),
         Metric("seconds", "training time", "s", digits=1, difference_unit="s"),
         Metric(

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from normbench.data.module import MNISTDataModule
 from normbench.errors import RunFolderError
-from normbench.spec import from_dict
+from normbench.spec import from_dict, to_dict
 from normbench.spec.resolve import resolve
+from normbench.spec.schema import RunConfig
 from normbench.store.folder import RunFolder
 from normbench.train.callbacks.recorder import stage_metrics
+from normbench.train.corrupted import corrupted_metrics
 from normbench.train.module import NormClassifier
 from normbench.train.run import surroundings
 from normbench.train.trainer import build_trainer
 
 
-def evaluated(run: RunFolder) -> dict[str, float]:
+def evaluated(run: RunFolder, corruptions: Sequence[str] = ()) -> dict[str, float]:
     """Test metrics of a run's kept weights, on one device: accuracy and calibration error (fractions), NLL (nats).
 
-    Raises RunFolderError where the weights cannot be read.
+    Args:
+        run: The run.
+        corruptions: Changes of the test images to evaluate on besides; none: those of the run itself.
+
+    Raises:
+        RunFolderError: The weights cannot be read.
     """
-    config = resolve(from_dict(run.config()))
-    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, devices=1, num_nodes=1))
+    config = from_dict(run.config())
+    trainer = dataclasses.replace(config.trainer, corruptions=list(corruptions) or config.trainer.corruptions)
+    config = one_device(to_dict(dataclasses.replace(config, trainer=trainer)))
     with surroundings(config):
-        try:
-            module = NormClassifier.load_from_checkpoint(run.weights_path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for what is no checkpoint
-            raise RunFolderError(f"{run.weights_path} cannot be read: {error}") from None
-        if config.trainer.precision == "64-true":
-            module.double()
-        trainer = build_trainer(config, [], 1)
-        trainer.test(module, datamodule=MNISTDataModule.from_config(config.data, config.seed), verbose=False)
-        return stage_metrics(trainer, "test_")
+        module = loaded(run, config)
+        tester, data = build_trainer(config, [], 1), MNISTDataModule.from_config(config.data, config.seed)
+        tester.test(module, datamodule=data, verbose=False)
+        return stage_metrics(tester, "test_") | corrupted_metrics(config, module, data)
+
+
+def one_device(tree: Mapping[str, Any]) -> RunConfig:
+    """A stored configuration, resolved, on one device."""
+    config = resolve(from_dict(tree))
+    return dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, devices=1, num_nodes=1))
+
+
+def loaded(run: RunFolder, config: RunConfig) -> NormClassifier:
+    """The network with a run's kept weights. Raises RunFolderError where they cannot be read."""
+    try:
+        module = NormClassifier.load_from_checkpoint(run.weights_path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what is no checkpoint
+        raise RunFolderError(f"{run.weights_path} cannot be read: {error}") from None
+    return module.double() if config.trainer.precision == "64-true" else module

@@ -34,6 +34,7 @@ from normbench.store.predictions import write_predictions
 from normbench.train.callbacks.checkpoint import usable_checkpoint
 from normbench.train.callbacks.divergence import ruined
 from normbench.train.callbacks.recorder import Plan, Recorder, stage_metrics
+from normbench.train.corrupted import corrupted_metrics
 from normbench.train.environment import code_digest, environment
 from normbench.train.memory import keep_freed_memory
 from normbench.train.module import NormClassifier
@@ -114,6 +115,7 @@ def train(
         if diverged is None and ruined(module.net, metrics):
             diverged = recorder.position.step
         metrics |= precise_metrics(config, module, data, metrics, whole=diverged is None)
+        metrics |= corrupted_metrics(config, module, data, whole=diverged is None)
         result = {
             "run_id": own,
             "config": to_dict(config),

@@ -1,6 +1,9 @@
 """`normbench evaluate` and `normbench migrate`."""
 
+import json
 from pathlib import Path
+
+import pytest
 
 from normbench import NormClassifier
 from normbench.store.folder import WEIGHTS
@@ -21,6 +24,21 @@ def test_a_run_is_scored_anew_from_its_weights(run_cli: RunCli, tmp_path: Path) 
     assert numbers(said.out) == numbers(trained.out) != {}
     module = NormClassifier.load_from_checkpoint(tmp_path / "run" / WEIGHTS)
     assert module.net is not None
+
+
+def test_corrupted_test_images(run_cli: RunCli, tmp_path: Path) -> None:
+    keys = ["--trainer.keep=last", "--trainer.corruptions=[shift, noise]", f"--folder={tmp_path / 'run'}"]
+    trained = run_cli("train", *TINY, *keys)
+    assert trained.status == 0, trained.err
+    result = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))
+    assert result["config"]["trainer"]["corruptions"] == ["noise=0.3", "shift=2"]
+    again = numbers(run_cli("evaluate", tmp_path / "run").out)
+    assert {"test_accuracy_noise", "test_accuracy_shift"} < set(again)
+    for name, value in again.items():
+        assert float(value) == pytest.approx(result["metrics"][name], rel=1e-4), name
+    other = numbers(run_cli("evaluate", tmp_path / "run", "--corruption", "contrast=0.9").out)
+    assert set(other) - set(numbers(trained.out)) == {"test_accuracy_contrast"}
+    assert run_cli("evaluate", tmp_path / "run", "--corruption", "fog").status == 2
 
 
 def test_a_run_without_weights_says_how_to_keep_them(run_cli: RunCli, tmp_path: Path) -> None:

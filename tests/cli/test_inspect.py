@@ -33,6 +33,18 @@ def test_a_layer_is_explained_with_its_numbers(run_cli: RunCli) -> None:
         assert text in said.out
 
 
+def test_layers_are_counted_by_kind(run_cli: RunCli) -> None:
+    second, named = (run_cli("inspect", "--explain", name) for name in ("conv2", "block.1"))
+    assert second.out == named.out
+    for text in (
+        "multiply-adds = 64 x 32 x 3 x 3 x 14 x 14 positions = 3,612,672",
+        "multiply-adds in training = 3 x 3,612,672 = 10,838,016",
+        "FLOPs in training = 2 x 10,838,016 = 21,676,032",
+    ):
+        assert text in second.out
+    assert "hidden.0: 3136 x 1 x 1 -> 128 x 1 x 1" in run_cli("inspect", "--explain", "linear1").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -45,6 +57,19 @@ def test_what_cannot_be_shown_is_said(run_cli: RunCli, words: list[str], said: s
     answer = run_cli("inspect", *words)
     assert answer.status == 2
     assert re.search(said, answer.error)
+
+
+def test_an_amount_of_memory_has_a_unit(run_cli: RunCli) -> None:
+    said = run_cli("inspect", "--memory", "8")
+    assert said.status == 2
+    assert "'8' is no amount of memory, for example 8GB or 512MiB" in said.err
+
+
+def test_memory_and_the_largest_batch(run_cli: RunCli) -> None:
+    said = run_cli("inspect", "--model", "mlp", "--batch", 8, "--memory", "64MiB")
+    assert said.status == 0
+    assert re.search(r"peak of the activations of a batch of 8: \d+\.\d MiB", said.out)
+    assert re.search(r"largest batch of a device with 64\.0 MiB: \d+ images, 6[34]\.\d MiB", said.out)
 
 
 def test_the_figure_has_a_panel_for_each_norm(run_cli: RunCli, tmp_path: Path) -> None:
@@ -60,6 +85,12 @@ def test_the_figure_has_a_panel_for_each_norm(run_cli: RunCli, tmp_path: Path) -
     ]
     with Image.open(tmp_path / "x.png") as image:
         assert image.width > image.height > 300
+
+
+def test_the_figure_draws_each_kind_of_output(run_cli: RunCli, tmp_path: Path) -> None:
+    assert run_cli("inspect", "--norm", "local_response", "--figure", tmp_path / "x.svg").status == 0
+    text = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    assert text.count("33 % of the outputs") == 3
 
 
 def test_the_table_needs_no_torch() -> None:

@@ -132,6 +132,9 @@ def test_every_explanation_computes_what_it_says(name: str) -> None:
     config = completed(ModelConfig(name))
     image = (1, 28, 28)
     rows = inspected(walk(config, image), Norms(str(config.norm), config.norm_options), image, 32)
+    trained = [line for row in rows for line in explanation(row, image, row is rows[0]) if "adds in training" in line]
+    said = sum(int(line.split("  ")[0].rsplit(" = ", 1)[1].replace(",", "")) for line in trained)
+    assert said == totals(rows).training_macs
     assert sum(row.layer.macs for row in rows) == macs([row.layer for row in rows])
     for row in rows:
         for line in explanation(row, image):

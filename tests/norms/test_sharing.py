@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from normbench.norms import NORMS, facts
-from normbench.norms.sharing import shared_entries
+from normbench.norms.sharing import patterns, shared_entries
 
 OTHERWISE = {
-    "local_response": "the last channel, which is drawn, has half a window; the facts are of one in the middle",
     "switchable": "three sets that cross: the facts give the block around them",
     "online_norm": "the first image, which is drawn, meets the statistics of those before it",
-    "filter_response": "a closed gate passes nothing on from the entry that is drawn",
 }
 OPTIONS = {"group": {"groups": 2}, "ghost": {"size": 4}}
 
@@ -20,11 +18,25 @@ def test_as_many_entries_share_as_the_facts_say(name: str) -> None:
     if name in OTHERWISE:
         pytest.skip(OTHERWISE[name])
     options = OPTIONS.get(name, {})
-    found, known = shared_entries(name, options), facts(name, options)
+    commonest, known = patterns(name, options)[0], facts(name, options)
+    found = commonest.shared
     images, channels, positions = found.shape
     expected = known.images.of(images) * known.channels.of(channels) * known.positions.of(positions)
     assert found.sum() == expected
-    assert found[0, -1, -1]
+    assert found[commonest.output]
+
+
+def test_each_kind_of_output_has_a_pattern_of_its_own() -> None:
+    """A window of five channels is cut off at the edges: of six channels two see all of it, and two each 4 and 3."""
+    found = patterns("local_response", {})
+    assert [(int(one.shared.sum()), round(6 * one.share)) for one in found] == [(5, 2), (4, 2), (3, 2)]
+    for one in found:
+        image, channel, position = one.output
+        expected = np.zeros(one.shared.shape, np.bool_)
+        expected[image, max(0, channel - 2) : channel + 3, position] = True
+        assert (one.shared == expected).all()
+    assert [one.output for one in found] == [(0, 3, 3), (0, 4, 3), (0, 5, 3)]
+    assert len(patterns("group", {"groups": 2})) == 1
 
 
 def test_a_norm_with_larger_parts_gets_a_larger_block() -> None:

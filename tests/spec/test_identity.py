@@ -96,6 +96,7 @@ OTHER: dict[str, Any] = {
     "model.init_bias": 0.0,
     "optimizer.name": "adam",
     "trainer.accelerator": "cuda",
+    "trainer.corruptions": ["noise"],
     "trainer.callbacks": ["listed"],
     "trainer.keep": "last",
 }

@@ -104,7 +104,7 @@ class Shown:
 
 def shown_metric(metric: Metric, means: pd.Series) -> Shown:
     """How a metric is drawn whose cells have these means (in its own unit)."""
-    error = metric.name.removesuffix("_precise").endswith("accuracy")
+    error = "_accuracy" in metric.name
     if error:
         metric = replace(metric, label=metric.label.replace("accuracy", "error"), higher_is_better=False)
     values = Shown(metric, error, False).values(means).dropna()
