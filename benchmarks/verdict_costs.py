@@ -12,10 +12,19 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from normbench.stats import Looks, error_term, family_size, level_differences, seeds_needed
+from normbench.stats import (
+    Looks,
+    chosen_runs,
+    chosen_values,
+    error_term,
+    family_size,
+    level_differences,
+    seeds_needed,
+)
 from normbench.stats.cell import cells
 
 ALPHA, POWER = 0.05, 0.8
+GOAL = 0.5  # of the seeds of the unpaired analysis
 
 
 def p_values(values: np.ndarray, method: str) -> np.ndarray:
@@ -41,11 +50,23 @@ def p_values(values: np.ndarray, method: str) -> np.ndarray:
     return 2 * special.stdtr(degrees, -np.abs(mean) / np.sqrt(own / n))
 
 
-# Committed studies: the factor, its baseline, the other axes.
+@dataclass(frozen=True)
+class Committed:
+    """How a committed study compares: columns of its results.csv, and the level that the others are compared with."""
+
+    factor: str
+    baseline: str
+    across: tuple[str, ...] = ()
+    tuned: str = ""
+
+
 STUDIES = {
-    "batch_size": ("norm", "batch", ["batch_size"]),
-    "devices": ("norm", "batch", ["model", "layout"]),
-    "founding_text": ("model", "digit_cnn", []),
+    "batch_size": Committed("norm", "batch", ("network", "batch_size")),
+    "learning_rate": Committed("norm", "batch", ("model", "batch_size"), "base_lr"),
+    "initialisation": Committed("norm", "none", ("init",), "base_lr"),
+    "devices": Committed("norm", "batch", ("model", "layout")),
+    "founding_text": Committed("model", "digit_cnn"),
+    "init_or_pixels": Committed("axis norm", "none", ("init", "pixels")),
 }
 
 
@@ -62,31 +83,44 @@ class Spread:
     seconds: float
 
 
-def spread(name: str, reports: Path) -> Spread | None:
-    """Seed and residual sd of a committed study; None without its report, or with one seed."""
-    table = reports / name / "results.csv"
-    if not table.is_file():
-        return None
-    runs = pd.read_csv(table, keep_default_na=False, na_values=[""])
-    factor, baseline, across = STUDIES[name]
+def spread(name: str, reports: Path) -> Spread | str:
+    """Seed and residual sd of a committed study; or, in words, why its report does not tell them."""
+    study, folder = STUDIES[name], reports / name
+    if not (folder / "results.csv").is_file():
+        return "no report is committed"
+    runs = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
     if runs["seed"].nunique() < 2:
-        return None
+        return "its runs have one seed"
+    across, everything = list(study.across), len(runs)
+    if study.tuned:
+        keys = [*across, study.factor]
+        runs = chosen_runs(runs, chosen_values(runs, study.tuned, keys, "val_accuracy"), [*keys, study.tuned])
     seed, own, levels = [], [], []
     for _, part in cells(runs, across):
-        x = 100 * part.pivot(index=factor, columns="seed", values="test_accuracy").dropna()
+        x = 100 * part.pivot(index=study.factor, columns="seed", values="test_accuracy").dropna()
         x = x.drop_duplicates().to_numpy()  # a copy of another norm is no further observation
         k, n = x.shape
-        if k < 2:
+        if k < 2 or n < 2:
             continue
         r = x - x.mean(axis=1, keepdims=True) - x.mean(axis=0) + x.mean()
         rest = (r**2).sum() / ((k - 1) * (n - 1))
         own.append(rest)
         seed.append(max(x.mean(axis=0).var(ddof=1) - rest / k, 0.0))
         levels.append(k)
-    declared = family_size(level_differences(runs, "test_accuracy", factor, baseline, across=across))
     sds = [float(np.sqrt(np.median(values))) for values in (seed, own)]
-    a_seed = len(runs) / runs["seed"].nunique()
-    return Spread(name, *sds, int(np.median(levels)), declared, a_seed, float(runs["seconds"].mean()))
+    a_seed = everything / runs["seed"].nunique()
+    return Spread(
+        name, *sds, int(np.median(levels)), _family(runs, study, folder), a_seed, float(runs["seconds"].mean())
+    )
+
+
+def _family(runs: pd.DataFrame, study: Committed, folder: Path) -> int:
+    """The number by which the report corrects its first contrast; of an older report, the pairs that have runs."""
+    if (folder / "contrasts.csv").is_file():
+        return int(pd.read_csv(folder / "contrasts.csv")["family"].iloc[0])
+    return family_size(
+        level_differences(runs, "test_accuracy", study.factor, study.baseline, across=list(study.across))
+    )
 
 
 def unpaired_seeds(difference: float, sd: float, alpha: float) -> int:
@@ -132,23 +166,63 @@ def planned_seeds(difference: float, found: Spread, trials: int, rng: np.random.
     return best
 
 
-def cost_row(found: Spread, difference: float, trials: int, rng: np.random.Generator) -> list[str]:
-    """Seeds unpaired, paired, and with planned looks, and the share that these are of the unpaired."""
+@dataclass(frozen=True)
+class Cost:
+    """Seeds with which a difference (points) is found: unpaired, paired, and on average with planned looks."""
+
+    of: Spread
+    difference: float
+    unpaired: int
+    paired: int
+    looks: Looks
+    mean: float
+
+    @property
+    def share(self) -> float:
+        """The cheaper of the two paired ways, as a share of the unpaired analysis."""
+        return min(self.mean, self.paired) / self.unpaired
+
+
+def cost(found: Spread, difference: float, trials: int, rng: np.random.Generator) -> Cost:
+    """What a verdict of `difference` points costs at these spreads."""
     alpha = ALPHA / found.family
     unpaired = unpaired_seeds(difference, float(np.hypot(found.seed_sd, found.own_sd)), alpha)
     paired = seeds_needed(difference, np.sqrt(2) * found.own_sd, power=POWER, alpha=alpha)
-    looks, mean = planned_seeds(difference, found, trials, rng)
-    hours = found.runs_a_seed * found.seconds / 3600
-    texts = [found.name, f"{found.seed_sd:.3f}", f"{found.own_sd:.3f}", f"{found.family}", f"{difference:g}"]
-    texts += [f"{unpaired}", f"{paired}", ", ".join(map(str, looks.seeds)), f"{mean:.1f}", f"{mean / unpaired:.0%}"]
-    return [*texts, *([f"{unpaired * hours:.2f}", f"{mean * hours:.2f}"] if hours else ["", ""])]
+    if paired is None:
+        raise ValueError(f"no number of seeds finds {difference} points in {found.name}")
+    return Cost(found, difference, unpaired, paired, *planned_seeds(difference, found, trials, rng))
 
 
-def cost_table(spreads: Sequence[Spread], differences: Sequence[float], trials: int, seed: int) -> Iterator[str]:
+def costs(spreads: Sequence[Spread], differences: Sequence[float], trials: int, seed: int) -> list[Cost]:
+    """What each difference costs in each study; every row from the same random numbers."""
+    return [cost(*row, trials, np.random.default_rng(seed)) for row in itertools.product(spreads, differences)]
+
+
+def cost_table(rows: Sequence[Cost]) -> Iterator[str]:
     """Seeds that a verdict costs with each analysis, in Markdown."""
     heads = ["study", "seed sd", "own sd", "family", "difference", "unpaired", "paired", "planned looks"]
-    heads += ["their mean", "of unpaired", "hours unpaired", "hours with looks"]
+    heads += ["their mean", "of unpaired", "hours unpaired", "hours paired"]
     yield f"| {' | '.join(heads)} |"
     yield "|---|" + "---:|" * (len(heads) - 1)
-    for found, difference in itertools.product(spreads, differences):
-        yield f"| {' | '.join(cost_row(found, difference, trials, np.random.default_rng(seed)))} |"
+    for row in rows:
+        found, hours = row.of, row.of.runs_a_seed * row.of.seconds / 3600
+        texts = [found.name, f"{found.seed_sd:.3f}", f"{found.own_sd:.3f}", f"{found.family}", f"{row.difference:g}"]
+        texts += [f"{row.unpaired}", f"{row.paired}", ", ".join(map(str, row.looks.seeds)), f"{row.mean:.1f}"]
+        texts += [f"{row.share:.0%}"]
+        both = (row.unpaired * hours, row.share * row.unpaired * hours)
+        yield f"| {' | '.join([*texts, *(f'{value:.2f}' if hours else '' for value in both)])} |"
+
+
+def goal_sentence(rows: Sequence[Cost]) -> str:
+    """Whether a verdict costs at most half of the unpaired analysis at equal error, and where it does not."""
+    met = [row for row in rows if row.share <= GOAL]
+    text = f"**At most half of the unpaired analysis was the goal: it is reached in {len(met)} of {len(rows)} rows"
+    text += f" ({'; '.join(f'{row.of.name} at {row.difference:g} points' for row in met)})" if met else ""
+    above = [row.share for row in rows if row.share > GOAL]
+    dearer = sum(share > 1 for share in above)
+    if not above:
+        return f"{text}.**"
+    return (
+        f"{text}, and missed in the other {len(above)}, which take {min(above):.0%} to {max(above):.0%} of its seeds; "
+        f"in {dearer} of these, pairing costs more than it gives.**"
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from verdict_costs import ALPHA, STUDIES, Spread, cost_table, p_values, spread
+from verdict_costs import ALPHA, STUDIES, Spread, cost_table, costs, goal_sentence, p_values, spread
 
 from normbench.stats import Criterion, Looks, error_term, estimates, level_differences
 
@@ -134,7 +134,10 @@ def main() -> None:
     options = parser.parse_args()
     started, rng = time.perf_counter(), np.random.default_rng(20)
     check_against_estimates(rng)
-    committed = [found for name in STUDIES if (found := spread(name, options.reports))]
+    told = {name: spread(name, options.reports) for name in STUDIES}
+    committed = [found for found in told.values() if isinstance(found, Spread)]
+    untold = "; ".join(f"{name} ({why})" for name, why in told.items() if isinstance(why, str))
+    rows = costs(committed, MEANT, options.trials, 21)
     made_up = [Spread(f"seed sd {x:g} x own", 0.1 * x, 0.1, 5, 16, 0, 0) for x in (0, 1, 2, 3, 5)]
     sds = ", ".join(f"{sd:g}" for sd in OWN_SDS)
     lines = [
@@ -160,21 +163,25 @@ def main() -> None:
         "",
         "## What a verdict costs",
         "",
+        goal_sentence(rows),
+        "",
         "Seeds with which a true difference of so many points is found with probability .8 in one contrast, at a "
         "family-wise error of 5 % over the study's contrasts. Sds in points of test accuracy, the median over the "
         "study's cells. Unpaired: t test of two means, equal sds, Bonferroni, as many seeds a side. Paired: a fixed "
         "number. Planned looks: of several plans (the last look alone; after 3 and 5; after .6 and .8 of the last; "
-        "level split .2, .3, .5) the one that decides with the fewest seeds on average, error term `auto`. Hours: "
-        "training time of every run of the study for so many seeds, as its results record it.",
+        "level split .2, .3, .5) the one that decides with the fewest seeds on average, error term `auto`; where "
+        "norms do not differ, it goes on to its last look. Of unpaired: the fewer of paired and looks. Hours: training "
+        "time of every run of the study for so many seeds, as its results record it.",
         "",
-        *cost_table(committed, MEANT, options.trials, 21),
+        *cost_table(rows),
         "",
+        *([f"Without a row: {untold}.", ""] if untold else []),
         "Pairing removes what a seed gives to all norms, and costs half of the degrees of freedom: it pays as far as "
         "the seed's sd exceeds the runs' own, so compare the two in each row (0: no shared part is seen). Otherwise a "
         "norm's own noise decides how many seeds a verdict takes, whatever the analysis. Made-up spreads, a family of "
         "16:",
         "",
-        *cost_table(made_up, MEANT[:2], options.trials, 22),
+        *cost_table(costs(made_up, MEANT[:2], options.trials, 22)),
         "",
     ]
     options.out.write_text("\n".join(lines), encoding="utf-8")

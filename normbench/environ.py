@@ -85,10 +85,13 @@ _WANDB: tuple[str, ...] = (
     "NOTES",
 )
 _WANDB += ("JOB_TYPE", "SWEEP_PARAM_PATH", "DISABLED", "DIR", "PROGRAM")
+# torchmetrics imports matplotlib, with which nothing here draws and which fails where it knows no such backend; gloo's
+# choice of transport, some of which need certificates.
+_LIBRARIES = ("MPLBACKEND", "MATPLOTLIBRC", "GLOO_DEVICE_TRANSPORT")
 # Another repository than the one that the code lies in (set while a git hook runs).
 _GIT = ("GIT_",)
 
-NAMES = frozenset((*_RANKS, *NODE, *_NUMBERS, *(f"WANDB_{name}" for name in _WANDB)))
+NAMES = frozenset((*_RANKS, *NODE, *_NUMBERS, *_LIBRARIES, *(f"WANDB_{name}" for name in _WANDB)))
 PREFIXES = (*_SCHEDULERS, *_LIGHTNING, *_GIT)
 
 

@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         inspect,
         merge,
         migrate,
+        referee,
         report,
         run,
         study,
@@ -125,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add("train", lambda options: 0, "train one run; see normbench train --help")
-    for module in (study, run, tune, report, cost, evaluate, export, inspect, catalogue, findings, merge, migrate):
+    modules = (study, run, tune, report, referee, cost, evaluate, export, inspect, catalogue, findings, merge, migrate)
+    for module in modules:
         module.add_commands(add)
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     return parser

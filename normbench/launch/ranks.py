@@ -21,6 +21,8 @@ from normbench import environ
 from normbench.errors import NormbenchError, Stopped, Terminated
 from normbench.launch.ends import advice, how, signal_of
 from normbench.launch.rendezvous import Meeting, node_of
+from normbench.norms.facts import Facts
+from normbench.norms.known import take_over, to_hand_over
 from normbench.spec import DegenerateStatisticWarning
 from normbench.spec.counts import devices
 from normbench.spec.identity import run_id
@@ -105,10 +107,11 @@ class _Ranks:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         place = Path(tempfile.mkdtemp(prefix="normbench-"))
+        measured = to_hand_over(str(self.config.model.norm))  # where no cache can be written, too
         try:
             for local_rank in range(self.meeting.devices):
                 meeting = Meeting(**{**vars(self.meeting), "local_rank": local_rank, "file": place / "ranks"})
-                arguments = (to_dict(self.config), self.folder, meeting, theirs)
+                arguments = (to_dict(self.config), self.folder, meeting, measured, theirs)
                 process: BaseProcess = context.Process(
                     target=_rank, args=arguments, name=f"normbench rank {meeting.rank}"
                 )
@@ -167,7 +170,9 @@ class _Ranks:
         return True
 
 
-def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connection) -> None:
+def _rank(
+    tree: Mapping[str, Any], folder: Path, meeting: Meeting, measured: list[tuple[str, str, Facts]], news: Connection
+) -> None:
     """The life of one rank."""
     import os
 
@@ -184,6 +189,7 @@ def _rank(tree: Mapping[str, Any], folder: Path, meeting: Meeting, news: Connect
     if meeting.nodes == 1:
         # A machine whose own name does not resolve, or resolves to an outer address, still talks to itself.
         os.environ["GLOO_SOCKET_IFNAME"] = loopback()
+    take_over(measured)
     told = 0.0
 
     def progress(step: int) -> None:

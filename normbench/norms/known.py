@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -22,6 +22,7 @@ from typing import Any
 from normbench.errors import UsageError
 from normbench.norms.claims import check_claims
 from normbench.norms.facts import Facts
+from normbench.spec import marks as spec_marks
 from normbench.spec import values as spec_values
 from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import NORMS, Deferred, Entry, Option
@@ -29,8 +30,21 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
 # Modules that register the built-in norms; they import torch.
-FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused", "weights")
-MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
+FAMILIES = (
+    "none",
+    "batch",
+    "group",
+    "channel",
+    "partial",
+    "squash",
+    "renorm",
+    "mixed",
+    "whiten",
+    "fused",
+    "online",
+    "weights",
+)
+MEASURED_WITH = ("running", "registry", "facts", "claims", "trial", "simulated", "measure")
 
 
 class Measured:
@@ -56,6 +70,24 @@ class Measured:
         return self.known[key]
 
 
+_handed: dict[tuple[str, str], Facts] = {}  # by name and options: what another process has measured
+
+
+def to_hand_over(name: str) -> list[tuple[str, str, Facts]]:
+    """Everything this process has measured of a norm, or of each of a compound's parts: see `take_over`."""
+    entry = NORMS.get(name)
+    return [
+        (part.name, key, facts)
+        for part in entry.facts.get("parts", (entry,))
+        for key, facts in part.facts["measured"].known.items()
+    ]
+
+
+def take_over(measured_elsewhere: Iterable[tuple[str, str, Facts]]) -> None:
+    """Keeps what `to_hand_over` gave in another process, for when this one is connected and can measure nothing."""
+    _handed.update({(name, key): facts for name, key, facts in measured_elsewhere})
+
+
 def options_key(options: Mapping[str, Any]) -> str:
     """Options as canonical JSON."""
     return json.dumps(options, sort_keys=True, default=str)
@@ -65,16 +97,18 @@ def measured(entry: Entry, options: Mapping[str, Any]) -> Facts:
     """Facts from the user's cache, or measured now and held against the author's claims.
 
     A user's own norm may lean on files that the digest does not see: it is measured in every process, and read from
-    the cache only where processes are connected already.
+    the cache only where processes are connected already and were handed nothing by the one that started them.
     """
+    if _connected() and (handed := _handed.get((entry.name, options_key(options)))):
+        return handed
     file = _cache_file(entry, options)
     if isinstance(entry.build, Deferred) or _connected():
         with suppress(OSError, ValueError, TypeError, KeyError):
             return Facts.from_dict(json.loads(file.read_text(encoding="utf-8")))
     if _connected():
         raise UsageError(
-            f"norm '{entry.name}' has to be measured before processes are connected: call "
-            f"normbench.norms.facts({entry.name!r}) first"
+            f"norm '{entry.name}' was not measured yet, which takes a process that is not connected to others: call "
+            f"normbench.norms.facts({entry.name!r}, {dict(options)!r}) before the Trainer, or the process group, starts"
         )
     from normbench.norms.measure import channel_counts, measure
 
@@ -166,4 +200,4 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
 
 def _type(text: str) -> Any:
     """An annotation that a norm's file wrote: `Momentum | None`."""
-    return eval(text, vars(typing) | vars(spec_values))  # our own file's text
+    return eval(text, vars(typing) | vars(spec_values) | vars(spec_marks))  # our own file's text

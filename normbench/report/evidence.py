@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -229,6 +229,18 @@ class Evidence:
         tables = [cell_table(self, METRICS[name]) for name in names]
         return pd.concat(tables, ignore_index=True)
 
+    def asking(self, metric: Metric, swept: str | None = None) -> Evidence:
+        """The same runs asked about another metric, which has no margin, or with another of the other axes last."""
+        compare = self.study.compare
+        across = [axis for axis in compare.across if axis != swept] + ([swept] if swept else [])
+        margin = compare.margin if metric == self.metric else None
+        asked = replace(compare, metric=metric.name, margin=margin, across=tuple(across))
+        other = replace(self, plan=replace(self.plan, study=replace(self.study, compare=asked)))
+        # What the question does not change is not worked out again.
+        vars(other).update({name: vars(self)[name] for name in _SAME if name in vars(self)})
+        vars(other)["comparison"] = other.in_order(self.comparison)
+        return other
+
     def in_order(self, cells: pd.DataFrame) -> pd.DataFrame:
         """Rows sorted by the other axes (quantities by size, names as the study has them), then by the factor."""
         named = {self.columns[axis]: [level.label for level in levels] for axis, levels in self.study.axes.items()}
@@ -272,3 +284,4 @@ class Evidence:
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
+_SAME = ("columns", "titles", "planned", "choice", "chosen", "curves", "skipped", "families", "looks")

@@ -18,7 +18,7 @@ from normbench.stats.contrasts import (
 )
 from normbench.stats.cost import cost_ratios
 from normbench.stats.criterion import AskedError, Criterion, ErrorTerm, error_term
-from normbench.stats.curves import area_under_curve, cost_to_target, kaplan_meier_median, summarize_cost
+from normbench.stats.curves import cost_to_target, kaplan_meier_median, summarize_cost
 from normbench.stats.differences import DIFFERENCE_COLUMNS, family_seen, family_size
 from normbench.stats.divergence import exact_mcnemar, seeds_for_exact
 from normbench.stats.estimates import ESTIMATE_COLUMNS, estimates
@@ -28,7 +28,6 @@ from normbench.stats.images import (
     disagreement,
     disputed_images,
     mcnemar_by_seed,
-    unpacked_correctness,
 )
 from normbench.stats.looks import Looks, estimates_at_look, open_contrasts
 from normbench.stats.power import (
@@ -40,7 +39,7 @@ from normbench.stats.power import (
     seeds_for_equivalence,
     seeds_needed,
 )
-from normbench.stats.slope import seed_slopes, slope_per_doubling
+from normbench.stats.slope import seed_slopes
 from normbench.stats.summary import SPREAD_COLUMNS, mean_interval, summarize
 from normbench.stats.tuned import chosen_runs, chosen_values
 from normbench.stats.verdict import Verdict, verdict_text
@@ -60,7 +59,6 @@ __all__ = [
     "Looks",
     "Missing",
     "Verdict",
-    "area_under_curve",
     "change_differences",
     "change_text",
     "chosen_runs",
@@ -93,10 +91,8 @@ __all__ = [
     "seeds_for_exact",
     "seeds_needed",
     "slope_differences",
-    "slope_per_doubling",
     "summarize",
     "summarize_cost",
-    "unpacked_correctness",
     "verdict_text",
     "within_differences",
 ]

@@ -1,4 +1,4 @@
-"""What a training curve says: the cost to reach a target, and the area under the loss.
+"""What a training curve says: the cost to reach a target.
 
 A frame of curves is tidy, one row a logged value: `run_id`, `step`, `samples`, `seconds`, `split`, `metric`,
 `value`.
@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.integrate import trapezoid
 
 from normbench.stats.cell import Columns, cells, column_names, require_columns
 
@@ -107,29 +106,6 @@ def summarize_cost(costs: pd.DataFrame, by: Columns) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=[*by, "n", "reached", "median", "first", "note"])
-
-
-def area_under_curve(
-    curves: pd.DataFrame, metric: str, *, over: Cost = "samples", split: str = "train"
-) -> pd.DataFrame:
-    """Area under the curve of `metric` (trapezoid) over its range: its mean height, in the metric's unit.
-
-    Returns:
-        One row for each run with such a curve, sorted: `run_id`; `area`, NaN for a single point and for a
-        curve that is not finite throughout (a diverged run has no area, and no part of one is put in its
-        place); `start` and `stop`, the range in the unit of `over`: compare only areas of equal ranges;
-        `points`.
-
-    Raises:
-        ValueError: a column is missing, or no row has this metric and split.
-    """
-    rows = []
-    for run_id, curve in _logged(curves, metric, split, over).groupby("run_id"):
-        x, y = curve[over].to_numpy(dtype=float), curve["value"].to_numpy(dtype=float)
-        length = x[-1] - x[0]
-        area = trapezoid(y, x) / length if length > 0 and np.isfinite(y).all() else np.nan
-        rows.append({"run_id": run_id, "area": area, "start": x[0], "stop": x[-1], "points": len(x)})
-    return pd.DataFrame(rows, columns=["run_id", "area", "start", "stop", "points"])
 
 
 def _logged(curves: pd.DataFrame, metric: str, split: str, axis: str) -> pd.DataFrame:

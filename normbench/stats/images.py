@@ -38,18 +38,6 @@ class CrossedInterval(NamedTuple):
     p: float
 
 
-def unpacked_correctness(packed: np.ndarray, images: int) -> np.ndarray:
-    """Correctness of runs from packed bits (uint8, runs x ceil(images / 8), as `numpy.packbits`): bool, runs x images.
-
-    Raises:
-        ValueError: the bits are not those of so many images.
-    """
-    packed = np.atleast_2d(np.asarray(packed, dtype=np.uint8))
-    if packed.shape[1] != -(-images // 8):
-        raise ValueError(f"packed has {packed.shape[1]} bytes a run, {images} images need {-(-images // 8)}")
-    return np.unpackbits(packed, axis=1, count=images).astype(bool)
-
-
 def crossed_interval(
     treatment: np.ndarray, baseline: np.ndarray, *, alpha: float = 0.05, family: int = 1
 ) -> CrossedInterval:

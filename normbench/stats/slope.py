@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from normbench.stats.cell import Columns, Missing, cells, column_names, counted_runs, require_free_names
-from normbench.stats.summary import SPREAD_COLUMNS, spread
 
 
 def seed_slopes(
@@ -29,7 +28,7 @@ def seed_slopes(
         ValueError: `axis` is not positive and numeric, or see `counted_runs`.
     """
     by = column_names(by)
-    require_free_names(by, ["slope", "points", "seeds", "n_used", *SPREAD_COLUMNS])
+    require_free_names(by, ["slope", "points"])
     counted = counted_runs(runs, [*by, axis], metric, missing=missing)
     if not (pd.api.types.is_numeric_dtype(runs[axis]) and (runs[axis] > 0).all()):
         raise ValueError(f"axis {axis!r} is not positive and numeric throughout: log2 of it is not defined")
@@ -44,35 +43,3 @@ def seed_slopes(
             diverged = int(line["diverged"].sum())
             rows.append({**cell, "seed": seed, "slope": slope, "points": len(points), "diverged": diverged})
     return pd.DataFrame(rows, columns=[*by, "seed", "slope", "points", "diverged"])
-
-
-def slope_per_doubling(
-    runs: pd.DataFrame,
-    metric: str,
-    *,
-    axis: str = "batch_size",
-    by: Columns = "norm",
-    level: float = 0.95,
-    missing: Missing = "diverged",
-) -> pd.DataFrame:
-    """Mean slope of `metric` against log2(`axis`) in each cell of `by`, with its interval over seeds.
-
-    One slope a seed (`seed_slopes`), then the interval of their mean (`mean_interval`). A regression over all runs
-    at once would take the runs of a seed for independent and be too sure.
-
-    Returns:
-        The columns `by`; `seeds`; `n_used`, those with a slope; `points`; `diverged` (runs); and `mean`,
-        `sd`, `ci_low`, `ci_high`, `method`, `median`, `min`, `max` of the slopes, in the metric's unit per
-        doubling.
-
-    Raises:
-        ValueError: see `seed_slopes`; or `level` is not a fraction.
-    """
-    by = column_names(by)
-    rows = []
-    for cell, part in cells(seed_slopes(runs, metric, axis=axis, by=by, missing=missing), by):
-        slopes = part["slope"].dropna().to_numpy()
-        counts = {"seeds": len(part), "n_used": len(slopes)}
-        shown = {"points": part["points"].iloc[0], "diverged": part["diverged"].sum()}
-        rows.append({**cell, **counts, **shown, **spread(slopes, level)})
-    return pd.DataFrame(rows, columns=[*by, "seeds", "n_used", "points", "diverged", *SPREAD_COLUMNS])

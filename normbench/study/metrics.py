@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from normbench.errors import UsageError, unknown
+from normbench.spec import RunConfig
 from normbench.spec.corruptions import STRENGTHS
+from normbench.spec.counts import validates
 
 if TYPE_CHECKING:
     from normbench.stats import Criterion
@@ -85,7 +87,8 @@ METRICS = {
     )
 }
 COMPARED = ("test_accuracy", "test_nll", "test_calibration_error", "train_loss")
-PRECISE = ("test_accuracy_precise", "test_nll_precise")  # of runs with `trainer.precise_statistics`
+ENDING = "_precise"  # of metrics of runs with `trainer.precise_statistics`
+PRECISE = ("test_accuracy_precise", "test_nll_precise")
 COST = ("seconds", "samples_per_second")
 
 
@@ -102,3 +105,19 @@ def get_metric(name: str) -> Metric:
         return METRICS[name]
     except KeyError:
         raise UsageError("compare.metric: " + unknown("metric", name, METRICS)) from None
+
+
+def lacking(name: str, config: RunConfig) -> str:
+    """Why a run will have no value of the metric that compares, as a remedy; empty where it will have one.
+
+    Args:
+        name: The metric.
+        config: The resolved run.
+    """
+    if name.endswith(ENDING) and not config.trainer.precise_statistics:
+        return "set trainer.precise_statistics to a number of training images in every cell"
+    if name.startswith("val_") and not validates(config):
+        return "set trainer.validations and data.validation above 0 in every cell"
+    if name == "train_loss" and config.model.options.get("dropout"):
+        return "compare val_nll or test_nll: the training loss is of networks with units dropped out"
+    return ""

@@ -24,6 +24,7 @@ from normbench.spec.resolve import (
 from normbench.spec.schema import SECTIONS, TOP
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
+from normbench.study.metrics import lacking
 from normbench.study.rates import RATE, Rates
 
 
@@ -110,6 +111,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
                 raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
+    check_metric(study, [run for _, run in runs])
     runs.sort(key=lambda item: item[0])
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
@@ -172,6 +174,17 @@ def check_rates(study: Study) -> None:
     keys = {key for levels in study.axes.values() for key in set.intersection(*(set(one.changes) for one in levels))}
     for rates in files_of_rates(study):
         rates.check(axes, keys, study.seeds, study.path)
+
+
+def check_metric(study: Study, runs: Sequence[PlannedRun]) -> None:
+    """Raises UsageError where a run that is compared would not have the metric, or not the one that a rate needs."""
+    asked = {f"compare.metric={study.compare.metric}": study.compare.metric}
+    if study.compare.tuned:
+        asked["compare.tuned chooses by val_accuracy, which"] = "val_accuracy"
+    for (what, metric), run in itertools.product(asked.items(), runs):
+        if remedy := lacking(metric, run.config):
+            cell = ", ".join(f"{axis}={label}" for axis, label in run.cell.items())
+            raise UsageError(f"{study.path}: {what} cannot be compared in cell {cell}: {remedy}")
 
 
 def _with_rate(

@@ -12,6 +12,7 @@
     push.py      run folders to W&B
     pull.py      W&B to run folders
     report.py    a study's W&B report
+    disputes.py  its table of test images on which norms differ
     publish.py   saves it
     commands.py  `normbench wandb …`
 

@@ -16,6 +16,7 @@ from normbench.store.folder import CURVE_COLUMNS
 
 POSITION = CURVE_COLUMNS[:4]  # step, samples, epoch, seconds: where a run stands
 SPLITS = frozenset({"train", "validation", "test", "probe"})
+FORMULA = "=+-@"  # no metric of a run begins so; a spreadsheet that opens the file would execute it
 
 Point = dict[str, Any]
 
@@ -50,7 +51,7 @@ def metrics_csv(rows: Iterable[Mapping[str, Any]]) -> str:
         at = [int(row["step"]), int(row["samples"]), f"{float(row['epoch']):.4f}", f"{float(row['seconds']):.3f}"]
         for key in sorted(row):
             split, _, metric = key.partition("/")
-            if split in SPLITS and metric and metric.isprintable():
+            if split in SPLITS and metric and metric.isprintable() and metric[0] not in FORMULA:
                 writer.writerow([*at, split, metric, f"{float(row[key]):.7g}"])
     return out.getvalue()
 

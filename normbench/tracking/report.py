@@ -14,11 +14,13 @@ from normbench.report.provenance import code_notes, environments
 from normbench.study import describe
 from normbench.study.metrics import COST, Metric, get_metric
 from normbench.tracking.client import require, wandb_module
+from normbench.tracking.disputes import disputes_text
 from normbench.tracking.identity import AXES, REPORT_JOB, axis_names, study_tag
 
 FIGURES = "figures"  # what the figures are logged under
 MOST_RUNS = 100
 TOP_OF_RESULT = frozenset({"seconds", "samples_per_second", "wall_seconds", "parameters"})
+MEDIA = ("media/misclassified", "media/confusion_matrix")  # of the test images, where the logger is asked for them
 CURVES = (
     ("train/loss", "samples"),
     ("train/loss", "seconds"),
@@ -45,7 +47,7 @@ def build(evidence: Evidence, entity: str, project: str, pictures: Sequence[str]
     require("wandb_workspaces")
     import wandb_workspaces.reports.v2 as wr
 
-    sections = (_answer, _design, _tables, _figures, _cost, _runs, _environment, _reproduce)
+    sections = (_answer, _design, _tables, _figures, _images, _cost, _runs, _environment, _reproduce)
     made_from = Sections(evidence, wr, pictures)
     blocks = [block for section in sections for block in section(made_from)]
     return wr.Report(
@@ -206,6 +208,15 @@ def _figures(s: Sections) -> list[Any]:
         s.grid(lines),
         s.grid([s.bar(metric, 0), scatter, parallel]),
     ]
+
+
+def _images(s: Sections) -> list[Any]:
+    browsers = [
+        s.wr.MediaBrowser(title=key.partition("/")[2].replace("_", " "), media_keys=[key], layout=s.place(i, 12, 12))
+        for i, key in enumerate(MEDIA)
+    ]
+    note = "Below: the test images that each run got wrong with the most confidence, and its confusion matrix."
+    return [s.wr.H1("Test images"), s.text(f"{disputes_text(s.evidence)}\n\n{note}"), s.grid(browsers)]
 
 
 def _cost(s: Sections) -> list[Any]:

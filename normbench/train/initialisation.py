@@ -30,7 +30,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from normbench.errors import UsageError
 from normbench.seeds import generator
-from normbench.train.draws import NamedDraws, Origins, reset_method
+from normbench.train.draws import NamedDraws, Origins, own_generators, reset_method
 from normbench.train.randomness import preserved_generators, seed_generators
 
 Word = Literal["init", "reset", "drawn", "fixed"]
@@ -90,7 +90,7 @@ def initialise(build: Build, seed: int, rule: Rule | None = None) -> nn.Module:
 
     Raises:
         UsageError: A parameter or buffer that is random and not drawn by torch's global generator, or a network that
-            is another one each time, or has parameters without a shape yet.
+            is another one each time, has parameters without a shape yet, or holds a random generator of its own.
 
     Example:
         >>> net = initialise(lambda: nn.Linear(3, 2), seed=0)
@@ -103,6 +103,11 @@ def initialise(build: Build, seed: int, rule: Rule | None = None) -> nn.Module:
         seed_generators(seed, "build", 1)
         with origins:
             net = build()
+        for name in own_generators(net):
+            raise UsageError(
+                f"'{name}' of the model is a random generator of its own, which neither the seed of a run nor its "
+                "checkpoint decides: draw from torch's global one (torch.rand without generator=)"
+            )
         seed_generators(seed, "build", 2)
         random = _differing(net, build())
         found: dict[str, Word] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +20,9 @@ def process_settings(threads: int, deterministic: bool) -> Iterator[None]:
     hundred steps, and a processor takes some hundred times as long for each: at batch size 2 they made a step of Adam
     on the digit CNN four to six times as slow.
 
+    An autocast, inference mode or default device of the caller's does not reach the run either: the first would compute
+    in half precision what is recorded as single.
+
     Args:
         threads: CPU threads of this process.
         deterministic: Use deterministic algorithms only.
@@ -29,26 +32,80 @@ def process_settings(threads: int, deterministic: bool) -> Iterator[None]:
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.get_float32_matmul_precision(),
-        (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic),
+        (cudnn.benchmark, cudnn.deterministic),
         torch.get_default_dtype(),
     )
     try:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.set_float32_matmul_precision("highest")
-        cuda.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = False
-        cudnn.deterministic = deterministic
+        cudnn.benchmark, cudnn.deterministic = False, deterministic
         torch.set_default_dtype(torch.float32)
         torch.set_flush_denormal(True)  # False, and nothing else, on a processor that cannot
-        yield
+        with _float32_is_float32(cuda, cudnn), _without_callers_modes():
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
-        torch.set_float32_matmul_precision(before[3])
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[4]
-        torch.set_default_dtype(before[5])
+        cudnn.benchmark, cudnn.deterministic = before[3]
+        torch.set_default_dtype(before[4])
         torch.set_flush_denormal(False)  # torch does not tell what it was; this is its default
+
+
+@contextmanager
+def _float32_is_float32(cuda: Any, cudnn: Any) -> Iterator[None]:
+    """Undoes both ways of torch to compute float32 by fewer digits: TF32 on GPUs, and `fp32_precision` (torch 2.9).
+
+    The second also makes convolutions on a CPU compute in bfloat16, and torch refuses to tell the first while they
+    disagree.
+    """
+    backends: Any = torch.backends
+    parents = [backends, cudnn]  # what is set of backends.mkldnn itself, torch sets of backends
+    kinds = ("conv", "rnn", "matmul")
+    children = [getattr(family, kind, None) for family in (backends.mkldnn, cudnn) for kind in kinds]
+    chosen = _cleared(parents)  # first: where one of these has a value, its children tell that and not their own
+    older = _told(torch.get_float32_matmul_precision), _told(lambda: cudnn.allow_tf32)
+    chosen += _cleared([*children, cuda])
+    try:
+        torch.set_float32_matmul_precision("highest")
+        cuda.allow_tf32 = cudnn.allow_tf32 = False
+        yield
+    finally:
+        if older[0] is not None:
+            torch.set_float32_matmul_precision(older[0])
+        if older[1] is not None:
+            cudnn.allow_tf32 = older[1]
+        for item, value in chosen:
+            item.fp32_precision = value
+
+
+def _cleared(items: Sequence[Any]) -> list[tuple[Any, str]]:
+    """What had an `fp32_precision`, and which; it has none now."""
+    found = []
+    for item in items:
+        if hasattr(item, "fp32_precision"):
+            found.append((item, item.fp32_precision))
+            item.fp32_precision = "none"
+    return found
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except RuntimeError:  # mixed with the newer way
+        return None
+
+
+@contextmanager
+def _without_callers_modes() -> Iterator[None]:
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":  # only then: this mode costs something with each call
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def settings_in_force() -> dict[str, Any]:

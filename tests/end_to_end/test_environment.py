@@ -138,5 +138,11 @@ def test_nowhere_to_keep_anything_is_no_reason_to_talk(tmp_path: Path, devices: 
     """matplotlib, which torchmetrics imports, complained in every process."""
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null")
     words = ["train", *SMALL, "--budget.steps", 4, "--trainer.devices", devices, "--runs", tmp_path]
+    plugin = tmp_path / "own.py"  # a norm that nobody has measured: each rank has to know what it does
+    plugin.write_text(
+        "from torch import nn\nfrom normbench import register_norm\n\n@register_norm('own')\n"
+        "def own(num_channels: int, eps: float = 1e-5):\n    return nn.GroupNorm(1, num_channels, eps)\n"
+    )
+    words += ["--plugins", plugin, "--model.norm", "own"]
     status, _, err = end(start(*words, **nowhere))
     assert (status, err) == (0, "")

@@ -31,6 +31,9 @@ LEFT_BEHIND = [
     "WANDB_NAME",
     "WANDB_RESUME",
     "GIT_DIR",
+    "MPLBACKEND",  # a notebook's, which matplotlib in another environment refuses when torchmetrics imports it
+    "MATPLOTLIBRC",
+    "GLOO_DEVICE_TRANSPORT",
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
 ]

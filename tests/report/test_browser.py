@@ -373,12 +373,74 @@ def test_a_phone_shows_the_verdicts_and_text_that_can_be_read(open_page: Open, w
         box = verdicts.nth(index).bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= PHONE["width"]
-    heights = opened.js(
-        "[...document.querySelectorAll('.chart svg.marks .role-axis-label text')]"
-        ".filter(t => t.textContent).map(t => t.getBoundingClientRect().height)"
+    sizes = opened.js(
+        """[...document.querySelectorAll('.chart svg.marks')].flatMap(svg => {
+        const scale = svg.getBoundingClientRect().width / svg.width.baseVal.value;
+        return [...svg.querySelectorAll('text')].filter(t => t.textContent)
+            .map(t => scale * parseFloat(t.getAttribute('font-size') || getComputedStyle(t).fontSize));
+    })"""
     )
-    assert isinstance(heights, list)
-    assert min(heights) >= 6, "whole figures on a phone: small text, to be zoomed"
+    assert isinstance(sizes, list)
+    assert min(sizes) >= 9
+
+
+def test_a_figure_wider_than_a_phone_scrolls_and_is_shown_whole_by_a_button(open_page: Open, written: Lab) -> None:
+    opened = open_page(written, PHONE)
+    buttons = opened.page.locator(".fit:visible")
+    assert buttons.count() >= 1
+    chart = opened.page.locator(f"#chart-{buttons.first.get_attribute('data-chart')}")
+    widths = "e => [e.scrollWidth, e.clientWidth]"
+    wide, box = chart.evaluate(widths)
+    assert wide > box
+    chart.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    assert chart.evaluate("e => e.scrollLeft") == wide - box
+    buttons.first.click()
+    assert buttons.first.get_attribute("aria-pressed") == "true"
+    assert chart.evaluate(widths) == [box, box]
+    buttons.first.click()
+    assert chart.evaluate(widths) == [wide, box]
+
+
+def test_metric_of_a_figure_can_be_chosen(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    name = "test_error_against_batch_size"
+    figure, chart = opened.page.locator(f"#figure-{name}"), opened.page.locator(f"#chart-{name}")
+    choice = figure.get_by_label("Metric")
+    assert choice.locator("option").all_inner_texts()[:2] == ["test accuracy", "test negative log-likelihood"]
+    csv = figure.locator("a.file[data-kind='csv']")
+    for times, (metric, shown) in enumerate(
+        [("test negative log-likelihood", "Test negative log-likelihood"), ("test accuracy", "Test error")], start=2
+    ):
+        choice.select_option(label=metric)
+        opened.page.wait_for_function(
+            "([name, times]) => document.getElementById(`chart-${name}`).dataset.drawn >= times", arg=[name, times]
+        )
+        titles = chart.locator("svg.marks .role-title-text").all_text_contents()
+        assert titles[0].startswith(f"{shown} against batch size")
+        assert str(chart.get_attribute("aria-label")).startswith(shown)
+        assert shown.lower() in figure.locator(".caption").inner_text().lower()
+        own = metric == "test accuracy"
+        assert (csv.get_attribute("href") == f"figures/{name}.csv") is own
+        if not own:  # the files below it are of what is shown
+            with opened.page.expect_download() as saved:
+                csv.click()
+            lines = saved.value.path().read_text().splitlines()
+            assert lines[0].split(",")[:2] == ["batch_size", "norm"]
+            assert len(lines) == 1 + 6 + 17  # cells, runs that did not diverge
+
+
+def test_another_axis_of_a_figure_can_be_chosen(open_page: Open, make_lab: Callable[..., Lab]) -> None:
+    grid = {"model.norm": ["none", "batch"], "data.batch_size": [8, 32], "optimizer.momentum": [0.0, 0.9]}
+    lab = make_lab(lambda cell, seed: 0.9 + seed / 500 + cell["data.batch_size"] / 2000, grid)
+    lab.write()
+    opened = open_page(lab)
+    name = "test_error_against_momentum"
+    chart = opened.page.locator(f"#chart-{name}")
+    titles = chart.locator("svg.marks .role-title-text")
+    assert any("error against momentum" in title for title in titles.all_text_contents())
+    opened.page.locator(f"#figure-{name} select[data-what='axis']").select_option(label="batch size")
+    opened.page.wait_for_function(f"document.getElementById('chart-{name}').dataset.drawn >= 2")
+    assert any("error against batch size" in title for title in titles.all_text_contents())
 
 
 def test_the_keyboard_reaches_everything(open_page: Open, written: Lab) -> None:

@@ -83,7 +83,14 @@ def test_the_table_has_both_intervals_and_says_of_whom(trained: Lab) -> None:
     assert texts["predict otherwise (%)"] == f"{100 * told:.2f}"
     between = (pair.baseline.classes[0] != pair.baseline.classes[1]).mean()
     assert texts["two seeds of batch do (%)"] == f"{100 * between:.2f}"
-    for words in ("these very images", "further images such as these", "nothing of another seed"):
+    values = dict(zip(grid.columns, (cell.value for cell in cells), strict=True))
+    assert values["other seeds and images"] == crossed.low  # a page sorts by it
+    assert values["other seeds"] == estimate["low"]
+    for words in (
+        "further trainings, tested on these very images",
+        "further images such as these",
+        "nothing of another seed",
+    ):
         assert words in grid.footnote
     assert "| layer |" in (trained.write("tables") and (trained.report / "comparison.md").read_text())
 

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from normbench.stats import area_under_curve, cost_to_target, kaplan_meier_median, summarize_cost
+from normbench.stats import cost_to_target, kaplan_meier_median, summarize_cost
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -116,37 +116,10 @@ def test_summary_of_costs():
     assert table.loc["group", ["median", "first"]].isna().all()
 
 
-def test_area_is_the_mean_height():
-    values = np.array([2.0, 1.0, 0.5, 0.4])
-    frame = pd.concat([curve("a", values, "loss", "train"), curve("b", [1.5] * 7, "loss", "train")])
-    table = area_under_curve(frame.sample(frac=1, random_state=1), "loss").set_index("run_id")
-    assert table.loc["a", "area"] == pytest.approx((1.5 + 0.75 + 0.45) / 3)
-    assert table.loc["a", ["start", "stop", "points"]].tolist() == [1600, 6400, 4]
-    assert table.loc["b", "area"] == pytest.approx(1.5)
-    over_steps = area_under_curve(frame, "loss", over="step").set_index("run_id")
-    assert over_steps["area"].tolist() == pytest.approx(table["area"].tolist())  # normalised by the range
-
-
-def test_area_weighs_by_the_distance_of_the_points():
-    frame = curve("a", [1.0, 0.0, 0.0], "loss", "train").assign(samples=[0, 10, 100])
-    assert area_under_curve(frame, "loss")["area"].tolist() == pytest.approx([0.05])
-
-
-def test_area_of_a_point_or_of_a_diverged_curve_is_not_defined():
-    frame = pd.concat(
-        [
-            curve("a", [2.0], "loss", "train"),
-            curve("b", [2.0, np.nan, 1.0], "loss", "train"),
-            curve("c", [2.0, np.inf], "loss", "train"),
-        ]
-    )
-    assert area_under_curve(frame, "loss")["area"].isna().all()
-
-
 def test_errors_name_the_culprit(curves):
     with pytest.raises(ValueError, match=r"no test/accuracy: it has \['train/accuracy', 'val/accuracy', 'val/loss'\]"):
         cost_to_target(curves, "accuracy", 0.9, split="test")
     with pytest.raises(ValueError, match="curves has no column 'seconds'"):
-        area_under_curve(curves.drop(columns="seconds"), "loss", over="seconds", split="val")
+        cost_to_target(curves.drop(columns="seconds"), "accuracy", 0.9, cost="seconds")
     with pytest.raises(ValueError, match="costs has no column 'norm'"):
         summarize_cost(cost_to_target(curves, "accuracy", 0.9), "norm")

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from normbench.stats import crossed_interval, disagreement, disputed_images, mcnemar_by_seed, unpacked_correctness
+from normbench.stats import crossed_interval, disagreement, disputed_images, mcnemar_by_seed
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -17,13 +17,6 @@ def drawn(rng, seeds, images, effect=0.0, seed_sd=0.3, image_sd=1.5, own_sd=0.4)
         p = 1 / (1 + np.exp(-(difficulty + view + side * effect)))
         sides.append(rng.uniform(size=(seeds, images)) < p)
     return sides[1], sides[0]
-
-
-def test_packed_bits_come_back():
-    correct = np.random.default_rng(0).uniform(size=(3, 13)) < 0.5
-    assert (unpacked_correctness(np.packbits(correct, axis=1), 13) == correct).all()
-    with pytest.raises(ValueError, match="packed has 2 bytes a run, 20 images need 3"):
-        unpacked_correctness(np.packbits(correct, axis=1), 20)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,55 @@ def test_a_cell_that_cannot_run_may_be_skipped(write: Write) -> None:
     assert len(plan(write(grid=grid, compare=compare, skip=[rule])).runs) == 6
 
 
+PRECISE = {"factor": "model.norm", "baseline": "batch", "metric": "test_accuracy_precise"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"compare": PRECISE},
+            "compare.metric=test_accuracy_precise cannot be compared in cell model.norm=none, data.batch_size=8: set "
+            "trainer.precise_statistics to a number of training images in every cell",
+        ),
+        (
+            {"compare": PRECISE, "grid": {**TREE["grid"], "trainer.precise_statistics": [64, 0]}},
+            "cannot be compared in cell model.norm=none, data.batch_size=8, trainer.precise_statistics=0: set",
+        ),
+        (
+            {"compare": {**PRECISE, "metric": "val_nll"}, "base": {**TREE["base"], "trainer": {"validations": 0}}},
+            "compare.metric=val_nll cannot be compared in cell model.norm=none, data.batch_size=8: set "
+            "trainer.validations and data.validation above 0 in every cell",
+        ),
+        (
+            {
+                "compare": {**PRECISE, "metric": "train_loss"},
+                "base": {**TREE["base"], "model": {"name": "cnn", "dropout": 0.5}},
+            },
+            "compare.metric=train_loss cannot be compared in cell model.norm=none, data.batch_size=8: compare val_nll",
+        ),
+        (
+            {
+                "compare": {"factor": "model.norm", "baseline": "batch", "tuned": "data.batch_size"},
+                "base": {**TREE["base"], "data": {"name": "mnist_5k", "validation": 0}},
+            },
+            "compare.tuned chooses by val_accuracy, which cannot be compared in cell model.norm=none",
+        ),
+    ],
+)
+def test_a_metric_that_a_cell_will_not_have(write: Write, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        plan(write(**changes))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_metric_that_only_a_skipped_cell_lacks(write: Write) -> None:
+    grid = {**TREE["grid"], "trainer.precise_statistics": [64, 0]}
+    rule = {"when": {"trainer.precise_statistics": 0}, "reason": "not measured there"}
+    assert len(plan(write(compare=PRECISE, grid=grid, skip=[rule])).runs) == 12
+
+
 def test_pending_runs_are_those_without_a_result(write: Write) -> None:
     made = plan(write())
     done = {made.runs[0].id, made.runs[5].id}

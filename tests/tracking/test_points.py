@@ -56,6 +56,12 @@ def test_what_a_probe_measured_comes_back_too() -> None:
     assert metrics_csv([{**rows[0], "probe/two\nlines": 1.0, "probe/": 1.0}]) == table.getvalue(), "no line of its own"
 
 
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)"])
+def test_what_a_spreadsheet_would_execute_is_left_out(name: str) -> None:
+    rows = points(TEXT.splitlines())
+    assert metrics_csv([{**rows[0], f"probe/{name}": 1.0}, *rows[1:]]) == TEXT
+
+
 def test_a_second_look_at_a_step_is_a_row_of_its_own() -> None:
     twice = TEXT + "4,128,0.2500,0.020,test,accuracy,0.4\r\n"
     assert len(points(twice.splitlines())) == 5

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ import normbench
 from normbench.report.evidence import Evidence
 from normbench.spec import yaml_text
 from normbench.store import Store
+from normbench.store.predictions import write_predictions
 from normbench.study import load_study, make_plan
 from normbench.tracking import publish
 from tests.conftest import RunCli
@@ -31,6 +33,7 @@ STUDY: dict[str, Any] = {
     "skip": [{"when": {"model.norm": "none", "data.batch_size": 64}, "reason": "for the test"}],
     "compare": {"factor": "model.norm", "baseline": "none", "across": ["data.batch_size"]},
 }
+LABELS = np.arange(10)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         metrics = {"test_accuracy": accuracy, "test_nll": 1 - accuracy, "test_calibration_error": noise}
         metrics |= {"val_accuracy": accuracy, "val_nll": 1 - accuracy, "train_loss": 1 - accuracy}
         made_up(store, run.config, metrics=metrics, seconds=1 + noise, samples_per_second=256 / (1 + noise))
+        said = LABELS.copy()
+        said[3] *= run.config.model.norm == "layer"  # image 3 is what the other gets wrong
+        write_predictions(store.folder(run.id).path, said, LABELS)
     return path, folder / "runs"
 
 
@@ -90,7 +96,10 @@ def test_the_specification_is_written_without_a_network(
     assert path == tmp_path / "small" / "wandb_report_spec.json"
     whole = json.loads(path.read_text())
     spec = whole["spec"]
-    assert headings(spec) == ["Question", *(name for name in sections_of_the_page() if name != "Test images")]
+    assert headings(spec) == ["Question", *sections_of_the_page()]
+    media = [key for panel in panels(spec) for key in panel["config"].get("mediaKeys") or []]
+    assert "| layer, batch_size 32 | 1: 3 (3) | 0 |" in path.read_text()
+    assert {"media/misclassified", "media/confusion_matrix"} <= set(media)
     kinds = [panel["viewType"] for panel in panels(spec)]
     for kind in ("Run History Line Plot", "Bar Chart", "Scatter Plot", "Parallel Coordinates Plot", "Run Comparer"):
         assert kind in kinds, kinds
@@ -125,6 +134,7 @@ def test_a_second_report_updates_the_first(
     assert view["displayName"] == "normbench: small"
     assert "Compared with none" in view["spec"]
     shown = {key for panel in panels(json.loads(view["spec"])) for key in panel["config"].get("mediaKeys") or []}
+    shown = {key for key in shown if not key.startswith("media/")}  # those are of the study's runs
     logged = {key for key in fake.runs["small-report"].rows[-1] if key.startswith("figures/")}
     assert shown == logged
     assert shown == {"figures/differences", "figures/cost"}

@@ -6,6 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,40 @@ def test_every_argument_of_a_trainer_is_hidden_from_the_environment(monkeypatch:
     with without_trainer_variables():
         assert not [name for name in os.environ if name.startswith("PL_TRAINER_")]
     assert os.environ["PL_TRAINER_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode, torch.no_grad, lambda: torch.device("meta")],
+    ids=["autocast", "inference", "no_grad", "device"],
+)
+def test_a_mode_of_the_caller_does_not_reach_the_run(
+    tmp_path: Path, clean: dict[str, Any], around: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    with around():
+        result = trained(tiny(), tmp_path)
+    assert lasting(result) == clean
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this torch has no fp32_precision")
+@pytest.mark.parametrize("where", ["", "mkldnn", "mkldnn.conv", "mkldnn.matmul"])
+def test_float32_is_float32_whatever_the_caller_chose(where: str) -> None:
+    holder = attrgetter(where)(torch.backends) if where else torch.backends
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(8, 8, 16, 16, generator=draw), torch.randn(8, 8, 3, 3, generator=draw)
+    m = torch.randn(64, 64, generator=draw)
+    right = torch.conv2d(x.double(), w.double()), m.double() @ m.double()
+    before = holder.fp32_precision
+    holder.fp32_precision = "bf16"
+    try:
+        with process_settings(threads=1, deterministic=False):
+            found = torch.conv2d(x, w), m @ m
+            assert settings_in_force()["tf32"] is False
+        assert holder.fp32_precision == "bf16", "and it is put back"
+    finally:
+        holder.fp32_precision = before
+    for one, other in zip(found, right, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_precision_that_the_device_does_not_have_is_refused() -> None:

@@ -249,3 +249,19 @@ def test_a_builder_that_makes_another_network_each_time_is_refused() -> None:
 def test_a_parameter_without_a_shape_is_refused() -> None:
     with pytest.raises(UsageError, match="no shape before the first batch"):
         initialise(lambda: nn.LazyLinear(3), 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [torch.Generator, np.random.default_rng, np.random.RandomState, np.random.PCG64, random.Random],
+)
+def test_a_generator_of_its_own_is_refused(make: Callable[[], object]) -> None:
+    """What it draws while the network trains would differ under one id, or be the same for all seeds."""
+
+    def build() -> nn.Module:
+        net = small()
+        net[0].noise = make()
+        return net
+
+    with pytest.raises(UsageError, match=r"'0\.noise' of the model is a random generator of its own"):
+        initialise(build, 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from normbench.report.evidence import Evidence
 from normbench.report.figures import (
@@ -43,6 +44,14 @@ FIGURES: tuple[Draw, ...] = (
     cost.figure,
     detectable.figure,
 )
+# What the page also draws in other metrics, and with another axis swept.
+BY_METRIC: tuple[Draw, ...] = (
+    levels.figure,
+    statistic_size.values_figure,
+    statistic_size.images_figure,
+    differences.figure,
+)
+BY_AXIS: tuple[Draw, ...] = (levels.figure, differences.figure)
 LONGEST = 80  # characters of a file's name
 alt.data_transformers.disable_max_rows()
 
@@ -56,12 +65,14 @@ class Drawn:
         caption: A sentence that says what to see in it.
         alt: What it shows, for who cannot see it.
         data: What it shows, under the names that a reader knows.
+        draw: The function that drew it.
     """
 
     spec: dict[str, Any]
     caption: str
     alt: str
     data: pd.DataFrame
+    draw: Draw
 
 
 @lru_cache(maxsize=1)  # files and page are made from the same ones
@@ -75,9 +86,19 @@ def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
         if figure is None:
             continue
         name = _free(safe_name(figure.name), found)
-        spec = specification(figure.chart)
-        found[name] = Drawn(spec, figure.caption, figure.alt, figure.data)
+        found[name] = _ready(figure, draw)
     return found
+
+
+def _ready(figure: Figure, draw: Draw, validate: bool = True) -> Drawn:
+    return Drawn(specification(figure.chart, validate), figure.caption, figure.alt, figure.data, draw)
+
+
+def redrawn(evidence: Evidence, draw: Draw) -> Drawn | None:
+    """A figure of other evidence, such as of another metric; None where the data cannot fill it."""
+    with debug_mode(False):  # its like was checked as the figure itself; checks take most of the time
+        figure = draw(evidence)
+        return None if figure is None else _ready(figure, draw, validate=False)
 
 
 def specifications(evidence: Evidence) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from normbench.report import tables
 from normbench.report.evidence import Evidence
 from normbench.report.figures import drawn_figures
 from normbench.report.figures.style import FACTOR, styles
+from normbench.report.page.choices import figure_choices
 from normbench.report.page.data import paired_table, run_link, run_table, states_text, unfinished_list
 from normbench.report.page.pictures import pictures
 from normbench.report.provenance import code_notes, environments
@@ -47,6 +48,7 @@ def page(evidence: Evidence, link: str = "") -> str:
     )
     assets = files("normbench") / "report" / "page"
     charts = drawn_figures(evidence)
+    choices = figure_choices(evidence)
     return environment.get_template("page.html.jinja").render(
         evidence=evidence,
         version=__version__,
@@ -60,6 +62,8 @@ def page(evidence: Evidence, link: str = "") -> str:
         cost=tables.html_table(tables.cost_grid(evidence), "cost") if len(evidence.chosen) else "",
         levels=list(zip(evidence.levels, styles(evidence.levels)[0], strict=True)),
         charts=[(name, figure) for name, figure in charts.items()],
+        choices=choices,
+        choices_json=_script_json({name: choice["drawn"] for name, choice in choices.items()}),
         specs=_script_json({name: figure.spec for name, figure in charts.items()}),
         runs=_script_json({**run_table(evidence, MAX_RUNS_LISTED), "link": link}),
         runs_left_out=max(0, len(evidence.runs) - MAX_RUNS_LISTED),

@@ -100,6 +100,42 @@ function putAxis(spec, from, to) {
   visit(spec);
   if (spec.title && spec.title.text) spec.title.text = to.head;
 }
+// A figure in another metric or with another axis swept has a specification, texts and data of its own.
+const chosen = new Map(); // of each chart: the numbers of its metric and axis
+function choiceOf(name) {
+  const { metric, axis } = chosen.get(name) || { metric: 0, axis: 0 };
+  return metric || axis ? { part: CHOICES[name][metric][axis] } : null;
+}
+// On a phone: panels below each other, the legend below them, titles in lines that fit.
+const NARROW = 640;
+function narrow(spec) {
+  if (spec.facet && spec.columns) spec.columns = 1;
+  spec.config.legend = { ...spec.config.legend, orient: "bottom", columns: 3 };
+  if (!spec.title) return;
+  const broken = (text, most) => [text || []].flat().flatMap((line) => {
+    const lines = [""];
+    line.split(" ").forEach((word) => {
+      const last = lines[lines.length - 1];
+      if (last && last.length + 1 + word.length > most) lines.push(word);
+      else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+    });
+    return lines;
+  });
+  spec.title.text = broken(spec.title.text, 44);
+  spec.title.subtitle = broken(spec.title.subtitle, 54);
+}
+const READABLE = 0.9; // of its own size: the smallest text of a figure is then 9 px
+// The files below a figure are those of what it shows now.
+async function offer(element, part) {
+  const view = views.get(element).view;
+  const png = await view.toImageURL("png", 2);
+  const blob = (text, type) => URL.createObjectURL(new Blob([text], { type }));
+  const made = { svg: blob(await view.toSVG(), "image/svg+xml"), png, csv: blob(part.csv, "text/csv") };
+  element.closest("figure").querySelectorAll("a.file").forEach((link) => {
+    link.href = made[link.dataset.kind];
+    link.download = `${element.dataset.chart}_chosen.${link.dataset.kind}`;
+  });
+}
 // One drawing of a chart after the other, so that the last click is what is seen.
 const drawings = new Map();
 function draw(element) {
@@ -110,7 +146,14 @@ function draw(element) {
 async function drawNow(element) {
   if (views.has(element)) views.get(element).finalize();
   views.delete(element);
-  const spec = structuredClone(SPECS[element.dataset.chart]);
+  const choice = choiceOf(element.dataset.chart);
+  if (choice && !choice.part) {
+    element.textContent = "There is nothing to draw so.";
+    element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
+    return;
+  }
+  const source = choice ? choice.part.spec : SPECS[element.dataset.chart];
+  const spec = structuredClone(source);
   if (chosenAxis.has(element.dataset.chart)) putAxis(spec, ...chosenAxis.get(element.dataset.chart));
   const levels = [...levelsOf(spec)];
   if (levels.length && levels.every((level) => hidden.has(level))) {
@@ -123,19 +166,23 @@ async function drawNow(element) {
   };
   const each = (part, inherited) => {
     const named = (part.data && part.data.name) || inherited;
-    const values = named && SPECS[element.dataset.chart].datasets ? SPECS[element.dataset.chart].datasets[named] : [];
+    const values = named && source.datasets ? source.datasets[named] : [];
     const inner = part.layer || (part.spec ? [part.spec] : part.hconcat || part.vconcat);
     if (values && values.length && FACTOR in values[0] && hidden.size && (part.data || !inherited)) keep(part);
     (inner || []).forEach((child) => each(child, named));
   };
   each(spec, null);
+  if (window.innerWidth <= NARROW) narrow(spec);
   // No menu over the picture: its files and its data are linked below it.
   views.set(element, await vegaEmbed(element, spec, { renderer: "svg", actions: false }));
   element.setAttribute("role", "img"); // the embedder puts words of its own here
   element.setAttribute("aria-label", element.dataset.alt);
   const picture = element.querySelector("svg.marks");
-  // A wide figure scrolls in its box rather than shrink; on a phone it is seen whole, its files are there to enlarge.
-  if (window.innerWidth > 640) picture.style.minWidth = `${0.85 * picture.width.baseVal.value}px`;
+  // A wide figure scrolls in its box, so that its text can be read; a button shows the whole of it.
+  element.style.setProperty("--readable", `${READABLE * picture.width.baseVal.value}px`);
+  const button = document.querySelector(`.fit[data-chart="${element.dataset.chart}"]`);
+  button.hidden = button.getAttribute("aria-pressed") === "false" && element.scrollWidth <= element.clientWidth;
+  if (choice) await offer(element, choice.part);
   element.dataset.drawn = String((Number(element.dataset.drawn) || 0) + 1);
 }
 const chartElements = [...document.querySelectorAll(".chart")];
@@ -147,6 +194,27 @@ document.querySelectorAll(".toggle").forEach((button) => {
     if (hidden.has(level)) hidden.delete(level); else hidden.add(level);
     button.setAttribute("aria-pressed", String(!hidden.has(level)));
     drawAll();
+  });
+});
+document.querySelectorAll("select.choice").forEach((select) => {
+  const name = select.dataset.chart;
+  const element = document.getElementById(`chart-${name}`);
+  const figure = element.closest("figure");
+  const [caption, files] = [figure.querySelector(".caption"), [...figure.querySelectorAll("a.file")]];
+  const own = [element.dataset.alt, caption.textContent, files.map((link) => link.getAttribute("href"))];
+  select.addEventListener("change", () => {
+    chosen.set(name, { metric: 0, axis: 0, ...chosen.get(name), [select.dataset.what]: Number(select.value) });
+    const choice = choiceOf(name);
+    [element.dataset.alt, caption.textContent] = choice && choice.part ? [choice.part.alt, choice.part.caption] : own;
+    files.forEach((link, index) => { link.href = own[2][index]; link.removeAttribute("download"); });
+    draw(element);
+  });
+});
+document.querySelectorAll(".fit").forEach((button) => {
+  button.addEventListener("click", () => {
+    const fits = button.getAttribute("aria-pressed") === "false";
+    button.setAttribute("aria-pressed", String(fits));
+    document.getElementById(`chart-${button.dataset.chart}`).classList.toggle("whole", fits);
   });
 });
 document.querySelectorAll("select.axis").forEach((select) => {

@@ -45,8 +45,9 @@ def images_grid(evidence: Evidence) -> Grid | None:
     ]
     note = (
         f"Difference in {METRIC.label} from {baseline} over the seeds that kept their predictions, on the {images:,} "
-        f"test images. The interval over other seeds (as among the contrasts) speaks of further trainings tested on "
-        f"these very images; the one over other seeds and images also of further images such as these, and takes its "
+        f"test images. Population of the interval over other seeds (as among the contrasts): further trainings, "
+        f"tested on these very images. Population of the one over other seeds and images: further trainings, tested "
+        f"on further images such as these; it takes its "
         f"error from the cell's own seeds and images (of few seeds it can be the narrower one: images add degrees of "
         f"freedom). Both hold for all {evidence.family} comparisons at once. "
         f"McNemar's exact test, without correction, compares the two trained networks of one seed: it says nothing "
@@ -59,19 +60,25 @@ def images_grid(evidence: Evidence) -> Grid | None:
 def _cells(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> list[Cell]:
     right = pair.treatment.correct, pair.baseline.correct
     crossed = crossed_interval(*right, alpha=ALPHA, family=evidence.family)
-    known = estimate is not None and pd.notna(estimate["low"])
     tests = mcnemar_by_seed(*right)
     few = int((tests["p"] < ALPHA).sum())
     other = float(disagreement(pair.treatment.classes, pair.baseline.classes).mean())
     return [
         Cell(str(len(pair.seeds)), value=float(len(pair.seeds))),
         Cell(METRIC.shown_number(crossed.diff), value=crossed.diff),
-        Cell(interval_text(estimate, METRIC) if estimate is not None and known else "—"),
-        Cell(interval_text(crossed._asdict(), METRIC) if np.isfinite(crossed.low) else "—"),
+        _interval(estimate),
+        _interval(crossed._asdict()),
         Cell(f"{few} of {len(tests)} seeds", value=few / len(tests)),
         Cell(f"{100 * other:.2f}", value=other),
         _between_seeds(pair.baseline.classes),
     ]
+
+
+def _interval(row: dict[Any, Any] | None) -> Cell:
+    """The ends, sorted by the lower one."""
+    if row is None or pd.isna(row["low"]):
+        return Cell("—")
+    return Cell(interval_text(row, METRIC), value=float(row["low"]))
 
 
 def _between_seeds(classes: np.ndarray[Any, Any]) -> Cell:
