@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLASSIC: dict[str, dict[str, Any]] = {"batch": {}, "layer": {}, "instance": {}, "group": {"groups": 2}}
 MOST_PATTERNS = 3  # of one norm that a figure shows
+RARE = 0.05  # share of outputs below which a pattern is one of few values, not of a place
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -160,9 +161,9 @@ def _figure(file: Path, norms: Any) -> int:
         raise UsageError(f"--figure {file}: no folder {file.parent}: make it first")
     panels: list[tuple[str, Pattern]] = []
     for name, options in {**CLASSIC, norms.name: norms.options}.items():
-        for pattern in patterns(name, options)[:MOST_PATTERNS]:
+        for pattern in [one for one in patterns(name, options) if one.share >= RARE][:MOST_PATTERNS]:
             # At the edge of a window, say, fewer values count than in its middle.
-            part = f": {100 * pattern.share:.0f} % of the outputs" if pattern.share < 1 else ""
+            part = f": {100 * pattern.share:.0f} % of the outputs" if pattern.share < 1 - RARE else ""
             panels.append((f"{_label(name, options)}{part}", pattern))
     svg = drawing(panels)
     for suffix, content in ((".svg", svg.encode()), (".png", png(svg))):

@@ -15,7 +15,7 @@ from normbench.spec.registry import NORMS
 
 IMAGES, CHANNELS, POSITIONS = 6, 6, 4  # what a figure can show
 MOST = 32  # images or channels, for a norm with large parts
-DRAWS = 3  # inputs that are tried: a threshold hides some values of each
+DRAWS = 2  # inputs that are tried, each with both signs: a threshold hides some values of each
 Shared = np.ndarray[Any, np.dtype[np.bool_]]
 Index = tuple[int, int, int]
 
@@ -92,7 +92,8 @@ def dependence(name: str, options: Mapping[str, Any]) -> Shared:
         torch.manual_seed(0)
         norm = built(entry, channels, values).double().train()
         found = np.zeros((images, channels, POSITIONS) * 2, np.bool_)
-        inputs = [torch.randn(images, channels, *shape, dtype=torch.float64) for _ in range(DRAWS)]
+        drawn = [torch.randn(images, channels, *shape, dtype=torch.float64) for _ in range(DRAWS)]
+        inputs = [sign * x for x in drawn for sign in (1, -1)]
         for x in inputs:
             found |= _reached(norm, x)
         closed = [parameter for parameter in norm.parameters() if parameter.numel() and not parameter.any()]

@@ -60,9 +60,9 @@ def _block(left: float, title: str, pattern: Pattern) -> list[str]:
         return f'<polygon points="{outline}" fill="{color}" stroke="#8a949e" stroke-width="0.6"/>'
 
     name, _, part = title.partition(": ")
-    parts = [f'<text x="{left:.0f}" y="26" font-size="15" font-weight="bold">{html.escape(name)}</text>']
+    parts = [f'<text x="{left:.0f}" y="22" font-size="15" font-weight="bold">{html.escape(name)}</text>']
     if part:
-        parts.append(f'<text x="{left:.0f}" y="44" fill="#444444">{html.escape(part)}</text>')
+        parts.append(f'<text x="{left:.0f}" y="38" fill="#444444">{html.escape(part)}</text>')
     for c in range(channels):
         for p in range(positions):
             corners = [(c, p, 0), (c + 1, p, 0), (c + 1, p + 1, 0), (c, p + 1, 0)]

@@ -95,11 +95,12 @@ def _pairs(net: nn.Module, images: Tensor) -> list[tuple[Layer, str, Tensor]]:
 
 def _scale(layer: Layer, scale: Tensor, shift: Tensor) -> None:
     """Makes a layer give a y + b instead of y."""
+    kind, weight = layer.weight.dtype, layer.weight.detach().double()
     if parametrize.is_parametrized(layer):
-        for name in list(layer.parametrizations):
-            parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
-    weight = layer.weight.detach().double()
+        # Not by remove_parametrizations: it takes `weight` off the class, which the original network shares.
+        layer.__class__ = type(layer).__mro__[1]
+        del layer.parametrizations
     bias = layer.bias.detach().double() if layer.bias is not None else torch.zeros_like(shift)
     wide = scale.view(-1, *[1] * (weight.dim() - 1))
-    layer.weight = nn.Parameter((wide * weight).to(layer.weight.dtype))
-    layer.bias = nn.Parameter((scale * bias + shift).to(layer.weight.dtype))
+    layer.weight = nn.Parameter((wide * weight).to(kind))
+    layer.bias = nn.Parameter((scale * bias + shift).to(kind))

@@ -78,7 +78,7 @@ def footprint(config: RunConfig) -> Footprint:
     with torch.random.fork_rng(devices=[]):
         net = build_model(model, facts.image, facts.classes, config.trainer.virtual_devices).train()
         if config.trainer.channels_last:
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.to(memory_format=torch.channels_last)
         images = device_batch(config)
         while images > MOST and images % 2 == 0:
             images //= 2
@@ -112,7 +112,7 @@ def peaks(net: nn.Module, images: Tensor, labels: Tensor) -> tuple[int, int]:
         loss = F.cross_entropy(net(images), labels)
         forward = living.peak
         living.peak = living.now
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     return forward + given, living.peak + given
 
 
