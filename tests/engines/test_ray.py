@@ -15,7 +15,7 @@ import pytest
 from normbench.launch.ray import RayLauncher
 from normbench.store.folder import RunFolder
 
-from ..end_to_end.processes import end, metrics, start, until, write_study
+from ..end_to_end.processes import end, metrics, seen_live, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 
@@ -46,6 +46,7 @@ def test_a_stopped_study_ends_what_it_started(number: int, status: int, tmp_path
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--runs", tmp_path / "runs", "--launcher", "ray")
     until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
+    assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
     process.send_signal(number)
     ended, _, err = end(process, 60)
     assert ended == status, err

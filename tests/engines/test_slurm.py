@@ -18,7 +18,7 @@ from normbench.launch.launcher import Task
 from normbench.launch.slurm import SlurmLauncher
 from normbench.store.folder import RunFolder
 
-from ..end_to_end.processes import REPOSITORY, end, metrics, results, start, until, write_study
+from ..end_to_end.processes import REPOSITORY, end, metrics, results, seen_live, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 
@@ -182,6 +182,7 @@ def test_a_stopped_study_takes_its_jobs_out_of_the_queue(number: int, status: in
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--runs", tmp_path / "runs", *OPTIONS)
     until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
+    assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
     process.send_signal(number)
     ended, _, err = end(process, 60)
     assert ended == status, err
