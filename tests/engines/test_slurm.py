@@ -18,7 +18,7 @@ from normbench.launch.launcher import Task
 from normbench.launch.slurm import SlurmLauncher
 from normbench.store.folder import RunFolder
 
-from ..end_to_end.processes import REPOSITORY, end, metrics, results, seen_live, start, until, write_study
+from ..end_to_end.processes import end, metrics, results, seen_live, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 
@@ -204,4 +204,3 @@ def test_what_slurm_does_not_take_is_one_line(tmp_path: Path) -> None:
     assert status == 2
     assert "launcher slurm: the jobs cannot be submitted: " in err
     assert "invalid partition" in err.lower()
-    assert REPOSITORY.exists()
