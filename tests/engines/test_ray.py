@@ -45,10 +45,12 @@ def test_a_study_gives_the_numbers_of_one_machine(tmp_path: Path) -> None:
 def test_a_stopped_study_ends_what_it_started(number: int, status: int, tmp_path: Path) -> None:
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--runs", tmp_path / "runs", "--launcher", "ray")
-    until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
-    assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
-    process.send_signal(number)
-    ended, _, err = end(process, 60)
+    try:
+        until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
+        assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
+    finally:
+        process.send_signal(number)
+        ended, _, err = end(process, 60)
     assert ended == status, err
     assert "stopped: 0 of 2 runs are done" in err
     states = {RunFolder(path.parent).state() for path in (tmp_path / "runs").glob("*/config.yaml")}
