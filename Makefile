@@ -71,14 +71,19 @@ test-slow: $(STAMP) ## run the tests that train for longer: real processes, resu
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
 	$(BIN) benchmarks/golden.py check
 
-ENGINES := .venv-engines
-test-engines: ## run the launchers on a real Slurm and Ray on loopback: as root on Debian; installs both (about 1 GB)
-	@$(ENGINES)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(ENGINES)
-	$(ENGINES)/bin/python -m pip install --disable-pip-version-check --editable '.[dev,slurm,ray]'
-	command -v slurmctld >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge; }
-	$(ENGINES)/bin/python -m pytest -m engines tests/engines/test_slurm.py
+# Process ids of their own: whatever these tests leave behind ends with them. The shell stays, as the first process, to
+# collect those that ended. After the time limit the tests are interrupted, and so end what they started.
+ALONE := unshare --pid --fork --mount-proc --kill-child sh -c '"$$@"; exit $$?' alone
+ENGINES = $(ALONE) timeout --foreground --signal=INT --kill-after=60 2400 \
+$(BIN) -m pytest -v -m engines -o faulthandler_timeout=400
+test-engines: $(STAMP) ## run the launchers on a real Slurm and Ray on loopback: as root on Debian; installs both (300 MB)
+	$(BIN) -c 'import ray, submitit' 2>/dev/null || \
+	$(BIN) -m pip install --disable-pip-version-check --editable '.[slurm,ray]'
+	command -v slurmctld >/dev/null || \
+	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge iproute2; }
+	$(ENGINES) tests/engines/test_slurm.py
 	@# Ray takes outer addresses where it finds any: in a network of its own it finds none.
-	unshare --net sh -c 'ip link set lo up && exec $(ENGINES)/bin/python -m pytest -m engines tests/engines/test_ray.py'
+	unshare --net sh -c 'ip link set lo up && exec "$$@"' alone $(ENGINES) tests/engines/test_ray.py
 
 LOWEST := .venv-lowest
 test-lowest: ## run the tests with the lowest version of every dependency that pyproject.toml admits
@@ -101,4 +106,4 @@ else
 endif
 
 clean: ## remove .venv and caches; runs and reports stay
-	rm -rf $(VENV) $(ENGINES) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -121,11 +121,9 @@ def start_words(words: list[str], **options: Any) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **({"cwd": REPOSITORY} | options),
+            **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": REPOSITORY} | options),
         )
     finally:
         signal.signal(signal.SIGINT, before)

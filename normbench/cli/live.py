@@ -107,14 +107,14 @@ def watch(plan: Plan, store: Store, console: Console | None = None, seconds: flo
         console.print(shown())
         return
     idle = 0.0
-    with Live(shown(), console=console, auto_refresh=False) as live:
-        try:
+    try:
+        with Live(shown(), console=console, auto_refresh=False) as live:
             while any(found[name] for name in LIVING) and idle < IDLE_SECONDS:
                 time.sleep(seconds)
                 found = curves.look()
                 idle = 0.0 if found["running"] else idle + seconds
                 live.update(shown(), refresh=True)
-        except KeyboardInterrupt:
-            return
+    except KeyboardInterrupt:
+        return
     if any(found[name] for name in LIVING):
         console.print(f"no run is being trained: `normbench run {plan.study.name}` trains those that are left")

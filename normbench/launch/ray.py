@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.environ import DOCUMENTED
+from normbench.errors import NormbenchError
 from normbench.launch.futures import IN_FLIGHT, Futures, do
 from normbench.launch.launcher import Listener, Task, refuse_nodes
 from normbench.launch.needs import needed
@@ -22,6 +24,7 @@ from normbench.spec.values import Count, Number, Positive
 
 # Those of the cluster's own processes that are not to be replaced by this one's.
 OWN = {"CUDA_VISIBLE_DEVICES", "TMPDIR", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"}
+ANSWER_SECONDS = 20.0
 
 
 class RayLauncher:
@@ -102,12 +105,25 @@ class RayLauncher:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         told = signal.getsignal(signal.SIGTERM)
         quiet = {"configure_logging": False, "log_to_driver": False}
-        if self.address is None:
-            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            ray.init(address=self.address, **quiet)
+        where = f"at {self.address}" if self.address else "on this machine"
+        try:
+            if self.address is None:
+                ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+            else:
+                _knock(self.address)
+                ray.init(address=self.address, **quiet)
+        except Exception as error:  # no cluster there, or a node that took more than the 30 s that Ray gives it
+            said = " ".join(str(error).split())[:300]
+            raise NormbenchError(f"launcher ray: no cluster can be had {where}: {said}") from None
         if threading.current_thread() is threading.main_thread():  # Ray has put its own in their place, which aborts
             signal.signal(signal.SIGTERM, told)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing answers at host:port; Ray itself tries that for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
 
 
 def _environment() -> dict[str, str]:

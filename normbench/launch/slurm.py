@@ -251,10 +251,8 @@ class _Watched:
         except (subprocess.SubprocessError, OSError):  # the controller is busy, or is started anew
             return None
         rows = [line.split("|", 2) for line in answer.stdout.splitlines() if line.count("|") >= 2]
-        reasons = sorted(
-            {reason for _, state, reason, *_ in rows if state == "PENDING"} - {"None", "Priority", "Resources"}
-        )
-        said = ", ".join(reasons) if rows and all(state == "PENDING" for _, state, *_ in rows) else ""
+        reasons = sorted({reason for _, state, reason in rows if state == "PENDING"} - ORDINARY)
+        said = ", ".join(reasons) if rows and all(state == "PENDING" for _, state, _ in rows) else ""
         if said and said != self.told:
             print(f"all jobs of {self.name} wait: {said}", file=sys.stderr)
         self.told = said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -65,6 +67,28 @@ def until(what: Callable[[], object], process: subprocess.Popen[str], seconds: f
         assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()}"
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.02)
+
+
+def seen_live(study: Path, runs: Path, text: str, seconds: float = 120) -> str:
+    """What `status --live` has shown on a terminal when `text` is there; Ctrl-C then ends it with status 0."""
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "normbench", "status", str(study), "--runs", str(runs), "--live"]
+    process = conftest.start_words(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    )
+    os.close(theirs)
+    shown, deadline = "", time.monotonic() + seconds
+    try:
+        while text not in shown:
+            assert time.monotonic() < deadline, shown
+            if select.select([ours], [], [], 1)[0]:
+                shown += os.read(ours, 65_536).decode(errors="replace")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, shown
+    finally:
+        process.kill()
+        os.close(ours)
+    return shown
 
 
 def results(runs: Path) -> dict[str, dict[str, Any]]:

@@ -31,7 +31,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for folder in (state, *state.parents[:2]):
         folder.chmod(0o755)  # munged takes no socket below a folder that others cannot enter
     try:
-        subprocess.run([HELPER, "start", state], check=True, timeout=90)
+        subprocess.run([HELPER, "start", state], check=True, timeout=300)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SLURM_CONF", str(state / "slurm.conf"))
             yield state

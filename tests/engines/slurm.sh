@@ -66,8 +66,7 @@ start() {
   configuration >"$state/slurm.conf"
   slurmctld -c
   for node in $(seq "$nodes"); do slurmd -N "node$node"; done
-  for _ in $(seq 80); do
-    [ "$(sinfo --noheader --partition low --states idle --format %D 2>/dev/null)" = "$nodes" ] && break
+  until [ "$(sinfo --noheader --partition low --states idle --format %D 2>/dev/null)" = "$nodes" ] || [ $SECONDS -gt 120 ]; do
     sleep 0.25
   done
   [ "$(sinfo --noheader --partition low --states idle --format %D)" = "$nodes" ]

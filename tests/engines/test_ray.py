@@ -15,7 +15,7 @@ import pytest
 from normbench.launch.ray import RayLauncher
 from normbench.store.folder import RunFolder
 
-from ..end_to_end.processes import end, metrics, start, until, write_study
+from ..end_to_end.processes import end, free_port, metrics, seen_live, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 
@@ -45,22 +45,40 @@ def test_a_study_gives_the_numbers_of_one_machine(tmp_path: Path) -> None:
 def test_a_stopped_study_ends_what_it_started(number: int, status: int, tmp_path: Path) -> None:
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--runs", tmp_path / "runs", "--launcher", "ray")
-    until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
-    process.send_signal(number)
-    ended, _, err = end(process, 60)
+    try:
+        until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
+        assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
+    finally:
+        process.send_signal(number)
+        ended, _, err = end(process, 60)
     assert ended == status, err
     assert "stopped: 0 of 2 runs are done" in err
     states = {RunFolder(path.parent).state() for path in (tmp_path / "runs").glob("*/config.yaml")}
     assert states == {"interrupted"}, "nobody trains them any more"
 
 
+def begun(nodes: int, **head: int) -> Any:
+    """A cluster. Ray gives a node 30 s to start, by no option, which a busy machine does not always keep to."""
+    from ray.cluster_utils import Cluster
+
+    for left in (2, 1, 0):
+        made = Cluster()
+        try:
+            made.add_node(include_dashboard=False, **head)
+            made.others = [made.add_node(num_cpus=1) for _ in range(nodes - 1)]
+        except Exception:
+            made.shutdown()
+            if not left:
+                raise
+        else:
+            return made
+    return None
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two nodes, one that holds the cluster and one that can be lost."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.second = made.add_node(num_cpus=1)
+    made = begun(2, num_cpus=1)
     yield made
     made.shutdown()
 
@@ -71,7 +89,7 @@ def test_a_node_that_is_killed_in_mid_run_loses_nothing(cluster: Any, tmp_path: 
     thread = threading.Thread(target=launcher.launch, args=(tasks, told), daemon=True)
     thread.start()
     _until(lambda: sum((task.folder / "times").exists() for task in tasks) >= 2)
-    cluster.remove_node(cluster.second, allow_graceful=False)
+    cluster.remove_node(cluster.others[0], allow_graceful=False)
     thread.join(200)
     assert not thread.is_alive(), told.events
     assert sorted(task for task, _ in told.of("done")) == list("012345")
@@ -94,10 +112,17 @@ def test_a_run_that_fails_does_not_stop_the_others(cluster: Any, tmp_path: Path)
     assert len(told.of("done")) == 2
 
 
-def test_small_runs_share_a_gpu(tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    study, nowhere = write_study(tmp_path, "nowhere", 20), f"127.0.0.1:{free_port()}"
+    words = ["--runs", tmp_path / "runs", "--launcher", "ray", "--launch", f"address={nowhere}"]
+    status, _, err = end(start("run", study, *words), 120)
+    assert status == 1, err
+    assert f"error: launcher ray: no cluster can be had at {nowhere}: " in err.splitlines()[-1]
+    assert "Traceback" not in err
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+
+def test_small_runs_share_a_gpu(tmp_path: Path) -> None:
+    made = begun(1, num_cpus=4, num_gpus=1)
     try:
         tasks = [_on_gpu(task) for task in works.tasks(tmp_path, 4, together=4)]
         told = Told()

@@ -18,8 +18,7 @@ from normbench.launch.launcher import Task
 from normbench.launch.slurm import SlurmLauncher
 from normbench.store.folder import RunFolder
 
-from ..conftest import REPOSITORY
-from ..end_to_end.processes import end, metrics, results, start, until, write_study
+from ..end_to_end.processes import end, metrics, results, seen_live, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 
@@ -182,9 +181,12 @@ def test_a_run_on_two_nodes_with_two_processes_each_is_that_of_one_machine(tmp_p
 def test_a_stopped_study_takes_its_jobs_out_of_the_queue(number: int, status: int, tmp_path: Path) -> None:
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--runs", tmp_path / "runs", *OPTIONS)
-    until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
-    process.send_signal(number)
-    ended, _, err = end(process, 60)
+    try:
+        until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
+        assert "running" in seen_live(study, tmp_path / "runs", "/60,000"), "and Ctrl-C there ends nothing else"
+    finally:
+        process.send_signal(number)
+        ended, _, err = end(process, 60)
     assert ended == status, err
     assert err.splitlines()[-1].startswith("stopped: 0 of 2 runs are done")
     waited_for(lambda: not queued())
@@ -204,4 +206,3 @@ def test_what_slurm_does_not_take_is_one_line(tmp_path: Path) -> None:
     assert status == 2
     assert "launcher slurm: the jobs cannot be submitted: " in err
     assert "invalid partition" in err.lower()
-    assert REPOSITORY.exists()
