@@ -63,6 +63,19 @@ DRAWINGS = (
         "first, gradients explode with depth; where it shrinks, they vanish.",
         log=True,
     ),
+    Drawing(
+        "statistics",
+        "statistics of batches against running averages",
+        "value",
+        {
+            "error_running": "error with running averages (%)",
+            "error_recomputed": "error with recomputed averages (%)",
+            "error_batch": "error with the test batch's own statistics (%)",
+            "mates": "change of the output with other batch mates",
+        },
+        "The error on validation images under three kinds of statistics, and by how much an image's output changes "
+        "with the other images of its batch: a norm that takes one image at a time has one error and no change.",
+    ),
 )
 
 
