@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +19,20 @@ from normbench.spec.schema import DataConfig, ModelConfig
 from normbench.train.initialisation import Rule, initialise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
 SEEDS = range(10)
+
+
+@cache
+def whole_digits(split: str) -> tuple[Tensor, Tensor]:
+    """Standardised digits of all of MNIST, split train (60000, 1, 28, 28) or test (10000, …), and their labels."""
+    images = read(DataConfig(name="mnist"))
+    mean, deviation = (float(f(images.train[0])) / 255 for f in (np.mean, np.std))
+    pixels, labels = images.train if split == "train" else images.test
+    return (torch.from_numpy(pixels).float().div(255).unsqueeze(1) - mean) / deviation, torch.from_numpy(labels).long()
 
 
 @cache
@@ -54,10 +64,31 @@ def norm(name: str, channels: int, **options: Any) -> nn.Module:
     return module
 
 
-def network(name: str, norm: str, options: Mapping[str, Any], seed: int, init: str = "he_normal") -> nn.Module:
+def network(
+    name: str,
+    norm: str,
+    options: Mapping[str, Any],
+    seed: int,
+    init: str = "he_normal",
+    norm_options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """A network of the package, drawn by (seed, name), biases zero."""
-    config = ModelConfig(name=name, norm=norm, options=dict(options))
+    config = ModelConfig(name=name, norm=norm, options=dict(options), norm_options=dict(norm_options or {}))
     return initialise(lambda: build_model(config), seed, Rule(init, bias=0.0))
+
+
+def trained(model: nn.Module, images: Tensor, labels: Tensor, batches: Iterable[Tensor], lr: float) -> list[float]:
+    """Trains a network by SGD on batches of positions in `images`; gives the loss of each step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    losses = []
+    model.train()
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
 
 
 def first_convolution() -> nn.Module:

@@ -18,7 +18,8 @@ from normbench.launch.launcher import Task
 from normbench.launch.slurm import SlurmLauncher
 from normbench.store.folder import RunFolder
 
-from ..end_to_end.processes import REPOSITORY, end, metrics, results, start, until, write_study
+from ..conftest import REPOSITORY
+from ..end_to_end.processes import end, metrics, results, start, until, write_study
 from ..launch import works
 from ..launch.test_pool import Told, lines
 

@@ -112,7 +112,7 @@ def test_every_norm_in_every_model(name: str, norm: str) -> None:
         assert parameter.grad.isfinite().all(), key
 
 
-ON_WEIGHTS = [name for name in NORMS if hasattr(NORMS.get(name).build, "reparametrize")]
+ON_WEIGHTS = [name for name in NORMS if NORMS.get(name).facts.get("weights")]
 
 
 @pytest.mark.parametrize("norm", [name for name in NORMS if name != "none" and name not in ON_WEIGHTS])

@@ -12,7 +12,7 @@ import pytest
 import vl_convert
 
 from normbench.report.contrasts import Contrast, declared_contrasts
-from normbench.report.figures import contrasts, drawn_figures, specifications
+from normbench.report.figures import contrasts, drawn_figures, precise, specifications
 from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
@@ -433,3 +433,27 @@ def test_identical_runs_are_drawn_once(make_lab: MakeLab) -> None:
     seeds = figure.data[figure.data["kind"] == "seed"]
     assert seeds[(seeds["norm"] == "group") & (seeds["batch_size"] == 8)].empty
     assert "group as batch in 1 cell" in " ".join(figure.spec["title"]["subtitle"])
+
+
+def test_an_axis_that_bends_keeps_its_labels_apart(make_lab: MakeLab) -> None:
+    def outcome(cell: dict, seed: int) -> float:
+        gain = {8: 0.3, 16: 0.002, 32: 0.002}[cell["data.batch_size"]] * (cell["model.norm"] == "none")
+        return 0.5 + gain + NOISE[seed + 3 * (cell["model.norm"] == "none")] / 10
+
+    lab = make_lab(outcome, {"model.norm": ["none", "batch"], "data.batch_size": [8, 16, 32]})
+    spec = specifications(lab.evidence())["differences"]
+    steps = next(e["axis"]["values"] for e in encodings(spec, "x") if "values" in e.get("axis", {}))
+    svg = vl_convert.vegalite_to_svg(json.dumps(spec))
+    labels = [text.replace("−", "-") for text in re.findall(r">([−\d.]+)</text>", svg)]
+    assert {float(label) for label in labels} >= {step for step in steps if step in (-0.1, 0.0, 0.1, 30.0)}
+    assert 0.1 in steps
+
+
+def test_an_axis_of_names_has_the_order_of_the_study(make_lab: MakeLab) -> None:
+    sizes = {"wide": {"model.channels": [8, 16]}, "narrow": {"model.channels": [4, 8]}}
+    lab = make_lab(lambda c, s: 0.9 + NOISE[s], {"model.norm": ["none", "batch"], "size": sizes})
+    evidence = lab.evidence()
+    evidence.runs["test_accuracy_precise"] = evidence.runs["test_accuracy"] + (evidence.runs["norm"] == "batch") * 0.01
+    figure = precise.figure(evidence)
+    assert figure is not None
+    assert encodings(figure.chart.to_dict(), "x")[0]["sort"] == ["wide", "narrow"]

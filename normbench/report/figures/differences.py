@@ -109,7 +109,7 @@ def _x(evidence: Evidence, frame: pd.DataFrame) -> tuple[alt.X, bool]:
     if np.isfinite(typical) and typical > 0 and largest / typical > WIDE:
         bent, scale = True, alt.Scale(type="symlog", constant=_near(typical), nice=False)
         values = sorted({0.0, *(sign * step for step in _steps(_near(typical), largest) for sign in (-1, 1))})
-        axis = alt.Axis(values=values, format=",~f", labelOverlap=True)
+        axis = alt.Axis(values=values, format=",.6~f", labelOverlap=True)
     return alt.X("diff:Q", title=title if evidence.across[:-1] else " ".join(title), scale=scale, axis=axis), bent
 
 

@@ -43,7 +43,9 @@ def figure(evidence: Evidence) -> Figure | None:
     marks = Marks(evidence, [level for level in evidence.levels if str(level) in set(averaging)])
     offset = alt.XOffset("place:N", sort=[f"{name} {kind}" for name in marks.names for kind in KINDS])
     frame = frame.assign(place=frame[FACTOR] + " " + frame[KIND])
-    base = alt.Chart().encode(x=alt.X(f"{field}:O", title=title, axis=alt.Axis(labelAngle=0)), color=marks.color)
+    labels = list(dict.fromkeys(frame[field]))  # in the order of the study, not of the alphabet
+    x = alt.X(f"{field}:O", title=title, sort=labels, axis=alt.Axis(labelAngle=0))
+    base = alt.Chart().encode(x=x, color=marks.color)
     base = base.encode(xOffset=offset, opacity=marks.opacity)
     shape = alt.Shape(
         f"{KIND}:N",
