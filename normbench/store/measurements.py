@@ -34,10 +34,13 @@ def measurements(store: Store, ids: Sequence[str], probe: str, arrays: bool = Tr
     import pandas as pd
 
     curves = store.curves(ids, wanted=[(SPLIT, f"{probe}/*")])
-    names = curves["metric"].astype(str).str.removeprefix(f"{probe}/")
-    parts = names.str.rpartition("/")
+    parts = [name.removeprefix(f"{probe}/").rpartition("/") for name in curves["metric"].astype(str)]
     frame = curves[["run_id", "step", "samples"]].assign(
-        run_id=curves["run_id"].astype(str), probe=probe, layer=parts[0], unit="", quantity=parts[2]
+        run_id=curves["run_id"].astype(str),
+        probe=probe,
+        layer=[layer for layer, _, _ in parts],
+        unit="",
+        quantity=[name for _, _, name in parts],
     )
     frame["value"] = curves["value"].astype(float)
     rows = itertools.chain.from_iterable(_of_arrays(store, run_id, probe) for run_id in ids) if arrays else ()
