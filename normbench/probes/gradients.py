@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from normbench.probes.contract import Measurement, Moment, Probe, register_probe
@@ -83,7 +84,7 @@ def angle(one: Tensor, other: Tensor) -> float:
     return 2 * math.atan2(float((a - b).norm()), float((a + b).norm()))
 
 
-def _squares(pairs: list[tuple[Tensor, Tensor]]) -> tuple[float, float, float]:
+def _squares(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float, float]:
     from normbench.probes.watching import precise
 
     gradient = weight = update = 0.0
