@@ -121,7 +121,7 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
     by_layer = len(drawing.quantities) == 1
     chart = frames.faceted(chart, order, "layer" if by_layer else "")
     if not by_layer:
-        chart = chart.resolve_scale(y="independent")
+        chart = chart.resolve_scale(y="independent").resolve_axis(x="independent")
     return Figure(
         f"probe_{drawing.probe}",
         chart.properties(title=titled(evidence, text, notes)),
@@ -135,7 +135,7 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
 
 def _one_cell(evidence: Evidence, found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The rows of the first cell of the other axes, and a note that names it: layers take the place of panels."""
-    axes = [*evidence.across, *([evidence.tuned] if evidence.tuned in found else [])]
+    axes = [*evidence.across, *([evidence.tuned] if evidence.tuned and evidence.tuned in found else [])]
     if not axes:
         return found, ""
     cells = found[axes].drop_duplicates()
