@@ -6,21 +6,21 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from normbench.cli.check import add_check
 from normbench.cli.measurements import add_measurements, measured_or
 from normbench.cli.options import positive
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
-
-if TYPE_CHECKING:
-    from normbench.norms import Facts
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser."""
     norms = add("norms", _norms, "print the table of norms, with what is measured of each")
     norms.add_argument("--channels", type=positive, default=64, help="channels C of the input (default: 64)")
+    norms.add_argument("--batch", type=positive, default=32, help="images of a batch (default: 32)")
+    norms.add_argument("--model", default="digit_cnn", help="network whose sites are counted (default: digit_cnn)")
+    norms.add_argument("--cost", action="store_true", help="time each norm beside batch, on this machine's CPU")
     lists = [norms]
     for name, registry in (
         ("models", MODELS),
@@ -39,6 +39,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         sub.add_argument(
             "--plugins", action="append", default=[], metavar="FILE", help="a Python file that registers more"
         )
+    add_check(norms)
 
 
 def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
@@ -56,36 +57,56 @@ def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
 def _norms(options: argparse.Namespace) -> int:
     from normbench.errors import NormbenchError
     from normbench.norms import facts
+    from normbench.norms.words import shared_axes
     from normbench.spec import load_plugins
 
     load_plugins(tuple(options.plugins))
+    MODELS.get(options.model)
+    costs = {}
+    if options.cost:
+        from normbench.norms.timing import cost_ratios
+
+        costs = cost_ratios(list(NORMS), options.batch, options.channels)
     rows = []
     for name, entry in _entries(NORMS):
         try:
             found = facts(name)
             measured = [
-                _shared(found),
+                shared_axes(found),
+                _values(name, options.model, options.batch),
+                *("yes" if fact else "no" for fact in (found.same_in_eval, found.cancels_bias(options.channels))),
+                *("yes" if fact else "no" for fact in (found.scale_invariant, found.shift_invariant)),
                 str(found.parameters(options.channels)),
-                "yes" if found.same_in_eval else "no",
-                "yes" if found.cancels_bias(options.channels) else "no",
             ]
         except NormbenchError as error:
-            measured = [str(error), "", "", ""]
-        rows.append([name, *measured, _options(entry), _defined(entry)])
-    headings = ["norm", "one statistic is over", "parameters", "same in evaluation", "cancels a bias", "options"]
-    _table(f"norms, for an input (N, {options.channels}, H, W)", [*headings, "defined in"], rows)
+            measured = [str(error), *[""] * 6]
+        cost = [f"{costs[name]:.1f}" if name in costs else ""] if options.cost else []
+        rows.append([name, *measured, *cost, _options(entry), _defined(entry)])
+    headings = ["norm", "one statistic is over", "values in it", "same in eval", "no bias", "no scale", "no shift"]
+    headings += ["parameters", *(["cost"] if options.cost else []), "options", "defined in"]
+    _table(f"norms, for an input (N, {options.channels}, H, W)", headings, rows)
+    print(
+        f"values in it: of one statistic, at the sites of {options.model} with {options.batch} images; the fewest, and"
+    )
+    print("the most. no bias, no scale, no shift: a bias for each channel, a positive factor, one number added to all")
+    print("has no effect. cost (--cost): seconds of forward and backward pass over those of batch.")
     return 0
 
 
-def _shared(facts: Facts) -> str:
-    """What one statistic is taken over: `(N, H, W)`, `(16 of N, H, W)`, `(C/8, H, W)`."""
-    if not facts.has_statistics:
-        return "nothing"
-    words = []
-    for letter, extent in (("N", facts.images), ("C", facts.channels), ("H, W", facts.positions)):
-        many = {"all": letter, "fixed": f"{extent.number} of {letter}", "parts": f"{letter}/{extent.number}"}
-        words += [many[extent.rule]] if extent.rule != "one" else []
-    return f"({', '.join(words)})" + (", all devices" if facts.devices else "")
+def _values(norm: str, model: str, images: int) -> str:
+    """Values of one statistic at the sites of a network: "98 to 6,272"; "-" where the norm does not fit there."""
+    from normbench.errors import UsageError
+    from normbench.models.registry import CLASSES, IMAGE, completed
+    from normbench.norms import facts
+    from normbench.spec.schema import ModelConfig
+
+    config, found = completed(ModelConfig(model, norm=norm)), facts(norm)
+    sites = [layer.site for layer in MODELS.get(model).facts["layers"](config, IMAGE, CLASSES) or [] if layer.site]
+    try:
+        counts = [found.values_per_statistic(images, site.channels, site.positions) for site in sites]
+    except UsageError:
+        return "-"
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else "-"
 
 
 def _entries(registry: Registry) -> list[tuple[str, Entry]]:
@@ -110,7 +131,7 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else 180, markup=False)
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:

@@ -42,7 +42,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from normbench.models.inspection import explanation, inspected
     from normbench.norms import Norms
     from normbench.spec import load_plugins, resolve, run_config
-    from normbench.spec.counts import device_batch, devices, image_facts, layers
+    from normbench.spec.counts import device_batch, devices_together, image_facts, layers
 
     load_plugins(tuple(options.plugins))
     keys = {"model.name": options.model, "model.norm": options.norm, "data.name": options.data}
@@ -55,7 +55,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if walk is None:
         raise UsageError(f"model '{config.model.name}' yields no layers as plain data: see docs/extend.md, A model")
     image = image_facts(config.data).image
-    together = devices(config) * config.trainer.virtual_devices if norms.facts.devices else 1
+    together = devices_together(config)
     rows = inspected(walk, norms, image, device_batch(config) * together)
     if options.explain is None:
         _print(config, rows, image)
@@ -74,8 +74,7 @@ def _statistic(row: Row, norms: Any, images: int) -> list[str]:
     site = row.layer.site
     if site is None or row.values is None:
         return []
-    facts = norms.facts
-    parts = (facts.images.of(images), facts.channels.of(site.channels), facts.positions.of(site.positions))
+    parts = norms.facts.extents(images, site.channels, site.positions)
     product = " x ".join(map(str, parts))
     return [f"values per statistic of {norms.name} = images x channels x positions = {product} = {row.values:,}"]
 

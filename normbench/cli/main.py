@@ -93,7 +93,20 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from normbench.cli import catalogue, cost, evaluate, findings, inspect, merge, migrate, report, run, study, tune
+    from normbench.cli import (
+        catalogue,
+        cost,
+        evaluate,
+        findings,
+        inspect,
+        merge,
+        migrate,
+        referee,
+        report,
+        run,
+        study,
+        tune,
+    )
     from normbench.tracking.commands import add_wandb_commands
 
     parser = argparse.ArgumentParser(
@@ -112,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add("train", lambda options: 0, "train one run; see normbench train --help")
-    for module in (study, run, tune, report, cost, evaluate, inspect, catalogue, findings, merge, migrate):
+    for module in (study, run, tune, report, referee, cost, evaluate, inspect, catalogue, findings, merge, migrate):
         module.add_commands(add)
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     return parser

@@ -7,12 +7,18 @@ statistics over all devices there is `sync_batch`.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Annotated, Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from normbench.errors import UsageError
+from normbench.norms.facts import divisors
 from normbench.norms.registry import register_norm
 from normbench.norms.running import RunningNorm, batch_axes, spread, wide
+from normbench.spec.marks import LeftOutAt
 from normbench.spec.values import Count, Momentum, Positive
 
 CLAIMS = {"same_in_eval": False, "cancels_bias": True}
@@ -60,12 +66,7 @@ class BatchNorm(RunningNorm):
         return super().extra_repr() + virtual
 
     def _train(self, x: Tensor) -> Tensor:
-        if self.virtual_devices == 1:
-            return self._moving(x)
-        if len(x) % self.virtual_devices:
-            raise ValueError(f"a batch of {len(x)} images cannot be divided among {self.virtual_devices} devices")
-        first, *others = x.chunk(self.virtual_devices)
-        return torch.cat([self._moving(first), *map(self._standing, others)])
+        return _in_parts(self, x, self.virtual_devices)
 
 
 @register_norm("ghost", axes="(N of a part, H, W)", scope="device", **CLAIMS)
@@ -75,7 +76,7 @@ class GhostBatchNorm(RunningNorm):
     Formula, shapes and parameters as `batch`; every part moves the running averages, one after the other.
     The batch of a device must be a multiple of `size`, or smaller than it.
 
-    Source: Hoffer et al. 2017 (arXiv 1705.08741), Algorithm 1.
+    Source: Hoffer et al. 2017 (arXiv 1705.08741).
 
     Args:
         num_channels: C.
@@ -108,52 +109,95 @@ class GhostBatchNorm(RunningNorm):
 
 @register_norm("sync_batch", axes="(N, H, W), all devices", scope="global", **CLAIMS)
 class SyncBatchNorm(RunningNorm):
-    """Batch normalization with statistics over the batches of all devices together.
+    """Batch normalization with statistics over the batches of all devices together, or of groups of devices.
 
     Formula, shapes, parameters and running averages as `batch`. On GPUs this is torch's SyncBatchNorm; on CPU
     processes, which that one refuses, the sums of x and of its squared deviations go through an all-reduce, and the
     gradient through both. Where nothing is distributed, and in evaluation, it is `batch`. Every device must hold
     equally many images.
 
-    Source: Peng et al. 2018, MegDet (arXiv 1711.07240), section 3.3; torch.nn.SyncBatchNorm.
+    With `group_size` devices 0 to group_size - 1 share statistics, the next as many likewise, and so on (apex's
+    group_size, flax's axis_index_groups). Virtual devices are grouped as real ones are; the running averages follow
+    the first group.
+
+    Source: Peng et al. 2018, MegDet (arXiv 1711.07240); torch.nn.SyncBatchNorm.
 
     Args:
         num_channels: C.
         eps: Added to the variance; above zero, as torch's kernels demand.
         momentum: Weight of the newest batch in the running averages; null weighs all batches alike.
+        group_size: Devices of a group, a divisor of their number; null takes all of them.
+        virtual_devices: Compute as so many data-parallel devices would; in training they divide N.
 
     Example:
         >>> import torch
         >>> SyncBatchNorm(2, eps=1e-12)(torch.tensor([[1.0, 50.0], [3.0, 10.0]])).detach()
         tensor([[-1.,  1.],
                 [ 1., -1.]])
+        >>> norm = SyncBatchNorm(1, eps=1e-12, group_size=2, virtual_devices=4)
+        >>> norm(torch.tensor([[1.0], [3.0], [50.0], [10.0]])).detach().flatten()
+        tensor([-1.,  1.,  1., -1.])
     """
 
-    def _train(self, x: Tensor) -> Tensor:
-        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-            return self._moving(x)
-        return self._on_gpu(x) if x.is_cuda else self._on_cpu(x)
+    def __init__(
+        self,
+        num_channels: int,
+        eps: Positive = 1e-5,
+        momentum: Momentum | None = 0.1,
+        group_size: Annotated[Count | None, LeftOutAt(None)] = None,
+        virtual_devices: Count = 1,
+    ) -> None:
+        super().__init__(num_channels, eps, momentum)
+        self.group_size, self.virtual_devices = group_size, virtual_devices
 
-    def _on_cpu(self, x: Tensor) -> Tensor:
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", group_size={self.group_size}" if self.group_size else "")
+
+    def _train(self, x: Tensor) -> Tensor:
+        world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        if world == 1:
+            groups = max(1, self.virtual_devices // (self.group_size or self.virtual_devices))
+            return _in_parts(self, x, groups)
+        size = self.group_size or world
+        if world % size:
+            raise UsageError(
+                f"model.norm_options.group_size={size} does not divide {world} devices: choose one of {divisors(world)}"
+            )
+        if size == 1:
+            return self._moving(x)
+        group = dist.group.WORLD if size == world else _groups(dist.group.WORLD, size)[dist.get_rank() // size]
+        return self._on_gpu(x, group, size) if x.is_cuda else self._on_cpu(x, group, size)
+
+    def _on_cpu(self, x: Tensor, group: Any, size: int) -> Tensor:
         values, axes = wide(x), batch_axes(x)
-        count = x.numel() / x.shape[1] * dist.get_world_size()
+        count = x.numel() / x.shape[1] * size
         if count < 2:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
-        mean = _all_reduce(values.sum(axes)) / count
+        mean = _all_reduce(values.sum(axes), group) / count
         centred = values - spread(mean, x)
         # Two passes: E[x^2] - E[x]^2 loses the small variances that small batches have.
-        var = _all_reduce(centred.square().sum(axes)) / count
+        var = _all_reduce(centred.square().sum(axes), group) / count
         self._move(mean, var * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(var + self.eps)
         return (centred * spread(scale, x) + spread(self.bias, x)).to(x.dtype)
 
-    def _on_gpu(self, x: Tensor) -> Tensor:
+    def _on_gpu(self, x: Tensor, group: Any, size: int) -> Tensor:
         from torch.nn.modules._functions import SyncBatchNorm as Function
 
         running = self.running_mean, self.running_var
-        world = dist.group.WORLD, dist.get_world_size()
-        y: Tensor = Function.apply(x, self.weight, self.bias, *running, self.eps, self._newest(), *world)
+        y: Tensor = Function.apply(x, self.weight, self.bias, *running, self.eps, self._newest(), group, size)
         return y
+
+
+@lru_cache(maxsize=2)
+def _groups(world: Any, size: int) -> list[Any]:
+    """Groups of `size` processes of a world, made when they are first needed: by all processes at once, as they must.
+
+    Args:
+        world: All processes; part of the key, since a worker connects anew for each run.
+        size: Processes of a group.
+    """
+    return [dist.new_group(list(range(first, first + size))) for first in range(0, world.size(), size)]
 
 
 class _AllReduce(torch.autograd.Function):
@@ -163,18 +207,29 @@ class _AllReduce(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
+        ctx.group = group
         total = x.clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         total = grads[0].clone()
-        dist.all_reduce(total)
-        return total
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
 
 
-def _all_reduce(x: Tensor) -> Tensor:
-    result: Tensor = _AllReduce.apply(x)
+def _all_reduce(x: Tensor, group: Any) -> Tensor:
+    result: Tensor = _AllReduce.apply(x, group)
     return result
+
+
+def _in_parts(norm: RunningNorm, x: Tensor, parts: int) -> Tensor:
+    """`x` in consecutive parts with statistics of their own, as devices have them; the first moves the averages."""
+    if parts == 1:
+        return norm._moving(x)
+    if len(x) % parts:
+        raise ValueError(f"a batch of {len(x)} images cannot be divided among {parts} devices")
+    first, *others = x.chunk(parts)
+    return torch.cat([norm._moving(first), *map(norm._standing, others)])

@@ -39,8 +39,7 @@ class ChannelLayerNorm(_OverChannels):
     This is the layer norm of transformers and of ConvNeXt, torch.nn.LayerNorm(C) on channels last; `layer` takes a
     statistic over (C, H, W). Behind a linear layer the two are one.
 
-    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Liu et al. 2022, ConvNeXt (arXiv 2201.03545),
-    section 2.6.
+    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450); Liu et al. 2022, ConvNeXt (arXiv 2201.03545).
 
     Args:
         num_channels: C.
@@ -71,7 +70,7 @@ class PositionNorm(_OverChannels):
     Input (N, C), (N, C, L) or (N, C, H, W). No parameters. The paper's moment shortcut, which puts mean and deviation
     back in a later layer, is a matter of the network and not here.
 
-    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312), section 3.
+    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312).
 
     Args:
         num_channels: C.
@@ -102,7 +101,7 @@ class LocalResponseNorm(nn.Module):
     `alpha` multiplies the sum, as in the paper; torch.nn.LocalResponseNorm divides it by `size`.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep convolutional neural networks,
-    section 3.3, with its constants.
+    with its constants.
 
     Args:
         num_channels: C; not used.

@@ -70,6 +70,11 @@ class Facts:
         other_parameters: Parameters besides.
         constant: What a constant input becomes: "beta" (zero but for beta), "kept", "other" or "not finite".
         layouts: Inputs that it takes: vector (N, C), tokens (N, C, L), image (N, C, H, W).
+        within: Images, channels and positions of a smaller statistic that is mixed in, by a gate that starts closed
+            to it; None where there is none.
+        device_group: Devices that share a statistic: 1 where each has its own, 0 where all share them.
+        scale_invariant: Whether an input multiplied by a positive number gives the same (eps aside).
+        shift_invariant: Whether an input with one number added everywhere gives the same.
     """
 
     norm: str
@@ -83,6 +88,10 @@ class Facts:
     other_parameters: int
     constant: Constant
     layouts: tuple[str, ...]
+    within: tuple[Extent, Extent, Extent] | None
+    device_group: int
+    scale_invariant: bool
+    shift_invariant: bool
 
     @property
     def has_statistics(self) -> bool:
@@ -101,8 +110,25 @@ class Facts:
         """Trained parameters of the norm on so many channels."""
         return self.gamma * num_channels + self.other_parameters
 
+    def devices_of(self, total: int) -> int:
+        """How many of `total` devices share a statistic. Groups that do not divide them raise UsageError."""
+        if not self.devices:
+            return 1
+        if self.device_group and total % self.device_group:
+            raise UsageError(
+                f"norm '{self.norm}' takes its statistics from groups of {self.device_group} devices, which does not "
+                f"divide the {total} of the run: choose one of {divisors(total)}"
+            )
+        return self.device_group or total
+
+    def extents(self, images: int, channels: int, positions: int) -> tuple[int, int, int]:
+        """Images, channels and positions of the smallest statistic. Arguments as for `values_per_statistic`."""
+        found = [(self.images, self.channels, self.positions), *([self.within] if self.within else [])]
+        sizes = [(n.of(images), c.of(channels), p.of(positions)) for n, c, p in found]
+        return min(sizes, key=math.prod)
+
     def values_per_statistic(self, images: int, channels: int, positions: int) -> int:
-        """Values that share one statistic; 0 without statistics.
+        """Values that share one statistic, the smallest where several are mixed; 0 without statistics.
 
         Args:
             images: Images of a device at a time; of all devices together where `devices`.
@@ -112,13 +138,12 @@ class Facts:
         if not self.has_statistics:
             return 0
         try:
-            extents = (self.images.of(images), self.channels.of(channels), self.positions.of(positions))
+            return math.prod(self.extents(images, channels, positions))
         except UsageError as error:
             raise UsageError(
                 f"norm '{self.norm}' cannot divide {images} images, {channels} channels and {positions} positions: "
                 f"{error}"
             ) from None
-        return math.prod(extents)
 
     def degenerate(self, images: int, channels: int, positions: int) -> Literal["one", "two"] | None:
         """ "one" or "two" where a statistic has so few values that (almost) nothing of the input is left."""
@@ -137,18 +162,19 @@ class Facts:
         Example:
             >>> one, all_ = Extent("one"), Extent("all")
             >>> group = Facts("group (groups=8)", one, Extent("parts", 8), all_, False, True, "one channel", 2, 0,
-            ...     "beta", ("image",))
+            ...     "beta", ("image",), None, 0, True, True)
             >>> group.advice(32, 8, 1)
             'choose fewer groups, more channels, a larger map or another norm'
         """
+        now = self.extents(images, channels, positions)
         ways = []
-        if self.images.of(2 * images) > self.images.of(images):
+        if self.extents(2 * images, channels, positions)[0] > now[0]:
             ways.append("a larger batch a device")
         elif self.images.fixed:
             ways.append("more images a part")
         if self.channels.parts > 1:
             ways.append("fewer groups")
-        if self.channels.of(2 * channels) > self.channels.of(channels):
+        if self.extents(images, 2 * channels, positions)[1] > now[1]:
             ways.append("more channels")
         if self.positions.rule != "one" and layout != "vector":
             ways.append("a larger map")
@@ -168,10 +194,12 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return asdict(self) | {"layouts": list(self.layouts)}
+        within = [asdict(extent) for extent in self.within] if self.within else None
+        return asdict(self) | {"layouts": list(self.layouts), "within": within}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Facts:
         """The facts that `to_dict` wrote."""
         extents = {name: Extent(**values[name]) for name in ("images", "channels", "positions")}
-        return cls(**{**values, **extents, "layouts": tuple(values["layouts"])})
+        within = tuple(Extent(**extent) for extent in values["within"]) if values["within"] else None
+        return cls(**{**values, **extents, "layouts": tuple(values["layouts"]), "within": within})

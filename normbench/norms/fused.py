@@ -27,7 +27,7 @@ class FilterResponseNorm(nn.Module):
     of which x / sqrt(x^2 + eps) would be the sign otherwise; else it is not there. Takes the activation's place.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, tau, eps_l: (C,), at first 1, 0, 0 and 1e-4.
 
-    Source: Singh & Krishnan 2020 (arXiv 1911.09737), equations 1 to 3; section 3.2 on eps for 1x1 maps.
+    Source: Singh & Krishnan 2020 (arXiv 1911.09737), also on eps for 1x1 maps.
 
     Args:
         num_channels: C.
@@ -72,7 +72,7 @@ class EvoNormS0(nn.Module):
     a group. Takes the activation's place. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first
     1, 0 and 1.
 
-    Source: Liu et al. 2020 (arXiv 2004.02967), table 2, where groups is 32.
+    Source: Liu et al. 2020 (arXiv 2004.02967), where groups is 32.
 
     Args:
         num_channels: C, a multiple of `groups`.
@@ -119,7 +119,7 @@ class EvoNormB0(RunningNorm):
     unbiased variance; the running mean is not used). Takes the activation's place.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first 1, 0 and 1.
 
-    Source: Liu et al. 2020 (arXiv 2004.02967), table 2.
+    Source: Liu et al. 2020 (arXiv 2004.02967).
 
     Args:
         num_channels: C.

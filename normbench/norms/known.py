@@ -22,6 +22,7 @@ from typing import Any
 from normbench.errors import UsageError
 from normbench.norms.claims import check_claims
 from normbench.norms.facts import Facts
+from normbench.spec import marks as spec_marks
 from normbench.spec import values as spec_values
 from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import NORMS, Deferred, Entry, Option
@@ -29,8 +30,21 @@ from normbench.spec.registry import NORMS, Deferred, Entry, Option
 HERE = Path(__file__).parent
 FILE = HERE / "catalogue.json"
 # Modules that register the built-in norms; they import torch.
-FAMILIES = ("none", "batch", "group", "channel", "partial", "squash", "renorm", "mixed", "whiten", "fused", "weights")
-MEASURED_WITH = ("running", "registry", "facts", "claims", "measure")
+FAMILIES = (
+    "none",
+    "batch",
+    "group",
+    "channel",
+    "partial",
+    "squash",
+    "renorm",
+    "mixed",
+    "whiten",
+    "fused",
+    "online",
+    "weights",
+)
+MEASURED_WITH = ("running", "registry", "facts", "claims", "trial", "simulated", "measure")
 
 
 class Measured:
@@ -166,4 +180,4 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
 
 def _type(text: str) -> Any:
     """An annotation that a norm's file wrote: `Momentum | None`."""
-    return eval(text, vars(typing) | vars(spec_values))  # our own file's text
+    return eval(text, vars(typing) | vars(spec_values) | vars(spec_marks))  # our own file's text

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import sys
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from normbench.errors import UsageError
 from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
+from normbench.norms.response import equal, forward, run, trained, without_gradient
+from normbench.norms.simulated import talking
 from normbench.spec.registry import Entry
 
 SHAPES: dict[str, tuple[int, ...]] = {"image": (2, 3), "tokens": (6,), "vector": ()}
 LARGEST = 512  # images or channels tried: an integer option above it is taken for something else
-TOLERANCE = 1e-9  # far above the rounding of float64, far below any change made here
+INVARIANT = 1e-3  # what an eps of 1e-4 or less may do to values of one
 
 
 def channel_counts(options: Mapping[str, Any]) -> list[int]:
@@ -60,6 +59,7 @@ class _Subject:
         self.label = f"{entry.name} ({listed})" if listed else entry.name
         self.error: Exception | None = None
         self.gates: tuple[str, ...] = ()
+        self.shut: str | None = None  # a parameter that is zero, to see what it hides
         self.channels = [count for count in channel_counts(options) if self.output(4, count, (2, 3)) is not None]
         if not self.channels:  # a norm of vectors, perhaps, or of a batch of its own
             images = _image_counts(options)
@@ -85,6 +85,8 @@ class _Subject:
         norm = built(self.entry, channels, self.options, spatial).double().train()
         for name in self.gates:
             norm.get_parameter(name).fill_(1)
+        if self.shut:
+            norm.get_parameter(self.shut).zero_()
         return norm
 
     def _closed_gates(self) -> Iterator[str]:
@@ -93,11 +95,11 @@ class _Subject:
         x, other = (self.input(self.batch, self.width, self.shape, seed) for seed in (1, 2))
         for name, parameter in norm.named_parameters():
             if parameter.numel() and not parameter.any():
-                before = _run(norm, x) - _run(norm, other)
+                before = run(norm, x) - run(norm, other)
                 parameter.fill_(1)
-                after = _run(norm, x) - _run(norm, other)
+                after = run(norm, x) - run(norm, other)
                 # A threshold hides values where a gate shows them.
-                if _equal(after, before) or after.count_nonzero() < before.count_nonzero():
+                if equal(after, before) or after.count_nonzero() < before.count_nonzero():
                     parameter.zero_()
                 else:
                     yield name
@@ -109,7 +111,7 @@ class _Subject:
     def output(self, images: int, channels: int, shape: tuple[int, ...]) -> Tensor | None:
         """What a new norm makes of an input, or None where it refuses."""
         try:
-            return _run(self.module(channels, len(shape) == 2), self.input(images, channels, shape))
+            return run(self.module(channels, len(shape) == 2), self.input(images, channels, shape))
         except Exception as error:  # a user's norm may refuse in its own way
             self.error = error
             return None
@@ -118,27 +120,35 @@ class _Subject:
         return self.output(images, channels, shape) is not None
 
     def shared(self, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> int:
-        """How many slices along an axis matter for the middle slice of the output, itself included.
+        """How many slices along an axis matter for a slice of the output, itself included.
 
-        The middle one, since a window of neighbours is cut off at the edges.
+        For the middle one, since a window of neighbours is cut off at the edges; of images for the last one too, since
+        a norm may look at those before alone.
         """
+        length = (images, channels)[axis] if axis < 2 else math.prod(shape)
+        found = self.shared_with(length // 2, axis, images, channels, shape)
+        if axis == 0 and found == length // 2 + 1 < length:
+            found = max(found, self.shared_with(length - 1, axis, images, channels, shape))
+        return found
+
+    def shared_with(self, index: int, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> int:
+        """How many slices along an axis matter for one slice of the output, itself included."""
         norm = self.module(channels, len(shape) == 2)
         # Positions of a map are counted together.
         x, other = (self.input(images, channels, shape, seed).flatten(2) for seed in (1, 2))
-        middle = x.shape[axis] // 2
 
         def slice_of(values: Tensor) -> Tensor:
-            return _run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, middle)
+            return run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, index)
 
         def matters(indices: list[int]) -> bool:
             changed = x.clone()
             changed.index_copy_(axis, torch.tensor(indices), other.index_select(axis, torch.tensor(indices)))
-            return not _equal(slice_of(x), slice_of(changed))
+            return not equal(slice_of(x), slice_of(changed))
 
-        free = _without_gradient(slice_of, x, axis, middle)
+        free = without_gradient(slice_of, x, axis, index)
         # A statistic without a gradient is one too: what the gradient leaves out is changed, at first all at once.
         if free and matters(free):
-            free = [index for index in free if not matters([index])]
+            free = [one for one in free if not matters([one])]
         return x.shape[axis] - len(free)
 
     def extent(self, axis: str, found: Mapping[int, int]) -> Extent:
@@ -154,54 +164,91 @@ class _Subject:
                 continue
         raise UsageError(f"norm '{self.label}': its statistics follow no rule over {axis} (total: shared): {found}")
 
-    def facts(self) -> Facts:
+    def extents(self) -> tuple[Extent, Extent, Extent]:
+        """Images, channels and positions that share a statistic."""
         images, channels, shape = self.batch, self.width, self.shape
         over_images = {n: self.shared(0, n, channels, shape) for n in self.images}
         over_channels = {c: self.shared(1, images, c, shape) for c in self.channels}
         lengths = [(side, 3) if len(shape) == 2 else (3 * side,) for side in (1, 2, 4)] if shape else []
         over_positions = {s[0] * (s[1] if len(s) == 2 else 1): s for s in lengths if self.takes(images, channels, s)}
         positions = {p: self.shared(2, images, channels, s) for p, s in over_positions.items()}
-        reach = self.extent("channels", over_channels)
+        return (
+            self.extent("images", over_images),
+            self.extent("channels", over_channels),
+            self.extent("positions", positions),
+        )
+
+    def within(self, known: tuple[Extent, Extent, Extent]) -> tuple[Extent, Extent, Extent] | None:
+        """What shares a statistic where a gate that starts at one is shut, if that is something else."""
+        norm, x = self.module(self.width, len(self.shape) == 2), self.input(self.batch, self.width, self.shape)
+        before = run(norm, x)
+        for name, parameter in norm.named_parameters():
+            if not parameter.numel() or not bool((parameter == 1).all()):
+                continue
+            parameter.zero_()
+            after = run(norm, x)
+            parameter.fill_(1)
+            if equal(after, before) or equal(after, after.mean().expand_as(after)):
+                continue  # it decides nothing, or it is the scale of all
+            self.shut = name
+            try:
+                found = self.extents()
+            except UsageError:  # no statistic by itself: a slope, say, that decides where another one counts
+                continue
+            finally:
+                self.shut = None
+            if found != known and any(extent.rule != "one" for extent in found):
+                return found
+        return None
+
+    def facts(self) -> Facts:
+        extents = self.extents()
+        reach = extents[1]
         small, large = self.channels[0], self.channels[-1]
         few, many = self.parameters(small), self.parameters(large)
         gamma = (many - few) // (large - small) if large > small else 0
+        group = self.device_group()
         return Facts(
             norm=self.label,
-            images=self.extent("images", over_images),
+            images=extents[0],
             channels=reach,
-            positions=self.extent("positions", positions),
-            devices=self.spans_devices(),
+            positions=extents[2],
+            devices=group != 1,
             same_in_eval=self.same_in_eval(),
             bias=self.bias_rule(reach),
             gamma=gamma,
             other_parameters=few - gamma * small,
             constant=self.constant(),
             layouts=self.layouts,
+            within=self.within(extents),
+            device_group=max(0, group),
+            scale_invariant=self.unchanged_by(lambda x: 4 * x),
+            shift_invariant=self.unchanged_by(lambda x: x + 3),
         )
 
     def parameters(self, channels: int) -> int:
         module = self.module(channels, len(self.shape) == 2)
-        found = _trained(module)
+        found = trained(module)
         if isinstance(module, Reparametrizes):
             layer = nn.Linear(3, channels).double()
-            before = _trained(layer)
+            before = trained(layer)
             module.reparametrize(layer)
-            found += _trained(layer) - before
+            found += trained(layer) - before
         return found
 
     def same_in_eval(self) -> bool:
         norm = self.module(self.width, len(self.shape) == 2)
         for seed in (2, 3):  # running averages, if there are any, leave their first values
-            _forward(norm, 3 * self.input(self.batch, self.width, self.shape, seed))
+            forward(norm, 3 * self.input(self.batch, self.width, self.shape, seed))
         x = self.input(self.batch, self.width, self.shape)
-        return _equal(_run(norm, x), _run(norm.eval(), x))
+        return equal(run(norm, x), run(norm.eval(), x))
 
     def bias_rule(self, reach: Extent) -> BiasRule:
         cancelled = {}
         for count in self.channels:
             norm, x = self.module(count, len(self.shape) == 2), self.input(self.batch, count, self.shape)
             bias = self.input(1, count, (), seed=4).view(1, -1, *[1] * len(self.shape))
-            cancelled[count] = _equal(_run(norm, x + bias), _run(norm, x))
+            cancelled[count] = equal(run(norm, x + bias), run(norm, x))
         if all(cancelled.values()):
             several = any(reach.of(count) > 1 for count in cancelled)
             return "always" if several or reach.rule == "one" else "one channel"
@@ -212,87 +259,27 @@ class _Subject:
     def constant(self) -> Constant:
         norm = self.module(self.width, len(self.shape) == 2)
         x = torch.full((self.batch, self.width, *self.shape), 3.0, dtype=torch.float64)
-        y = _run(norm, x)
+        y = run(norm, x)
         if not bool(torch.isfinite(y).all()):
             return "not finite"
-        return "kept" if _equal(y, x) else "beta" if _equal(y, torch.zeros_like(y)) else "other"
+        return "kept" if equal(y, x) else "beta" if equal(y, torch.zeros_like(y)) else "other"
 
-    def spans_devices(self) -> bool:
-        """Whether the norm talks to other processes while it trains, among two that are simulated."""
+    def unchanged_by(self, change: Callable[[Tensor], Tensor]) -> bool:
+        """Whether a changed input gives the same, but for what an eps does: where it is an option it is small."""
+        options = {**self.options, "eps": 1e-12} if "eps" in self.options else self.options
+        norm = built(self.entry, self.width, options, len(self.shape) == 2).double().train()
+        for name in self.gates:
+            norm.get_parameter(name).fill_(1)
+        x = self.input(self.batch, self.width, self.shape)
+        return torch.allclose(run(norm, x), run(norm, change(x)), rtol=INVARIANT, atol=INVARIANT)
+
+    def device_group(self) -> int:
+        """Devices that share a statistic, among some that are simulated: 1 without any talk, 0 for all of them."""
         norm, x = self.module(self.width, len(self.shape) == 2), self.input(self.batch, self.width, self.shape)
-        return _talks(norm, x, claimed=self.entry.facts["claims"].get("scope") == "global")
-
-
-def _trained(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def _forward(norm: nn.Module, x: Tensor) -> Tensor:
-    torch.manual_seed(0)
-    y = norm(x)
-    if not isinstance(y, Tensor) or y.shape != x.shape:
-        raise UsageError(f"a norm keeps the shape of its input, {tuple(x.shape)}")
-    return y
-
-
-def _without_gradient(output: Callable[[Tensor], Tensor], x: Tensor, axis: int, own: int) -> list[int]:
-    """Indices of an axis, but for `own`, whose values the gradient of that slice of the output does not reach."""
-    source = x.clone().requires_grad_()
-    everything = [index for index in range(x.shape[axis]) if index != own]
-    with torch.enable_grad():
-        y = output(source)
-        if not y.requires_grad:
-            return everything
-        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
-        (gradient,) = torch.autograd.grad((y * weights).sum(), source, allow_unused=True)
-    if gradient is None:
-        return everything
-    reached = gradient.movedim(axis, 0).flatten(1).abs().amax(1)
-    limit = 1e-12 * float(reached.max())
-    return [index for index in everything if float(reached[index]) <= limit]
-
-
-def _run(norm: nn.Module, x: Tensor) -> Tensor:
-    """The output for x; the norm's own state stays as it was."""
-    return _forward(copy.deepcopy(norm), x)
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-
-
-class _Collectives(TorchDispatchMode):
-    """Notices every collective operation."""
-
-    seen = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= func.namespace in ("c10d", "_c10d_functional")
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def _two_processes() -> Iterator[None]:
-    """A process group of two in which the other one does nothing; none is left behind."""
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    hook = sys.excepthook  # which the group replaces by one that writes the rank before every line
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-        sys.excepthook = hook
-
-
-def _talks(norm: nn.Module, x: Tensor, claimed: bool) -> bool:
-    if not dist.is_available():
-        return False
-    other = copy.deepcopy(norm)  # made here: under a dispatch mode a copy imports torch's compiler
-    alone = _forward(norm, x)
-    try:
-        with _two_processes(), _Collectives() as collectives:
-            together = _forward(other, x)
-    except ImportError:  # this torch has no simulated processes: the author's word is all there is
-        return claimed
-    return collectives.seen or not _equal(alone, together)
+        worlds = sorted({2, 4} | {count for count in _multiples(self.options) if count > 1})
+        try:
+            found = {world: size for world in worlds if (size := talking(norm, x, world))}
+        except ImportError:  # this torch has no simulated processes: the author's word is all there is
+            return 0 if self.entry.facts["claims"].get("scope") == "global" else 1
+        rule = self.extent("devices", found or {1: 1})
+        return {"one": 1, "all": 0}.get(rule.rule, rule.number)

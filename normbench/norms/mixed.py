@@ -22,7 +22,7 @@ class SwitchableNorm(RunningNorm):
     in the code for vectors. Evaluation takes running averages for those of the batch, which start at 0 and 1.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,); mean_weight, var_weight: (3,), at first one.
 
-    Source: Luo et al. 2018 (arXiv 1806.10779), equations 3 to 5; the authors' switchable_norm.py
+    Source: Luo et al. 2018 (arXiv 1806.10779); the authors' switchable_norm.py
     (github.com/switchablenorms/Switchable-Normalization).
 
     Args:
@@ -95,7 +95,7 @@ class BatchInstanceNorm(RunningNorm):
     as `batch`, in the batch part. Input (N, C, L) or (N, C, H, W) with at least two positions.
     gamma, beta, gate: (C,). The gate trains at the learning rate of all (the authors give it ten times as much).
 
-    Source: Nam & Kim 2018 (arXiv 1805.07925), equations 1 to 4.
+    Source: Nam & Kim 2018 (arXiv 1805.07925).
 
     Args:
         num_channels: C.

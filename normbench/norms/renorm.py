@@ -25,7 +25,7 @@ class BatchRenorm(nn.Module):
     What is measured of a norm is measured at its first step. Later a bias before it moves d until the averages have
     followed, and still has no gradient.
 
-    Source: Ioffe 2017 (arXiv 1702.03275), Algorithm 1 and section 4.1.
+    Source: Ioffe 2017 (arXiv 1702.03275).
 
     Args:
         num_channels: C.
@@ -123,8 +123,8 @@ class FrozenBatchNorm(RunningNorm):
     train on, unlike those of torchvision's FrozenBatchNorm2d. Shapes, parameters and state as `batch`.
     What is measured of a norm is measured at its first step, before it freezes.
 
-    Source: fine-tuning with frozen statistics: Goyal et al. 2017 (arXiv 1706.02677), section 4 on detection; Wu &
-    Johnson 2021 (arXiv 2105.07576), section 3.3, who freeze in mid-training; torchvision.ops.FrozenBatchNorm2d.
+    Source: fine-tuning with frozen statistics: Goyal et al. 2017 (arXiv 1706.02677), on detection; Wu &
+    Johnson 2021 (arXiv 2105.07576), who freeze in mid-training; torchvision.ops.FrozenBatchNorm2d.
 
     Args:
         num_channels: C.

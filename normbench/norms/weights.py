@@ -30,7 +30,7 @@ class WeightNorm(nn.Identity):
     channel, mean zero (where it has a bias) and variance one. The activations stay as they are: y = x. It adds a
     parameter for each channel, g.
 
-    Source: Salimans & Kingma 2016 (arXiv 1602.07868), equation 2, section 3 on the first batch;
+    Source: Salimans & Kingma 2016 (arXiv 1602.07868), also on the first batch;
     torch.nn.utils.parametrizations.weight_norm.
 
     Args:
@@ -106,7 +106,7 @@ class WeightStandardisation(nn.Identity):
     and drawn as the weight is. The activations stay as they are: y = x. No parameters. Meant for a norm of the
     activations behind it: `group + weight_std`.
 
-    Source: Qiao et al. 2019 (arXiv 1903.10520), section 3.1.
+    Source: Qiao et al. 2019 (arXiv 1903.10520).
 
     Args:
         num_channels: C; not used.
@@ -154,7 +154,7 @@ class ScaledWeightStandardisation(nn.Identity):
     filter, fan_in its number of entries. `gain` makes up for the activation: sqrt(2 / (1 - 1 / pi)) for ReLU. The
     activations stay as they are: y = x. It adds a parameter for each channel, g, at first one.
 
-    Source: Brock, De & Smith 2021 (arXiv 2101.08692), equation 3; eps as in the authors' NFNet code.
+    Source: Brock, De & Smith 2021 (arXiv 2101.08692); eps as in the authors' NFNet code.
 
     Args:
         num_channels: C; not used.
@@ -185,7 +185,7 @@ class SpectralNorm(nn.Identity):
     w = v / sigma(v), v as a matrix (C, rest), sigma by a power iteration whose vectors are kept from step to step;
     evaluation takes them as they are. The activations stay as they are: y = x. No parameters.
 
-    Source: Miyato et al. 2018 (arXiv 1802.05957), Algorithm 1; torch.nn.utils.parametrizations.spectral_norm.
+    Source: Miyato et al. 2018 (arXiv 1802.05957); torch.nn.utils.parametrizations.spectral_norm.
 
     Args:
         num_channels: C; not used.

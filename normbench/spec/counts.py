@@ -95,13 +95,17 @@ def device_batch(config: RunConfig) -> int:
     return config.data.batch_size // parts
 
 
+def devices_together(config: RunConfig) -> int:
+    """Devices, real or virtual, that share a statistic. Raises UsageError for groups that do not divide them."""
+    return int(norm_facts(config).devices_of(devices(config) * config.trainer.virtual_devices))
+
+
 def images_per_statistic(config: RunConfig) -> int:
     """Images whose activations share one mean and variance while training; 0 without a norm."""
     facts = norm_facts(config)
     if not facts.has_statistics:
         return 0
-    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
-    return int(facts.images.of(device_batch(config) * together))
+    return int(facts.images.of(device_batch(config) * devices_together(config)))
 
 
 def values_per_statistic(config: RunConfig) -> int | None:
@@ -111,8 +115,7 @@ def values_per_statistic(config: RunConfig) -> int | None:
     if not facts.has_statistics:
         return 0
     sites: list[Any] = [layer.site for layer in walk or [] if layer.site is not None]
-    together = devices(config) * config.trainer.virtual_devices if facts.devices else 1
-    images = device_batch(config) * together
+    images = device_batch(config) * devices_together(config)
     return min((facts.values_per_statistic(images, s.channels, s.positions) for s in sites), default=None)
 
 

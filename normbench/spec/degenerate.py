@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from normbench.errors import UsageError
-from normbench.spec.counts import device_batch, devices, layers, norm_facts
+from normbench.spec.counts import device_batch, devices_together, layers, norm_facts
 from normbench.spec.registry import NORMS
 from normbench.spec.schema import RunConfig
 
@@ -18,7 +18,7 @@ def check_statistics(config: RunConfig) -> None:
     """Refuses a norm with one value a statistic, on any site; warns of two. The same rule for every norm."""
     norm = NORMS.get(str(config.model.norm))
     facts = norm_facts(config)
-    images = device_batch(config) * (devices(config) * config.trainer.virtual_devices if facts.devices else 1)
+    images = device_batch(config) * devices_together(config)
     virtual = config.trainer.virtual_devices
     if virtual > 1 and not facts.devices and facts.images.of(2 * virtual) > 1 and not norm.facts.get("virtual"):
         raise UsageError(

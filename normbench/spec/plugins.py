@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from normbench.errors import NormbenchError, UsageError
 from normbench.spec.neighbours import make_importable
@@ -18,12 +19,12 @@ def load_plugins(paths: tuple[str, ...]) -> None:
         load_plugin(path)
 
 
-def load_plugin(path: str) -> None:
-    """Imports one plug-in file, unless this process has done so. It can import modules that lie beside it."""
+def load_plugin(path: str) -> ModuleType:
+    """The module of a plug-in file, imported unless this process has done so. It can import what lies beside it."""
     file = Path(path).expanduser().resolve()
     name = f"normbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise UsageError(f"plugin {path} is not a Python file: give a path that exists")
@@ -39,3 +40,4 @@ def load_plugin(path: str) -> None:
     except Exception as error:  # a user's code may raise anything
         del sys.modules[name]
         raise UsageError(f"plugin {path} fails to import: {type(error).__name__}: {error}") from error
+    return module

@@ -5,6 +5,7 @@ compare.py    what it compares with what
 looks.py      its seeds, and when they are looked at
 smaller.py    a smaller one made from it
 rates.py      learning rates that a pilot chose
+referee.py    the two studies that judge a norm
 plan.py       the runs that it comes to
 estimate.py   how long they take
 cost.py       what they cost, measured cell by cell in turns

@@ -27,9 +27,30 @@ def test_the_table_of_norms(run_cli: RunCli) -> None:
     assert said.status == 0
     for text in ("(N, H, W)", "(C, H, W)", "(C/8, H, W)", "(16 of N, H, W)", "all devices", "groups=8", "momentum=0.1"):
         assert text in said.out
+    assert "(N, H, W) and (H, W)" in said.out
+    for heading in ("one statistic", "values", "same in", "no bias", "no scale", "no shift", "parameters"):
+        assert heading in said.out
     odd = run_cli("norms", "--channels", 12)
     assert odd.status == 0, "eight groups do not divide 12 channels: the other rows are there"
     assert "layer" in odd.out
+
+
+def test_the_row_of_a_norm_has_what_was_measured(run_cli: RunCli) -> None:
+    said = run_cli("norms", "--channels", 32, "--batch", 2)
+    row = next(line for line in said.out.splitlines() if re.match(r"[│┃|] instance ", line))
+    # digit_cnn: maps of 28 x 28 and of 14 x 14
+    cells = [cell.strip() for cell in re.split("[│┃|]", row)]
+    assert cells[2:9] == ["(H, W)", "196 to 784", "yes", "yes", "yes", "yes", "64"]
+
+
+@pytest.mark.slow
+def test_costs_are_measured_on_request(run_cli: RunCli) -> None:
+    said = run_cli("norms", "--channels", 8, "--batch", 2, "--cost")
+    assert said.status == 0
+    rows = [re.split("[│┃|]", line) for line in said.out.splitlines() if re.match(r"[│┃|] (batch|layer|dyt) ", line)]
+    costs = {row[1].strip(): float(row[9]) for row in rows}
+    assert costs["batch"] == 1.0
+    assert min(costs.values()) > 0
 
 
 PLUGIN = '''

@@ -16,7 +16,9 @@ SHAPES = {"vector": (), "tokens": (7,), "image": (5, 3)}
 FORMULAS: dict[str, Callable[[Tensor, dict[str, Any]], Tensor]] = {
     "none": lambda x, o: x.double(),
     "batch": lambda x, o: reference.ghost(x, len(x) // o.get("virtual_devices", 1), o.get("eps", EPS)),
-    "sync_batch": lambda x, o: reference.batch(x, o.get("eps", EPS)),
+    "sync_batch": lambda x, o: reference.ghost(
+        x, len(x) * o.get("group_size", 1) // o.get("virtual_devices", 1), o.get("eps", EPS)
+    ),
     "ghost": lambda x, o: reference.ghost(x, o.get("size", 16), o.get("eps", EPS)),
     "layer": lambda x, o: reference.layer(x, o.get("eps", EPS)),
     "instance": lambda x, o: reference.instance(x, o.get("eps", EPS)),
@@ -24,7 +26,7 @@ FORMULAS: dict[str, Callable[[Tensor, dict[str, Any]], Tensor]] = {
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "batch": [{}, {"eps": 0.1, "momentum": 0.3}, {"virtual_devices": 3}, {"momentum": None}],
-    "sync_batch": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}],
+    "sync_batch": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}, {"group_size": 2, "virtual_devices": 6}],
     "ghost": [{"size": 4}, {"size": 6, "momentum": 0.3, "eps": 0.1}, {"size": 32}, {"size": 4, "momentum": None}],
     "layer": [{}, {"eps": 0.1}],
     "instance": [{}, {"eps": 0.1}],

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from normbench.errors import UsageError
 from normbench.norms import build_norm
 from tests.norms.cases import build, images
 
@@ -44,6 +45,40 @@ def _rank(rank: int, folder: str) -> None:
         )
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+def _grouped(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=4)
+    layer = build("sync_batch", {"group_size": 2}).double()
+    x = images("image", dtype=torch.float64).chunk(4)[rank].clone().requires_grad_()
+    y = layer(x)
+    (y * images("image", 50, dtype=torch.float64).chunk(4)[rank]).sum().backward()
+    with pytest.raises(UsageError, match="group_size=3 does not divide 4 devices: choose one of 1, 2, 4"):
+        build("sync_batch", {"group_size": 3})(images("image"))
+    found = {"y": y.detach(), "x": x.grad, "weight": layer.weight.grad, "mean": layer.running_mean}
+    torch.save({**found, "var": layer.running_var}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_groups_of_processes_are_groups_of_virtual_devices(tmp_path: Path) -> None:
+    mp.spawn(_grouped, args=(str(tmp_path),), nprocs=4)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(4)]
+    layer = build("sync_batch", {"group_size": 2, "virtual_devices": 4}).double()
+    x = images("image", dtype=torch.float64).requires_grad_()
+    y = layer(x)
+    (y * images("image", 50, dtype=torch.float64)).sum().backward()
+    close = {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(torch.cat([rank["y"] for rank in ranks]), y.detach(), **close)
+    torch.testing.assert_close(torch.cat([rank["x"] for rank in ranks]), x.grad, **close)
+    torch.testing.assert_close(sum(rank["weight"] for rank in ranks), layer.weight.grad, **close)
+    for key, value in (("mean", layer.running_mean), ("var", layer.running_var)):
+        torch.testing.assert_close(ranks[0][key], value, **close)  # evaluation takes those of rank 0
+        torch.testing.assert_close(ranks[1][key], value, **close)
+        assert not torch.allclose(ranks[2][key], value)
+    halves = [build("batch", {}).double()(half) for half in x.detach().chunk(2)]
+    torch.testing.assert_close(y.detach(), torch.cat(halves).detach(), **close)
 
 
 @pytest.mark.slow

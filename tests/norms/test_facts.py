@@ -87,6 +87,7 @@ def test_builtin_norms(
         ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),
         ("batch_instance", "(N, H, W)", "device", False, "always", 36, "beta"),
         ("iter_norm", "(N, C, H, W)", "device", False, "always", 24, "beta"),
+        ("online_norm", "(N, H, W)", "device", False, "never", 24, "other"),
         ("filter_response", "(H, W)", "sample", True, "never", 48, "other"),
         ("evonorm_s0", "(C, H, W)", "sample", True, "never", 36, "other"),
         ("evonorm_b0", "(N, H, W)", "device", False, "never", 36, "other"),
@@ -99,6 +100,37 @@ def test_further_norms(
     assert (axes(found), scope(found)) == (shared, devices)
     assert (found.same_in_eval, found.bias, found.constant) == (same, bias, constant)
     assert found.parameters(12) == parameters
+
+
+def test_groups_of_devices_are_measured() -> None:
+    found = facts("sync_batch", {"group_size": 2})
+    assert (found.devices, found.device_group, [found.devices_of(n) for n in (2, 4, 6)]) == (True, 2, [2, 2, 2])
+    with pytest.raises(
+        UsageError, match="groups of 2 devices, which does not divide the 3 of the run: choose one of 1"
+    ):
+        found.devices_of(3)
+    assert [facts("sync_batch").devices_of(n) for n in (1, 4)] == [1, 4]
+    assert facts("batch").devices_of(4) == 1
+    assert not facts("sync_batch", {"group_size": 1}).devices
+
+
+def test_a_statistic_that_a_gate_hides_is_measured_and_counts() -> None:
+    found = facts("batch_instance")
+    assert found.within == (ONE, ONE, ALL)
+    assert found.values_per_statistic(16, 8, 49) == 49
+    sentence = found.sentence(16, 8, 1, "vector")
+    assert sentence is not None
+    assert sentence.endswith("so nothing of the input is left: choose another norm")
+    assert (found.sentence(16, 8, 1) or "").endswith("choose a larger map or another norm")
+    assert all(facts(name).within is None for name in NORMS if name != "batch_instance")
+
+
+def test_which_norms_do_not_see_the_scale_or_a_shift_of_their_input() -> None:
+    both = {"batch", "sync_batch", "ghost", "layer", "instance", "group", "layer_channels", "position", "iter_norm"}
+    both |= {"detached_batch", "detached_layer", "frozen_batch", "batch_renorm", "switchable", "batch_instance"}
+    assert {name for name in NORMS if facts(name).shift_invariant} == both
+    alone = {"rms", "simple", "filter_response", "evonorm_b0"}
+    assert {name for name in NORMS if facts(name).scale_invariant} == both | alone
 
 
 def test_a_window_of_channels_is_measured_where_no_edge_cuts_it() -> None:

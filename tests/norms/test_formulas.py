@@ -65,6 +65,7 @@ def test_gradients_are_those_of_finite_differences(name: str, layout: str, optio
         ("batch", {}, [slice(0, 12)]),
         ("batch", {"virtual_devices": 3}, [slice(0, 4)]),  # rank 0's part alone
         ("sync_batch", {}, [slice(0, 12)]),
+        ("sync_batch", {"group_size": 2, "virtual_devices": 4}, [slice(0, 6)]),  # the first group's
         ("ghost", {"size": 4}, [slice(0, 4), slice(4, 8), slice(8, 12)]),
     ],
 )

@@ -26,6 +26,8 @@ from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
 from normbench.spec.schema import ALIASES, SECTIONS, hints
 from normbench.spec.values import Range
 
+GROUPED: dict[str, Any] = {"model.norm": "sync_batch", "model.norm_options": {"group_size": 2}}
+
 
 def resolved(**changes: Any) -> RunConfig:
     return resolve(run_config(changes))
@@ -374,6 +376,8 @@ def test_a_run_validates_where_it_has_images_and_is_asked_to() -> None:
         ({"model.norm": "batch", "trainer.virtual_devices": 4, "trainer.accumulate_grad_batches": 2}, 8, 8),
         ({"model.norm": "batch", "trainer.devices": 2, "trainer.num_nodes": 2}, 16, 16),
         ({"model.norm": "sync_batch", "trainer.devices": 4}, 16, 64),
+        ({**GROUPED, "trainer.devices": 4}, 16, 32),
+        ({**GROUPED, "trainer.virtual_devices": 4}, 16, 32),
         ({"model.norm": "ghost", "trainer.devices": 2}, 32, 16),
         ({"model.norm": "ghost", "trainer.devices": 8}, 8, 8),
         ({"model.norm": "layer", "trainer.devices": 2}, 32, 1),
@@ -383,6 +387,19 @@ def test_a_run_validates_where_it_has_images_and_is_asked_to() -> None:
 def test_images_of_a_device_and_of_a_statistic(changes: dict[str, Any], device: int, statistic: int) -> None:
     one = resolved(**changes)
     assert (device_batch(one), images_per_statistic(one)) == (device, statistic)
+
+
+def test_groups_of_devices_must_divide_them() -> None:
+    with pytest.raises(UsageError, match=r"groups of 2 devices, which does not divide the 1 of the run"):
+        resolved(**GROUPED)
+    left_out = {"model.norm": "sync_batch", "model.norm_options": {"group_size": None}}
+    assert run_id(resolved(**left_out)) == run_id(resolved(**{"model.norm": "sync_batch"}))
+
+
+def test_batch_instance_norm_is_refused_where_its_instance_part_has_one_value() -> None:
+    for keys in ({"model.name": "mlp"}, {"model.name": "cnn", "model.norm_linear": True}, ONE_PIXEL):
+        with pytest.raises(UsageError, match=r"norm 'batch_instance' has one value for each statistic"):
+            resolved(**keys, **{"model.norm": "batch_instance"})
 
 
 def test_virtual_devices_are_not_promised_to_a_norm_that_ignores_them() -> None:

@@ -1,0 +1,210 @@
+"""What has to hold of a norm, a function a point; each gives what is wrong, or nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from normbench.norms.trial import Trial, output
+
+LAYOUTS = {"image": "(N, C, H, W)", "tokens": "(N, C, L)", "vector": "(N, C)"}
+ALIKE = 1e-9  # float64
+HALF = 2.0**-7  # of bfloat16, which keeps eight bits
+CONSTANTS = (0.0, 3.0)
+
+
+def _shapes(trial: Trial) -> str:
+    for layout in trial.layouts:
+        for training in (True, False):
+            x = trial.input(layout)
+            y = output(trial.net(layout).train(training), x)
+            if y.shape != x.shape:
+                return f"{LAYOUTS[layout]} in {_mode(training)}: {tuple(x.shape)} becomes {tuple(y.shape)}"
+            if not bool(torch.isfinite(y).all()):
+                return f"{LAYOUTS[layout]} in {_mode(training)}: not every value is finite"
+    return ""
+
+
+def _gradients(trial: Trial) -> str:
+    for layout in trial.layouts:
+        for training in (True, False):
+            net = trial.net(layout).train(training)
+            norm = net[-1] if trial.weights and isinstance(net, nn.Sequential) else net
+            names = [name for name, parameter in norm.named_parameters() if parameter.requires_grad]
+            values = [norm.get_parameter(name).detach().clone().requires_grad_() for name in names]
+
+            def result(x: Tensor, *given: Tensor, norm: nn.Module = norm, names: list[str] = names) -> Tensor:
+                torch.manual_seed(0)
+                parameters = dict(zip(names, given, strict=True))
+                y: Tensor = torch.func.functional_call(copy.deepcopy(norm), parameters, (x,))
+                return y
+
+            x = trial.input(layout, few=True).requires_grad_()
+            if not torch.autograd.gradcheck(result, (x, *values), fast_mode=True, raise_exception=False):
+                return (
+                    f"{LAYOUTS[layout]} in {_mode(training)}: autograd's gradient is not that of finite differences "
+                    "(something is detached, or a backward pass of its own is wrong)"
+                )
+    return ""
+
+
+def _evaluation(trial: Trial) -> str:
+    for layout in trial.layouts:
+        net, x = trial.net(layout).eval(), trial.input(layout)
+        before = _state(net)
+        with torch.no_grad():
+            together = net(x)
+            moved = [key for key, value in net.state_dict().items() if not torch.equal(value, before[key])]
+            if moved:
+                return f"it changes {', '.join(moved)}"
+            alone = torch.cat([output(net, image) for image in x.split(1)])
+        if not _near(alone, together, ALIKE):
+            return "an image alone gives other values than among others: a test would depend on its batch size"
+    return ""
+
+
+def _virtual(trial: Trial) -> str:
+    if not trial.entry.facts["virtual"]:
+        return ""
+    for layout in trial.layouts:
+        x = trial.input(layout, times=2)
+        with torch.no_grad():
+            apart = torch.cat([output(trial.net(layout), part) for part in x.chunk(2)])
+            played = trial.net(layout, virtual_devices=2)
+            played.load_state_dict(trial.net(layout).state_dict())
+            if not _near(output(played, x), apart, ALIKE):
+                return "virtual_devices=2 gives other values than two devices with half of the images each"
+    return ""
+
+
+def _dtype(trial: Trial) -> str:
+    for layout in trial.layouts:
+        for kind in (torch.float32, torch.float64):
+            y = output(trial.net(layout).to(kind), trial.input(layout).to(kind))
+            if y.dtype != kind:
+                return f"{_name(kind)} becomes {_name(y.dtype)}"
+    return ""
+
+
+def _half(trial: Trial) -> str:
+    for layout in trial.layouts:
+        x = trial.input(layout).bfloat16()
+        single = trial.net(layout).float()
+        mixed = [] if trial.weights else [("parameters in float32", single)]  # a layer takes its own type only
+        for words, net in [*mixed, ("parameters in bfloat16 too", trial.net(layout).bfloat16())]:
+            for training in (True, False):
+                y = output(net.train(training), x)
+                if y.dtype != torch.bfloat16:
+                    return f"bfloat16 becomes {_name(y.dtype)} ({words}): end with .to(x.dtype)"
+        if mixed:
+            right = output(single.train(), x.float())
+            if not bool(torch.isclose(output(single, x).float(), right, rtol=HALF, atol=HALF).all()):
+                off = float((output(single, x).float() - right).abs().max())
+                return f"off by {off:.2g} in bfloat16: compute the statistics of x.float()"
+    return ""
+
+
+def _channels_last(trial: Trial) -> str:
+    if "image" not in trial.layouts:
+        return ""
+    x = trial.input("image")
+    right, y = output(trial.net("image"), x), output(trial.net("image"), x.to(memory_format=torch.channels_last))
+    if not _near(y, right, ALIKE):
+        return "another memory layout gives other values"
+    if not y.is_contiguous(memory_format=torch.channels_last):
+        return "the output leaves the memory layout of the input, so the layers behind it are slower"
+    return ""
+
+
+def _determinism(trial: Trial) -> str:
+    for layout in trial.layouts:
+        x = trial.input(layout)
+        for training in (True, False):
+            one, other = (output(trial.net(layout).train(training), x) for _ in range(2))
+            if not torch.equal(one, other):
+                return f"in {_mode(training)} the same seed gives other values"
+        net = trial.net(layout).eval()
+        before = torch.random.get_rng_state()
+        net(x)
+        if not torch.equal(before, torch.random.get_rng_state()):
+            return "in evaluation it draws random numbers"
+    return ""
+
+
+def _round_trip(trial: Trial) -> str:
+    for layout in trial.layouts:
+        net, new = trial.net(layout), trial.fresh(layout)
+        new.load_state_dict(_state(net))
+        x = trial.input(layout)
+        for training in (False, True):
+            if not torch.equal(output(new.train(training), x), output(net.train(training), x)):
+                return f"in {_mode(training)} a new layer with its state_dict gives other values: register a buffer"
+    return ""
+
+
+def _constant(trial: Trial) -> str:
+    for layout in trial.layouts:
+        for value in CONSTANTS:
+            for training in (True, False):
+                net, x = trial.net(layout).train(training), torch.full_like(trial.input(layout), value)
+                y = output(net, x.requires_grad_())
+                if not bool(torch.isfinite(y).all()):
+                    return f"inputs that are all {value:g} become {float(y[~torch.isfinite(y)][0])}"
+                if y.requires_grad:
+                    (gradient,) = torch.autograd.grad((y * trial.input(layout, 4)).sum(), x, allow_unused=True)
+                    if gradient is not None and not bool(torch.isfinite(gradient).all()):
+                        return f"inputs that are all {value:g} have no finite gradient: add eps inside the root"
+    return ""
+
+
+CONTRACT: dict[str, Callable[[Trial], str]] = {
+    "shapes": _shapes,
+    "gradients": _gradients,
+    "evaluation alone": _evaluation,
+    "virtual devices": _virtual,
+    "dtype": _dtype,
+    "half precision": _half,
+    "channels_last": _channels_last,
+    "determinism": _determinism,
+    "state_dict": _round_trip,
+    "constant input": _constant,
+}
+
+
+def kept(subject: str, trial: Trial) -> str:
+    """What holds, in words."""
+    return {
+        "shapes": f"it takes {', '.join(LAYOUTS[layout] for layout in trial.facts.layouts)}, and keeps the shape",
+        "gradients": "those of finite differences, in float64, in training and evaluation",
+        "evaluation alone": "an image gives the same alone as among others, and leaves no trace",
+        "virtual devices": (
+            "two give what two devices would" if trial.entry.facts["virtual"] else "it takes none: nothing to hold"
+        ),
+        "dtype": "float32 and float64 stay what they are",
+        "half precision": "bfloat16 stays, and is close to float32",
+        "channels_last": (
+            "the same values in the same memory layout" if "image" in trial.layouts else "it takes no (N, C, H, W)"
+        ),
+        "determinism": "the same seed gives the same bits; evaluation draws nothing",
+        "state_dict": "a new layer with it gives the same bits",
+        "constant input": f"output and gradient are finite; it becomes {trial.facts.constant}",
+    }[subject]
+
+
+def _state(net: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in net.state_dict().items()}
+
+
+def _near(one: Tensor, other: Tensor, limit: float) -> bool:
+    return torch.allclose(one, other, rtol=limit, atol=limit, equal_nan=True)
+
+
+def _mode(training: bool) -> str:
+    return "training" if training else "evaluation"
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")

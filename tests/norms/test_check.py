@@ -1,0 +1,224 @@
+"""The contract over every registered norm, and over layers that break it, each in its own way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normbench.errors import UsageError
+from normbench.norms import NORMS, register_norm
+from normbench.norms.check import check, holds
+from normbench.norms.points import CONTRACT
+from normbench.norms.registry import norm_entry
+from normbench.norms.subject import named_norm, registered
+
+BY_DESIGN = {"detached_batch": {"gradients"}, "detached_layer": {"gradients"}}  # constants to autograd
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NORMS),
+    ("group", {"groups": 2}),
+    ("ghost", {"size": 4}),
+    ("group + weight_std", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=lambda value: str(value) if value else "default")
+def test_every_norm_keeps_the_contract(name: str, options: dict[str, Any]) -> None:
+    state = torch.random.get_rng_state()
+    findings = check(named_norm(name), options)
+    assert {f.subject: f.told for f in findings if f.holds is False}.keys() == BY_DESIGN.get(name, set())
+    assert {f.subject for f in findings} >= set(CONTRACT)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def fact(name: str, subject: str) -> str:
+    return next(f.told for f in check(named_norm(name)) if f.subject == subject)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "shift"),
+    [
+        ("batch", "the whole batch, each channel", "the whole batch, each channel"),
+        ("layer", "the whole batch, each image", "the whole batch, each image"),
+        ("rms", "the whole batch, each image", None),
+        ("dyt", None, None),
+    ],
+)
+def test_what_a_factor_and_a_shift_do(name: str, factor: str | None, shift: str | None) -> None:
+    for subject, parts in (("a factor", factor), ("a shift", shift)):
+        assert fact(name, subject) == (f"has no effect on {parts}" if parts else "has an effect")
+
+
+class Whole(nn.Module):
+    """Centred over each image, which keeps the whole contract; what is below breaks it somewhere."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float() if x.dtype == torch.bfloat16 else x
+        return self.normed(y).to(x.dtype)
+
+    def normed(self, x: Tensor) -> Tensor:
+        return x - x.mean(tuple(range(1, x.dim())), keepdim=True)
+
+
+class NoEps(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return x / x.std(tuple(range(1, x.dim())), keepdim=True)
+
+
+class Rooted(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return x * torch.sqrt(x.square().mean(1, keepdim=True))
+
+
+class NoAverages(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return x - x.mean((0, *range(2, x.dim())), keepdim=True)
+
+
+class Noisy(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return x + torch.randn_like(x)
+
+
+class Unregistered(Whole):
+    seen: Any = 0.0
+
+    def normed(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen = 0.9 * self.seen + 0.1 * float(x.mean())
+            return super().normed(x)
+        return x - self.seen
+
+
+class Restless(Whole):
+    calls: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def normed(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().normed(x)
+
+
+class Detached(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return x * x.detach().mean(1, keepdim=True)
+
+
+class Widening(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normed(x.float() if x.dtype == torch.bfloat16 else x)
+
+
+class Rounding(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 256) - (x + 256).mean(1, keepdim=True)
+
+
+class Double(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normed(x.double())
+
+
+class Single(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).float()
+
+
+class Rearranging(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x).contiguous()
+
+
+class Flat(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class Played(Whole):
+    def __init__(self, num_channels: int, virtual_devices: int = 1) -> None:
+        super().__init__(num_channels)
+
+    def normed(self, x: Tensor) -> Tensor:
+        return x - x.mean((0, *range(2, x.dim())), keepdim=True) if self.training else x
+
+
+@pytest.mark.parametrize(
+    ("build", "subjects", "said"),
+    [
+        (Whole, set(), None),
+        (NoEps, {"constant input"}, "inputs that are all 0 become nan"),
+        (Rooted, {"constant input"}, "no finite gradient: add eps"),
+        (NoAverages, {"evaluation alone"}, "an image alone gives other values"),
+        (Noisy, {"evaluation alone", "determinism", "channels_last"}, "in evaluation it draws random numbers"),
+        (Unregistered, {"state_dict"}, "register a buffer"),
+        (Restless, {"evaluation alone"}, "it changes calls"),
+        (Detached, {"gradients"}, "is not that of finite differences"),
+        (Widening, {"half precision"}, "bfloat16 becomes float32"),
+        (Rounding, {"half precision"}, "compute the statistics of x.float()"),
+        (Double, {"dtype", "half precision"}, "float32 becomes float64"),
+        (Single, {"shapes"}, "cannot be measured: RuntimeError: Float did not match Double"),
+        (Rearranging, {"channels_last"}, "leaves the memory layout"),
+        (Flat, {"shapes"}, "cannot be measured"),
+        (Played, {"virtual devices"}, "than two devices with half"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(build: Any, subjects: set[str], said: str | None) -> None:
+    findings = check(norm_entry("plugin", build, {}))
+    broken = {f.subject: f.told for f in findings if f.holds is False}
+    assert broken.keys() == subjects, broken
+    assert holds(findings) == (not subjects)
+    assert said is None or any(said in told for told in broken.values()), broken
+
+
+def test_a_batch_norm_declared_as_per_sample_is_named() -> None:
+    claims = {"scope": "sample", "axes": "(H, W)", "same_in_eval": True}
+    broken = {f.subject: f.told for f in check(norm_entry("mine", NoAverages, claims)) if f.holds is False}
+    assert broken.keys() == {"evaluation alone", "claims scope", "claims axes"}
+    assert "norm 'mine' claims scope='sample', but its scope is measured as 'device'" in broken["claims scope"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "stranger.py"
+    path.write_text(
+        "from torch import nn\nfrom normbench import register_norm\n"
+        "class Loose(nn.Tanh):\n    def __init__(self, width):\n        super().__init__()\n"
+        "@register_norm('strict', scope='none')\n"
+        "class Strict(nn.Tanh):\n    def __init__(self, num_channels: int):\n        super().__init__()\n"
+        "number = 3\n"
+    )
+    yield path
+    if "strict" in NORMS:
+        NORMS.remove("strict")
+
+
+def test_a_norm_is_found_in_its_file(file: Path) -> None:
+    loose, strict = named_norm(f"{file}:Loose"), named_norm(f"{file}:Strict")
+    assert (loose.name, registered(loose), loose.options) == ("Loose", False, {})
+    assert (strict.name, registered(strict), strict.facts["claims"]) == ("strict", True, {"scope": "none"})
+    assert named_norm(f"{file}:strict") is strict
+    findings = check(loose)
+    assert holds(findings)
+    assert findings[0].told.endswith("call its first parameter num_channels, not width")
+    for name, said in (("Loos", "did you mean 'Loose'"), ("number", "is no class and no function: it is int")):
+        with pytest.raises(UsageError, match=said):
+            named_norm(f"{file}:{name}")
+    with pytest.raises(UsageError, match="say which norm of the file"):
+        named_norm(str(file))
+
+
+def test_a_registered_class_is_the_same_from_both_sides() -> None:
+    register_norm("plugin")(Whole)
+    try:
+        assert registered(named_norm("plugin"))
+        assert not registered(norm_entry("plugin", Whole, {}))
+    finally:
+        NORMS.remove("plugin")
