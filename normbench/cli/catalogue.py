@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from normbench.cli.check import add_check
+from normbench.cli.measurements import add_measurements, measured_or
 from normbench.cli.options import positive
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
@@ -27,7 +28,12 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         ("optimizers", OPTIMIZERS),
         ("probes", PROBES),
     ):
-        sub = add(name, _lister(registry), f"print the {name} that a configuration can name, with their options")
+        also = "; with a study, write what they found" if registry is PROBES else ""
+        show = _lister(registry)
+        text = f"print the {name} that a configuration can name, with their options{also}"
+        sub = add(name, measured_or(show) if registry is PROBES else show, text)
+        if registry is PROBES:
+            add_measurements(sub)
         lists.append(sub)
     for sub in lists:
         sub.add_argument(

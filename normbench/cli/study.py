@@ -29,9 +29,13 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     add_launching(plan)
 
 
-def add_study(sub: argparse.ArgumentParser) -> None:
-    """Adds what names a study, or a smaller one made from it."""
-    sub.add_argument("study", help="a study file, or the name of one in experiments/")
+def add_study(sub: argparse.ArgumentParser, optional: str = "") -> None:
+    """Adds what names a study, or a smaller one made from it; `optional` says what a command does without one."""
+    names = "a study file, or the name of one in experiments/"
+    if optional:
+        sub.add_argument("study", nargs="?", help=f"{names}; {optional}")
+    else:
+        sub.add_argument("study", help=names)
     sub.add_argument("--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)")
     smoke = sub.add_argument_group("a smaller study, called <name>-smoke, that never mixes with the real one")
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")

@@ -1,6 +1,6 @@
 """Probes: measurements that a run can switch on. A probe measures and changes nothing; see `contract`."""
 
-from normbench.probes import layers  # noqa: F401  (importing it registers its probe)
-from normbench.probes.contract import Measurement, Moment, Probe, digest, register_probe
+from normbench.probes import activations, gradients, layers, statistics  # noqa: F401  (importing them registers their probes)
+from normbench.probes.contract import Measurement, Moment, Probe, Samples, digest, register_probe
 
-__all__ = ["Measurement", "Moment", "Probe", "digest", "register_probe"]
+__all__ = ["Measurement", "Moment", "Probe", "Samples", "digest", "register_probe"]

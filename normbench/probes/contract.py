@@ -9,16 +9,17 @@ give the same numbers. Its own version is its digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from normbench.errors import UsageError
 from normbench.spec.counts import evenly_spread
 from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import PROBES, entry_of
-from normbench.spec.values import Count
+from normbench.spec.values import Count, Number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,16 +28,38 @@ if TYPE_CHECKING:
 Class = TypeVar("Class", bound="type[Probe]")
 
 
+class Samples(Protocol):
+    """Images of the run's data set, as the network takes them: always the same ones, whatever the seed of the run."""
+
+    def train(self, count: int) -> tuple[Tensor, Tensor]:
+        """So many training images (all at most), not augmented, (N, C, H, W), and their labels, int64 (N,)."""
+
+    def held_out(self, count: int) -> tuple[Tensor, Tensor]:
+        """So many validation images and their labels, likewise. Raises UsageError where the run has none."""
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images as the network takes them, as pixels: 0 is black, 1 is white."""
+
+    def standardized(self, pixels: Tensor) -> Tensor:
+        """What `pixels` was made from."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """What a probe is handed. All of it is the probe's own: copies that nothing else uses.
 
     Args:
         net: The network after the optimizer step, in train mode, without gradients: (N, C, H, W) to logits (N, K).
-        images: The images of the last batch that this process trained on, (N, C, H, W), as the network takes them.
+        images: The images of the last batch that this process trained on, (N, C, H, W), as the network takes them;
+            before the first step, as many of `samples.train`.
         labels: Their labels, int64 (N,).
         step: Optimizer steps done.
         steps: Optimizer steps of the whole budget.
+        samples: Further images; None where a probe is called by hand.
+        before: The network before the last optimizer step, ready to compute what that step computed. For a probe with
+            `wants_before`, from the first step on; else None.
+        lr: The learning rate of the last optimizer step; NaN without `before`.
+        previous: Arrays of the measurement before this one, by name; empty at the first.
     """
 
     net: nn.Module
@@ -44,11 +67,25 @@ class Moment:
     labels: Tensor
     step: int
     steps: int
+    samples: Samples | None = None
+    before: nn.Module | None = None
+    lr: float = math.nan
+    previous: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+    def trained_on(self, count: int) -> tuple[Tensor, Tensor]:
+        """So many training images, always the same, and their labels; those of the batch without `samples`."""
+        return (self.images, self.labels) if self.samples is None else self.samples.train(count)
+
+    def held_out(self, count: int) -> tuple[Tensor, Tensor]:
+        """So many validation images, always the same, and their labels; those of the batch without `samples`."""
+        return (self.images, self.labels) if self.samples is None else self.samples.held_out(count)
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What a probe returns.
+
+    A name is QUANTITY, or LAYER/QUANTITY: `normbench probes STUDY` takes them apart at the last slash.
 
     Args:
         scalars: Numbers by name; they go to metrics.csv, split `probe`, as PROBE/NAME.
@@ -64,14 +101,21 @@ class Probe:
 
     Args:
         times: How many times.
+        at: Optimizer steps after which to measure, instead; 0 is before the first.
     """
 
-    def __init__(self, *, times: Count = 10) -> None:
-        self.times = times
+    initial: ClassVar[bool] = False  # whether it measures before the first step too, unless `at` says when
+    wants_before: ClassVar[bool] = False  # whether it is handed the network before the last step; costs a copy of it
+    wants_held_out: ClassVar[bool] = False  # whether it needs validation images
+
+    def __init__(self, *, times: Count = 10, at: Sequence[Number] = ()) -> None:
+        self.times, self.at = times, tuple(at)
 
     def schedule(self, steps: int) -> list[int]:
         """The optimizer steps after which to measure, of a budget of `steps`; at most one in every step."""
-        return evenly_spread(steps, self.times)
+        if self.at:
+            return sorted({step for step in self.at if step <= steps})
+        return [*([0] if self.initial else []), *evenly_spread(steps, self.times)]
 
     def measure(self, moment: Moment) -> Measurement:
         """Measures. Every process of a run calls it; what rank 0 returns is written."""

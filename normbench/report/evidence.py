@@ -15,8 +15,10 @@ from normbench.report.comparison import cell_table, contrast_table
 from normbench.report.contrasts import Contrast, declared_contrasts
 from normbench.report.design import configuration, design
 from normbench.report.looks import LookProgress, look_progress
+from normbench.report.measurements import probes_of
 from normbench.stats import Criterion, chosen_runs, chosen_values, error_term, family_size
 from normbench.store import Store, axis_columns
+from normbench.store.measurements import measurements
 from normbench.study import Plan, PlannedRun, Study
 from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
 
@@ -154,6 +156,15 @@ class Evidence:
         points = self.store.curves(self.chosen["run_id"], wanted=wanted)
         axes = self.chosen.set_index("run_id")[[*self.keys, "seed", "diverged_at_step"]]
         return points.join(axes, on="run_id")
+
+    def measured(self, probe: str) -> pd.DataFrame:
+        """What a probe found in the compared runs that did not diverge, whole layers only: MEASUREMENT_COLUMNS with
+        their cell and seed; empty where no run of the plan switches it on."""
+        runs = self.chosen[self.chosen["diverged_at_step"].isna()]
+        if probe not in probes_of(self.plan):
+            return pd.DataFrame()
+        points = measurements(self.store, list(dict.fromkeys(runs["run_id"])), probe, arrays=False)
+        return points.merge(runs[[*self.keys, "seed", "run_id"]], on="run_id")
 
     # What is compared.
 

@@ -98,7 +98,9 @@ def typed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def alias(key: str, value: Any) -> Any:
-    """What a short or other word for a value stands for: trainer.precision 32 is 32-true."""
+    """What a short or other word for a value stands for: trainer.precision 32 is 32-true, a list names probes."""
+    if key == "probes" and isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
     aliases = ALIASES.get(key, {})
     return aliases.get(value, value) if isinstance(value, str | int) and not isinstance(value, bool) else value
 

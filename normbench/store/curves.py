@@ -75,7 +75,8 @@ class CurveIndex:
         Args:
             ids: Runs; one that stands there twice counts once.
             broken: Called with each metrics.csv that is not one and the reason; its run then has no points.
-            wanted: Pairs (split, metric) to keep; None keeps all. Fewer take less memory.
+            wanted: Pairs (split, metric) to keep, where a metric `x/*` is all that begin with x/; None keeps all. Fewer
+                take less memory.
         """
         order = list(dict.fromkeys(ids))
         stamps = self._stamps(order)
@@ -239,7 +240,9 @@ def _filtered(table: pa.Table, owner: np.ndarray[Any, Any], keep: set[tuple[str,
         split, metric = (table[name].combine_chunks().to_pandas() for name in ("split", "metric"))
         chosen = np.zeros(len(mask), dtype=bool)
         for one, other in keep:
-            chosen |= ((split == one) & (metric == other)).to_numpy(dtype=bool)
+            begins = other.removesuffix("*")
+            known = [name for name in metric.cat.categories if name.startswith(begins)] if other != begins else [other]
+            chosen |= ((split == one) & metric.isin(known)).to_numpy(dtype=bool)
         mask &= chosen
     return (table, owner) if mask.all() else (table.filter(pa.array(mask)), owner[mask])
 

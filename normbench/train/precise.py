@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from normbench.data.module import MNISTDataModule
+from normbench.models.averages import averaging, recomputed
 from normbench.models.dropout import Rows, SeededDropout
 from normbench.seeds import generator
 from normbench.spec.counts import validates
@@ -61,21 +61,6 @@ def precise_metrics(
     return {f"{name}_precise": found[name] for name in names}
 
 
-def averaging(net: nn.Module) -> list[Any]:
-    """The modules with running averages: buffers and attributes of the names that torch's batch norms have.
-
-    One that is frozen trains with its averages: there is nothing more precise for it.
-    """
-    wanted = ("running_mean", "running_var", "num_batches_tracked")
-    return [
-        module
-        for module in net.modules()
-        if hasattr(module, "momentum")
-        and not getattr(module, "frozen", False)
-        and all(isinstance(getattr(module, name, None), Tensor) for name in wanted)
-    ]
-
-
 @contextmanager
 def kept_buffers(net: nn.Module) -> Iterator[None]:
     """Leaves all buffers as they were."""
@@ -110,22 +95,8 @@ class Recomputed(pl.Callback):
         if self._done:
             return
         self._done = True
-        net, layers = self.module.net, averaging(self.module.net)
-        momenta = [layer.momentum for layer in layers]
-        training = net.training
-        for layer in layers:
-            layer.running_mean.zero_()
-            layer.running_var.fill_(1)
-            layer.num_batches_tracked.zero_()
-            layer.momentum = None
-        net.train()
-        try:
-            with torch.no_grad(), trainer.precision_plugin.forward_context():
-                self._pass(trainer, net)
-        finally:
-            net.train(training)
-            for layer, momentum in zip(layers, momenta, strict=True):
-                layer.momentum = momentum
+        with recomputed(self.module.net), torch.no_grad(), trainer.precision_plugin.forward_context():
+            self._pass(trainer, self.module.net)
 
     def _pass(self, trainer: pl.Trainer, net: nn.Module) -> None:
         data, world, parts = self.data, trainer.world_size, trainer.accumulate_grad_batches

@@ -1,8 +1,9 @@
 """A probe measures and changes nothing, whatever it does."""
 
+import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -102,6 +103,76 @@ def test_arrays_stand_beside_the_curves_and_are_cut_back(tmp_path: Path, nasty: 
         assert curve(cut) == curve(folder)
         with np.load(cut / "arrays" / "nasty.npz") as one, np.load(folder / "arrays" / "nasty.npz") as two:
             assert all(np.array_equal(one[key], two[key]) for key in two.files)
+
+
+class Witness(Probe):
+    """Keeps what it is handed."""
+
+    initial = True
+    wants_before = True
+    wants_held_out = True
+    seen: ClassVar[list[Moment]] = []
+
+    def measure(self, moment: Moment) -> Measurement:
+        self.seen.append(moment)
+        assert moment.samples is not None
+        held_out, _ = moment.held_out(7)
+        assert len(held_out) == 7
+        assert torch.equal(held_out, moment.samples.held_out(20)[0][:7]), "the same ones, however many"
+        pixels = moment.samples.pixels(held_out)
+        assert 0 <= pixels.min() <= pixels.max() <= 1.0001
+        torch.testing.assert_close(moment.samples.standardized(pixels), held_out)
+        return Measurement(arrays={"sum": np.asarray(float(held_out.sum()))})
+
+
+@pytest.fixture
+def witness() -> Any:
+    register_probe("witness")(Witness)
+    Witness.seen.clear()
+    yield "witness"
+    PROBES.remove("witness")
+
+
+@pytest.mark.parametrize("block", [1, 16])
+def test_a_moment_has_the_last_batch_and_the_network_before_the_step(tmp_path: Path, witness: str, block: int) -> None:
+    changes = {"trainer.steps_per_execution": block, "optimizer.lr": 0.25, "probes": {witness: {"times": 3}}}
+    trained(tiny(**changes), tmp_path)
+    first, *later = Witness.seen
+    assert [moment.step for moment in Witness.seen] == [0, 8, 16, 24]
+    assert all(len(moment.images) == len(moment.labels) == 32 for moment in Witness.seen)
+    assert first.before is None
+    assert math.isnan(first.lr)
+    assert not first.previous
+    for moment in later:
+        assert moment.before is not None
+        assert moment.lr == 0.25
+        pairs = zip(moment.before.parameters(), moment.net.parameters(), strict=True)
+        assert all(not torch.equal(old, new) for old, new in pairs if old.dim() > 1)
+        counted = [dict(net.named_buffers())["block0.norm.num_batches_tracked"] for net in (moment.before, moment.net)]
+        assert [int(count) for count in counted] == [moment.step - 1, moment.step]
+        assert moment.previous["sum"] == pytest.approx(float(moment.held_out(7)[0].sum()))
+
+
+def test_the_same_images_are_seen_whatever_the_seed_and_the_block(tmp_path: Path, witness: str) -> None:
+    probes = {witness: {"at": [0, 24]}}
+    for seed, block in ((0, 1), (1, 16)):
+        trained(tiny(**{"seed": seed, "trainer.steps_per_execution": block, "probes": probes}), tmp_path / str(seed))
+    one, last, other, _ = Witness.seen
+    assert torch.equal(one.images, other.images), "before the first step the batch is a fixed one too"
+    assert torch.equal(one.trained_on(50)[0], other.trained_on(50)[0])
+    assert torch.equal(one.trained_on(50)[0], last.trained_on(50)[0])
+
+
+def test_a_run_without_validation_images_is_refused_before_it_trains(tmp_path: Path, witness: str) -> None:
+    with pytest.raises(UsageError, match=r"probe 'witness' needs images .* data.validation"):
+        trained(tiny(**{"data.validation": 0, "trainer.validations": 0, "probes": {witness: {"at": [24]}}}), tmp_path)
+    assert not Witness.seen
+
+
+def test_when_to_measure() -> None:
+    assert Probe(times=3).schedule(10) == [4, 7, 10]
+    assert Probe(at=[5, 0, 5, 11]).schedule(10) == [0, 5]
+    assert Witness(times=2).schedule(10) == [0, 5, 10]
 
 
 def test_layers_are_those_of_a_hand_written_pass(tmp_path: Path) -> None:

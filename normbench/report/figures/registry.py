@@ -23,6 +23,7 @@ from normbench.report.figures import (
     learning_rates,
     levels,
     precise,
+    probes,
     statistic_size,
 )
 from normbench.report.figures.style import Figure, specification
@@ -41,6 +42,7 @@ FIGURES: tuple[Draw, ...] = (
     learning_rates.sensitivity,
     learning_curves.training_loss,
     learning_curves.validation_error,
+    *probes.FIGURES,
     cost.figure,
     detectable.figure,
 )

@@ -74,7 +74,7 @@ class Recorder(pl.Callback):
         self.clock = Clock(plan.steps)
         self.curves = Curves(folder.path, self.position, self.clock)
         self.losses = Losses(plan.parts)
-        self.probes = Probes(plan.probes, folder.path, self.position, self.curves)
+        self.probes = Probes(plan.probes, folder.path, self.position, self.curves, plan.batch_size)
         self.best = Best(folder.weights_path) if plan.keep == "best" else None
         # A point stands at the end of its interval: one over a single last batch would be mostly noise.
         self.loss_points = Schedule(evenly_spread(plan.steps, plan.loss_points))
@@ -122,7 +122,7 @@ class Recorder(pl.Callback):
 
     # Lightning's hooks.
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.clock.device, self._world_size = pl_module.device, trainer.world_size
         if trainer.is_global_zero:
             self.curves.open()
@@ -133,6 +133,10 @@ class Recorder(pl.Callback):
             restore_generators(self._generators[trainer.global_rank])
         if self.diverged_at_step is not None:
             trainer.should_stop = True
+        self.probes.check(pl_module.trainer.datamodule)
+        if self.position.step == 0 and 0 in self.probes.schedule:
+            self.probes.measure(trainer, pl_module.net)
+        self.probes.copy(trainer, pl_module.net)
         self.clock.start()
 
     def on_train_batch_end(
@@ -161,7 +165,8 @@ class Recorder(pl.Callback):
         """The next step after `step` at which something happens."""
         if self._checkpoint_due:
             return step + 1
-        schedules = (self.loss_points, self.validations, self.checkpoints, self.probes.schedule)
+        probes = self.probes
+        schedules = (self.loss_points, self.validations, self.checkpoints, probes.schedule, probes.copies)
         steps = [self.clock.warmup, *(schedule.after(step) for schedule in schedules)]
         return min((one for one in steps if one is not None and one > step), default=self.plan.steps)
 
@@ -170,9 +175,10 @@ class Recorder(pl.Callback):
             self.clock.end_warmup()
         if step in self.loss_points:
             self._record_loss(trainer)
-        if step in self.probes.schedule:
+        if step in self.probes.schedule or step in self.probes.copies:
             with self.clock.stopped():
                 self.probes.measure(trainer, pl_module.net, batch)
+                self.probes.copy(trainer, pl_module.net)
         self._checkpoint_due |= step in self.checkpoints
         if step in self.validations:
             trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # after this batch

@@ -1,0 +1,72 @@
+"""`normbench probes STUDY`: what the probes of a study's runs found, as one tidy file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from normbench.cli.options import folder, number
+from normbench.cli.study import add_study, chosen_study, open_store
+from normbench.errors import NormbenchError, UsageError, unknown
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def add_measurements(sub: argparse.ArgumentParser) -> None:
+    """Adds the options to the command `probes`."""
+    add_study(sub, optional="without one, the probes are listed")
+    sub.add_argument("--probe", action="append", default=[], metavar="NAME", help="this one alone; again for more")
+    sub.add_argument("--no-arrays", action="store_true", help="leave out the numbers of single units")
+    sub.add_argument("--to", type=folder, metavar="FILE", help="CSV or Parquet (default: reports/STUDY/probes.csv)")
+
+
+def measured_or(show: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """The command: with a study its measurements, without one the list."""
+    return lambda options: show(options) if options.study is None else _write(options)
+
+
+def _write(options: argparse.Namespace) -> int:
+    from normbench.report.measurements import measured, probes_of
+    from normbench.report.tables.csv import csv_text
+    from normbench.store.files import make_folder, replace_file, unwritable, write_atomically
+    from normbench.study import fullest, possible_plans
+
+    study, store = chosen_study(options), open_store(options.runs)
+    target = options.to or Path("reports") / study.name / "probes.csv"
+    if target.suffix not in SUFFIXES:
+        raise UsageError(f"--to {target}: let the name end in {' or '.join(SUFFIXES)}")
+    if options.to is not None and not target.parent.is_dir():
+        raise UsageError(f"--to {target}: no folder {target.parent}: make it first")
+    plans = possible_plans(study)
+    plan = fullest(plans, store.finished([run_id for each in plans for run_id in each.ids]), store.ids_of(study.name))
+    known = probes_of(plan)
+    for name in options.probe:
+        if name not in known:
+            raise UsageError(f"--probe {unknown('probe of this study', name, known)}")
+    if not known:
+        raise UsageError(f"study {study.name} has no probes: name some, for example probes: [activations, gradients]")
+    frame = measured(plan, store, options.probe or known, not options.no_arrays)
+    if frame.empty:
+        raise NormbenchError(f"no run of {study.name} has measured yet: train it by normbench run")
+    if options.to is None:
+        make_folder(target.parent)
+    if target.suffix == ".csv":
+        write_atomically(target, csv_text(frame))
+    else:
+        try:
+            replace_file(target, partial(frame.to_parquet, index=False))
+        except OSError as error:
+            raise unwritable(target, error) from None
+    done = store.finished(plan.ids)
+    have = set(frame["run_id"])
+    print(f"{target}: {len(frame):,} numbers of {number(len(have), 'run')}")
+    if lack := [run_id for run_id in done if run_id not in have]:
+        print(
+            f"warning: {len(lack)} finished runs were trained without: probes are no part of a run's identity. Train "
+            "them anew in another root: normbench run STUDY --runs OTHER",
+            file=sys.stderr,
+        )
+    return 0

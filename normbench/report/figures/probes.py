@@ -1,0 +1,196 @@
+"""What probes found on the way: one figure a probe, a panel for each of a few layers, a curve for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from normbench.report.evidence import Evidence
+from normbench.report.figures import frames
+from normbench.report.figures.learning_curves import AXES
+from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, Figure, Marks, capital, titled
+
+PANELS = 4  # layers, or quantities, that are drawn
+WIDTH, HEIGHT = 300, 180
+WHOLE = "the network"
+CLOSEST = 1.05  # factor between the ends of a logarithmic axis at least
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the figure of a probe is drawn.
+
+    Args:
+        probe: Its name.
+        text: What it shows, without its last words (`over training images seen`).
+        title: Of the vertical axis, with its unit.
+        quantities: What is drawn and its name: one, of every layer; or several, a panel each.
+        caption: A sentence that says what to see in it.
+        log: Whether the vertical axis is logarithmic.
+        band: Quantities that bound the area around the curve; else it is the range over seeds.
+    """
+
+    probe: str
+    text: str
+    title: str
+    quantities: dict[str, str]
+    caption: str
+    log: bool = False
+    band: tuple[str, str] | None = None
+
+
+DRAWINGS = (
+    Drawing(
+        "activations",
+        "inputs of activation functions",
+        "input",
+        {"p50": "median"},
+        "What goes into the activation functions while the network learns: the median, and the 15th to 85th "
+        "percentile as an area (the form of Ioffe & Szegedy 2015, figure 1); an area that moves is what they call "
+        "internal covariate shift.",
+        band=("p15", "p85"),
+    ),
+    Drawing(
+        "gradients",
+        "gradients of layers",
+        "norm of the gradient",
+        {"gradient": "gradient"},
+        "The norm of the gradient of a few layers, from the first step on: where it grows from the last layer to the "
+        "first, gradients explode with depth; where it shrinks, they vanish.",
+        log=True,
+    ),
+    Drawing(
+        "statistics",
+        "statistics of batches against running averages",
+        "value",
+        {
+            "error_running": "error with running averages (%)",
+            "error_recomputed": "error with recomputed averages (%)",
+            "error_batch": "error with the test batch's own statistics (%)",
+            "mates": "change of the output with other batch mates",
+        },
+        "The error on validation images under three kinds of statistics, and by how much an image's output changes "
+        "with the other images of its batch: a norm that takes one image at a time has one error and no change.",
+    ),
+)
+
+
+def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
+    """Curves over the training images seen: the mean over seeds of one cell of the other axes, and an area around."""
+    found = evidence.measured(drawing.probe)
+    if found.empty:
+        return None
+    found, note = _one_cell(evidence, found)
+    frame = _averaged(frames.drawn(evidence, found), drawing)
+    frame, order = _panels(frame, drawing)
+    if frame.empty:
+        return None
+    if drawing.log:
+        frame = frame[frame["mean"] > 0]
+        domain = _domain(frame)
+        scale, axis = alt.Scale(type="log", domain=domain, clamp=True, nice=False), frames.log_axis(*domain)
+        frame = frame.assign(low=frame["low"].clip(lower=domain[0]), high=frame["high"].clip(upper=domain[1]))
+    else:
+        scale, axis = alt.Scale(zero=False, padding=8, nice=True), alt.Axis()
+    present = set(frame[FACTOR])
+    marks = Marks(evidence, [level for level in evidence.levels if str(level) in present])
+    images = alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=5)
+    base = alt.Chart().encode(x=alt.X("samples:Q", title=AXES["samples"], axis=images), color=marks.color)
+    title = drawing.title + (", log scale" if drawing.log else "")
+    tell = [alt.Tooltip(f"{FACTOR}:N", title=evidence.title(evidence.factor)), alt.Tooltip(f"{PANEL}:N", title="panel")]
+    tell += [alt.Tooltip("step:Q", title=AXES["step"]), alt.Tooltip("n:Q", title="runs")]
+    tell += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("mean", "low", "high")]
+    y = alt.Y("mean:Q", scale=scale, title=title, axis=axis)
+    layers = [
+        base.mark_area().encode(
+            y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", fillOpacity=marks.shade(0.18)
+        ),
+        base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity),
+        base.mark_point(filled=True, size=22)
+        .encode(y=y, shape=marks.shape, opacity=marks.opacity, tooltip=tell)
+        .add_params(marks.toggle),
+    ]
+    chart = alt.layer(*layers, data=frame).properties(width=WIDTH, height=HEIGHT)
+    area = f"area: {drawing.band[0]} to {drawing.band[1]}" if drawing.band else "area: range over seeds"
+    text = f"{capital(drawing.text)} over {AXES['samples']}"
+    notes = "; ".join(part for part in ("mean over seeds", area, note) if part)
+    by_layer = len(drawing.quantities) == 1
+    chart = frames.faceted(chart, order, "layer" if by_layer else "")
+    if not by_layer:
+        chart = chart.resolve_scale(y="independent").resolve_axis(x="independent")
+    return Figure(
+        f"probe_{drawing.probe}",
+        chart.properties(title=titled(evidence, text, notes)),
+        f"{text}, one curve for each {evidence.title(evidence.factor)}.",
+        frames.named(
+            evidence, frame, {PANEL: "panel", **AXES, "mean": "mean", "low": "from", "high": "to", "n": "runs"}
+        ),
+        drawing.caption,
+    )
+
+
+def _one_cell(evidence: Evidence, found: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of the first cell of the other axes, and a note that names it: layers take the place of panels."""
+    axes = [*evidence.across, *([evidence.tuned] if evidence.tuned and evidence.tuned in found else [])]
+    if not axes:
+        return found, ""
+    cells = found[axes].drop_duplicates()
+    for axis in axes:
+        cells = cells.assign(rank=frames.place(evidence, axis, cells[axis])).sort_values("rank", kind="stable")
+    first = cells.iloc[0]
+    for axis in axes:
+        found = found[found[axis] == first[axis]]
+    named = ", ".join(f"{evidence.title(axis)} {first[axis]}" for axis in axes)
+    return found, named if len(cells) == 1 else f"{named}, of {len(cells)} cells"
+
+
+def _averaged(found: pd.DataFrame, drawing: Drawing) -> pd.DataFrame:
+    """Mean over seeds of each quantity at each step and layer, and the ends of the area."""
+    found = found[np.isfinite(found["value"].astype(float))]
+    grouped = found.groupby([FACTOR, "layer", "quantity", "step"], observed=True, sort=False)
+    frame = grouped.agg(
+        mean=("value", "mean"),
+        low=("value", "min"),
+        high=("value", "max"),
+        n=("value", "size"),
+        samples=("samples", "max"),
+    ).reset_index()
+    drawn = frame[frame["quantity"].isin(list(drawing.quantities))]
+    if drawing.band:
+        keys = [FACTOR, "layer", "step"]
+        for end, quantity in zip(("low", "high"), drawing.band, strict=True):
+            ends = frame.loc[frame["quantity"] == quantity, [*keys, "mean"]].rename(columns={"mean": end})
+            drawn = drawn.drop(columns=end).merge(ends, on=keys)
+    return drawn
+
+
+def _panels(frame: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame, list[str]]:
+    """The frame with the panels that are drawn: quantities as they are named, or layers, those of most levels first."""
+    if len(drawing.quantities) > 1:
+        names = [name for name in drawing.quantities if name in set(frame["quantity"])]
+        column, texts = "quantity", [drawing.quantities[name] for name in names]
+    else:
+        levels = frame.groupby("layer", sort=False)[FACTOR].nunique()
+        common = [str(name) for name in levels.index[levels == levels.max()]]
+        places = np.linspace(0, len(common) - 1, min(PANELS, len(common))).round().astype(int)
+        names = [common[place] for place in places]
+        column, texts = "layer", [name or WHOLE for name in names]
+    panels = pd.DataFrame({column: names, PANEL: texts, PANEL_PLACE: range(len(names))})
+    return frame.merge(panels, on=column), texts
+
+
+def _domain(frame: pd.DataFrame) -> list[float]:
+    """Both ends of a logarithmic axis: all means, and no area far beyond them."""
+    low, high = float(frame["mean"].min()), float(frame["mean"].max())
+    return [low / CLOSEST**2, max(high, low * CLOSEST) * CLOSEST**2]
+
+
+def _drawer(drawing: Drawing) -> Callable[[Evidence], Figure | None]:
+    return lambda evidence: figure(evidence, drawing)
+
+
+FIGURES = tuple(_drawer(drawing) for drawing in DRAWINGS)

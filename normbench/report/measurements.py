@@ -1,0 +1,36 @@
+"""What probes found in the runs of a study, with the cell and the seed of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from normbench.store import Store, axis_columns
+from normbench.store.measurements import MEASUREMENT_COLUMNS, measurements
+from normbench.study import Plan
+
+
+def probes_of(plan: Plan) -> list[str]:
+    """The probes that runs of a plan switch on, in order."""
+    return list(dict.fromkeys(name for run in plan.runs for name in run.config.probes))
+
+
+def measured(plan: Plan, store: Store, probes: Sequence[str], arrays: bool = True) -> pd.DataFrame:
+    """What probes found in the planned runs: the axes and the seed, then MEASUREMENT_COLUMNS.
+
+    Args:
+        plan: The plan.
+        store: Where its runs are.
+        probes: Names of the probes.
+        arrays: Whether numbers of single units are wanted too.
+    """
+    columns = axis_columns(list(plan.study.axes))
+    rows = [
+        {**{column: run.cell[axis] for axis, column in columns.items()}, "seed": run.seed, "run_id": run.id}
+        for run in plan.placed
+    ]
+    cells = pd.DataFrame(rows, columns=[*columns.values(), "seed", "run_id"])
+    found = [measurements(store, plan.ids, probe, arrays) for probe in probes]
+    frame = pd.concat([pd.DataFrame(columns=list(MEASUREMENT_COLUMNS)), *[one for one in found if not one.empty]])
+    return cells.merge(frame, on="run_id")
