@@ -31,7 +31,8 @@ def _processes(argument: Any) -> int:
     """Size of a group of processes, as collectives are handed one; 1 for any other argument."""
     with suppress(Exception):  # torch's own wrappings of a group, by whichever of them this is
         if isinstance(argument, str):
-            return int(dist.distributed_c10d._resolve_process_group(argument).size())
+            resolve: Any = dist.distributed_c10d._resolve_process_group  # it takes a type of its own, a string
+            return int(resolve(argument).size())
         return int(dist.ProcessGroup.unbox(argument).size())
     return 1
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from normbench import register_norm
-from normbench.norms import build_norm
+from normbench.norms import build_norm, register_norm
 
 SHIFT, FACTOR = 0.5, 1.25
 
