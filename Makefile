@@ -65,7 +65,7 @@ unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
 	$(BIN) -m pytest -q --doctest-modules normbench
 
-test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs (CI does)
+test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs
 	$(BIN) -m pytest -n 2 --dist worksteal -m slow
 
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)

@@ -41,7 +41,6 @@ FAMILIES = (
     "mixed",
     "whiten",
     "fused",
-    "online",
     "weights",
 )
 MEASURED_WITH = ("running", "registry", "facts", "claims", "trial", "simulated", "measure")

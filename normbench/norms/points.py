@@ -72,7 +72,9 @@ def _virtual(trial: Trial) -> str:
     for layout in trial.layouts:
         x = trial.input(layout, times=2)
         with torch.no_grad():
-            apart = torch.cat([output(trial.net(layout), part) for part in x.chunk(2)])
+            # A statistic over all devices is that of the whole batch.
+            parts = [x] if trial.facts.devices else x.chunk(2)
+            apart = torch.cat([output(trial.net(layout), part) for part in parts])
             played = trial.net(layout, virtual_devices=2)
             played.load_state_dict(trial.net(layout).state_dict())
             if not _near(output(played, x), apart, ALIKE):

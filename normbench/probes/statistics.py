@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from normbench.probes.contract import Measurement, Moment, Probe, register_probe
-from normbench.seeds import generator
 from normbench.spec.values import Count, Number
 
 if TYPE_CHECKING:
@@ -107,6 +106,8 @@ def gaps(net: nn.Module, images: Tensor) -> dict[str, float]:
 def change(net: nn.Module, images: Tensor, size: int, times: int) -> float:
     """Relative change of the logits of the first image over `times` batches of `size` with different other images."""
     import torch
+
+    from normbench.seeds import generator  # with torch
 
     draws = generator(0, "probe", "mates")
     found = []

@@ -273,7 +273,7 @@ def test_overfitting_goes_over_the_same_order_in_every_epoch(made_up: Path) -> N
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 7])
 def test_every_image_is_evaluated_exactly_once(size: int, world: int) -> None:
     split = Split(torch.arange(size).view(-1, 1, 1, 1), torch.arange(size), torch.arange(size))
-    owner = SimpleNamespace(batch=lambda split, indices: split.at(indices))
+    owner = SimpleNamespace(batch=lambda split, indices, corruption=None: split.at(indices))
     seen, counts = [], set()
     for rank in range(world):
         loader = EvalLoader(owner, split, world, rank)  # type: ignore[arg-type]
@@ -439,10 +439,10 @@ class Watched(MNISTDataModule):
         super().__init__("mnist_5k", 32, 640, seed=0, **options)
         self.seen: list[tuple[int, ...]] = []
 
-    def batch(self, split: Split, indices: Tensor, numbers: Tensor | None = None) -> Any:
+    def batch(self, split: Split, indices: Tensor, *more: Any, **named: Any) -> Any:
         if split is self._splits["train"]:
             self.seen.append(tuple(indices.tolist()))
-        return super().batch(split, indices, numbers)
+        return super().batch(split, indices, *more, **named)
 
 
 class SaveAt(pl.Callback):

@@ -229,52 +229,6 @@ def evonorm_b0(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Ten
     return scaled(x / torch.where(one > two, one, two), p)
 
 
-class InOrder(torch.autograd.Function):
-    """z (N, C, P) of x, with the gradient of online norm: two running sums, moved by one image after the other."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, z: Tensor, roots: Tensor, p: State, rate: float) -> Tensor:
-        ctx.save_for_backward(z, roots, p["gradient_mean"], p["gradient_along"])
-        ctx.rate, ctx.shape = rate, x.shape
-        return z
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        z, roots, u, v = ctx.saved_tensors
-        found = torch.zeros_like(z)
-        for n in range(len(z)):
-            for_z = [grads[0][n, c] - ctx.rate * v[c] * z[n, c] for c in range(z.shape[1])]
-            for_x = [g / roots[n, c] - ctx.rate * u[c] for c, g in enumerate(for_z)]
-            v = v + torch.stack([(g * z[n, c]).mean() for c, g in enumerate(for_z)])
-            u = u + torch.stack([g.mean() for g in for_x])
-            found[n] = torch.stack(for_x)
-        return found.reshape(ctx.shape), None, None, None, None
-
-
-@reference("online_norm")
-def online_norm(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
-    mu, var, keep = p["running_mean"], p["running_var"], o["decay"]
-    if training:
-        order = list(x.reshape(*x.shape[:2], -1))
-        met = []
-        for image in order:
-            met.append((mu, (var + o["eps"]).sqrt()))
-            own = image.detach().mean(1)
-            spread = ((image.detach() - own[:, None]) ** 2).mean(1)
-            var = keep * var + (1 - keep) * spread + keep * (1 - keep) * (own - mu) ** 2
-            mu = keep * mu + (1 - keep) * own
-        parts = [(image.detach() - m[:, None]) / root[:, None] for image, (m, root) in zip(order, met, strict=True)]
-        z = InOrder.apply(x, torch.stack(parts), torch.stack([root for _, root in met]), p, 1 - o["decay_gradient"])
-    else:
-        z = (x - per_channel(mu, x)) / per_channel((var + o["eps"]).sqrt(), x)
-    y = scaled(z.reshape(x.shape), p)
-    if o["guard"] == "layer_scaling":
-        return y / ((y * y).mean(image_axes(x), keepdim=True) + o["eps"]).sqrt()
-    if o["guard"] == "clamp":
-        return torch.where(y.abs() < o["limit"], y, o["limit"] * y.detach().sign())
-    return y
-
-
 @reference("weight_norm", "weight_std", "scaled_weight_std", "spectral")
 def on_weights(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
     return x  # what they do to the weights: test_weights

@@ -88,7 +88,6 @@ def test_builtin_norms(
         ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),
         ("batch_instance", "(N, H, W)", "device", False, "always", 36, "beta"),
         ("iter_norm", "(N, C, H, W)", "device", False, "always", 24, "beta"),
-        ("online_norm", "(N, H, W)", "device", False, "never", 24, "other"),
         ("filter_response", "(H, W)", "sample", True, "never", 48, "other"),
         ("evonorm_s0", "(C, H, W)", "sample", True, "never", 36, "other"),
         ("evonorm_b0", "(N, H, W)", "device", False, "never", 36, "other"),

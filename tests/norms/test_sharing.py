@@ -8,7 +8,6 @@ from normbench.norms.sharing import patterns, shared_entries
 
 OTHERWISE = {
     "switchable": "three sets that cross: the facts give the block around them",
-    "online_norm": "the first image, which is drawn, meets the statistics of those before it",
 }
 OPTIONS = {"group": {"groups": 2}, "ghost": {"size": 4}}
 

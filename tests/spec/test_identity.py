@@ -164,7 +164,15 @@ def test_every_option_counts(registry: Any) -> None:
 
 
 def changed_option(option: Option) -> Any:
-    known = {"groups": 4, "size": 8, "hidden": [16], "padding": "valid", "kernel_size": 1, "blocks": [1, 2]}
+    known = {
+        "groups": 4,
+        "group_size": 1,
+        "size": 8,
+        "hidden": [16],
+        "padding": "valid",
+        "kernel_size": 1,
+        "blocks": [1, 2],
+    }
     known |= {"width": 8, "heads": 1, "patch": 7, "stride": 1 if option.default == 2 else 2}
     if option.name == "channels":
         return [16] * len(option.default)

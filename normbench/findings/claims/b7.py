@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def measure(evidence: Evidence) -> dict[str, Quantity]:
     return {
-        "batch 128 less batch 4096": contrast(evidence, "large", "small"),
-        "ghost batches less whole ones, batch 4096 at the larger rate": contrast(evidence, "ghost", "large rate ghost"),
-        "larger rate less the same rate, batch 4096": contrast(evidence, "large", "large rate"),
+        "batch 128 less batch 2048": contrast(evidence, "large", "small"),
+        "ghost batches less whole ones, batch 2048 at the larger rate": contrast(evidence, "ghost", "large rate ghost"),
+        "larger rate less the same rate, batch 2048": contrast(evidence, "large", "large rate"),
     }
 
 
@@ -32,8 +32,8 @@ FINDING = Finding(
     ),
     experiment=StudyExperiment("large_batches", measure),
     criterion=(
-        Bound("batch 128 less batch 4096", low=0.003),
-        Bound("ghost batches less whole ones, batch 4096 at the larger rate", low=0.0),
+        Bound("batch 128 less batch 2048", low=0.003),
+        Bound("ghost batches less whole ones, batch 2048 at the larger rate", low=0.0),
     ),
     tier=2,
     differs=(
