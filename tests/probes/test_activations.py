@@ -54,6 +54,7 @@ def test_saturated_and_dead_units_are_counted(images: Tensor) -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
     with torch.no_grad():
         net[0].weight[0], net[0].bias[0] = 0, -1  # type: ignore[index, operator]
+        net[0].weight[1], net[0].bias[1] = 1, 0  # type: ignore[index, operator]
     assert Activations().measure(moment(net, images)).scalars["1/dead"] == 0.5
 
 
