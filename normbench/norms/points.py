@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from normbench.norms.response import equal
 from normbench.norms.trial import Trial, output
 
 LAYOUTS = {"image": "(N, C, H, W)", "tokens": "(N, C, L)", "vector": "(N, C)"}
-ALIKE = 1e-9  # float64
 HALF = 2.0**-7  # of bfloat16, which keeps eight bits
 CONSTANTS = (0.0, 3.0)
 
@@ -61,7 +61,7 @@ def _evaluation(trial: Trial) -> str:
             if moved:
                 return f"it changes {', '.join(moved)}"
             alone = torch.cat([output(net, image) for image in x.split(1)])
-        if not _near(alone, together, ALIKE):
+        if not equal(alone, together):
             return "an image alone gives other values than among others: a test would depend on its batch size"
     return ""
 
@@ -77,7 +77,7 @@ def _virtual(trial: Trial) -> str:
             apart = torch.cat([output(trial.net(layout), part) for part in parts])
             played = trial.net(layout, virtual_devices=2)
             played.load_state_dict(trial.net(layout).state_dict())
-            if not _near(output(played, x), apart, ALIKE):
+            if not equal(output(played, x), apart):
                 return "virtual_devices=2 gives other values than two devices with half of the images each"
     return ""
 
@@ -114,7 +114,7 @@ def _channels_last(trial: Trial) -> str:
         return ""
     x = trial.input("image")
     right, y = output(trial.net("image"), x), output(trial.net("image"), x.to(memory_format=torch.channels_last))
-    if not _near(y, right, ALIKE):
+    if not equal(y, right):
         return "another memory layout gives other values"
     if not y.is_contiguous(memory_format=torch.channels_last):
         return "the output leaves the memory layout of the input, so the layers behind it are slower"
@@ -198,10 +198,6 @@ def kept(subject: str, trial: Trial) -> str:
 
 def _state(net: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in net.state_dict().items()}
-
-
-def _near(one: Tensor, other: Tensor, limit: float) -> bool:
-    return torch.allclose(one, other, rtol=limit, atol=limit, equal_nan=True)
 
 
 def _mode(training: bool) -> str:

@@ -19,6 +19,8 @@ from normbench.norms.catalogue import written
 from normbench.norms.claims import axes, scope
 from normbench.norms.known import FILE, take_over, to_hand_over
 
+from .cases import builtin
+
 ONE, ALL = Extent("one"), Extent("all")
 
 
@@ -125,16 +127,12 @@ def test_a_statistic_that_a_gate_hides_is_measured_and_counts() -> None:
     assert all(facts(name).within is None for name in NORMS if name != "batch_instance")
 
 
-# Before other tests of the process register theirs.
-BUILT_IN = tuple(NORMS)
-
-
 def test_which_norms_do_not_see_the_scale_or_a_shift_of_their_input() -> None:
     both = {"batch", "sync_batch", "ghost", "layer", "instance", "group", "layer_channels", "position", "iter_norm"}
     both |= {"detached_batch", "detached_layer", "frozen_batch", "batch_renorm", "switchable", "batch_instance"}
-    assert {name for name in BUILT_IN if facts(name).shift_invariant} == both
+    assert {name for name in builtin() if facts(name).shift_invariant} == both
     alone = {"rms", "simple", "filter_response", "evonorm_b0"}
-    assert {name for name in BUILT_IN if facts(name).scale_invariant} == both | alone
+    assert {name for name in builtin() if facts(name).scale_invariant} == both | alone
 
 
 def test_a_window_of_channels_is_measured_where_no_edge_cuts_it() -> None:
