@@ -37,7 +37,7 @@ FINDING = Finding(
     tier=1,
     differs=(
         "Classification of digits instead of stylization: the digit CNN on 20,000 MNIST images with the norm after "
-        "each convolution, tested with 0.3 of the contrast and with pixels 0.4 brighter (cut off at white), five seeds. "
-        "Zeros around the map are not changed with the image."
+        "each convolution, tested with 0.3 of the contrast and with pixels 0.4 brighter (cut off at white), five "
+        "seeds. Zeros around the map are not changed with the image."
     ),
 )
