@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normbench import register_model
+from normbench.models.registry import register_model
 from normbench.spec.values import Count
 
 
