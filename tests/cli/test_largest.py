@@ -9,8 +9,9 @@ import pytest
 
 from normbench.errors import UsageError
 from normbench.store import Store
-from normbench.study import Level, load_study, make_plan
+from normbench.study import Level, changed_study, load_study, make_plan
 from normbench.study.largest import Search, searches, trying
+from normbench.train import train
 
 from ..conftest import RunCli
 from .conftest import Write
@@ -18,13 +19,14 @@ from .conftest import Write
 TREE: dict[str, Any] = {
     "base": {
         "data": {"name": "mnist_5k"},
-        "model": {"name": "mlp", "hidden": [16, 16, 16]},
-        "optimizer": {"name": "sgd", "lr": 0.4},
+        "model": {"name": "mlp", "hidden": [16]},
+        "optimizer": {"name": "sgd", "lr": 0.1},
         "budget": {"steps": 60},
         "trainer": {"accelerator": "cpu", "validations": 0},
     },
     "seeds": 2,
 }
+OPTIONS = ("--factor", 64, "--most", 2, "--at-least", 0.5)
 
 
 @pytest.mark.parametrize("start", range(7))
@@ -44,7 +46,7 @@ def test_a_search_finds_the_last_rate_that_trains_from_wherever_it_begins(start:
 
 def test_rates_are_powers_of_the_factor_or_those_of_the_axis(study: Write) -> None:
     one, other = searches(load_study(study(**TREE)), factor=2, most=2)
-    assert [one.rate(place) for place in range(5)] == [0.1, 0.2, 0.4, 0.8, 1.6]
+    assert [one.rate(place) for place in range(5)] == [0.025, 0.05, 0.1, 0.2, 0.4]
     assert (one.cell, other.cell) == ({"model.norm": "none"}, {"model.norm": "batch"})
     assert one.start == 2
     grid = {"optimizer.lr": [0.3, 0.1, 1.0], "model.norm": ["none", "batch"]}
@@ -62,9 +64,9 @@ def test_what_is_asked_for_are_the_runs_of_the_rates_so_far_and_no_others(study:
     other.trains |= {12: True}
     plan = make_plan(trying(written, found))
     asked = {(run.cell["model.norm"], run.cell["optimizer.lr"], run.seed) for run in plan.runs}
-    cells = {("none", 0.4), ("none", 0.2), ("batch", 0.4), ("batch", 0.8)}
+    cells = {("none", 0.1), ("none", 0.05), ("batch", 0.1), ("batch", 0.2)}
     assert asked == {(*cell, seed) for cell in cells for seed in (0, 1)}
-    first = next(run for run in plan.runs if (run.cell["optimizer.lr"], run.seed) == (0.4, 0))
+    first = next(run for run in plan.runs if (run.cell["optimizer.lr"], run.seed) == (0.1, 0))
     assert first.id in make_plan(written).ids, "a run of the study itself"
 
 
@@ -75,43 +77,46 @@ def test_an_axis_that_sets_more_than_the_rate_is_refused(study: Write) -> None:
         searches(load_study(study(**TREE, grid=mixed, compare=compare)))
 
 
-def test_the_command_trains_what_it_needs_and_writes_what_it_found(
+def command(path: Path, root: Path) -> tuple[Any, ...]:
+    return ("largest-rate", path, "--runs", root / "runs", "--to", root / "found.csv", *OPTIONS)
+
+
+def test_what_was_trained_is_judged_and_told_and_nothing_is_trained_twice(
     study: Write, run_cli: RunCli, tmp_path: Path
 ) -> None:
-    path, runs, to = study(**TREE), tmp_path / "runs", tmp_path / "found.csv"
-    words = ("largest-rate", path, "--runs", runs, "--to", to, "--factor", 64, "--at-least", 0.5, "--workers", 2)
-    said = run_cli(*words)
+    path, reached = study(**TREE), dict[tuple[str, float], list[float]]()
+    for rate in (0.1, 6.4):
+        asked = changed_study(load_study(path), {"optimizer.lr": rate})
+        for run in make_plan(asked).runs:
+            result = train(run.config, tmp_path / "runs" / run.id)
+            reached.setdefault((run.cell["model.norm"], rate), []).append(result["metrics"]["test_accuracy"] or 0.0)
+    assert all(min(reached[norm, 0.1]) > 0.5 > max(reached[norm, 6.4]) for norm in ("none", "batch"))
+    said = run_cli(*command(path, tmp_path))
+    assert (said.status, said.err) == (0, ""), "all runs are there, in whatever study they were trained"
+    found = pd.read_csv(tmp_path / "found.csv")
+    assert found.to_dict("records") == [
+        {"norm": norm, "largest_rate": 0.1, "fails_at": 6.4, "state": "bracketed", "rates_tried": "0.1 6.4"}
+        | {"seeds": 2, "at_least": 0.5}
+        for norm in ("none", "batch")
+    ]
+    assert said.out.splitlines() == [
+        "largest learning rate at which 2 seeds reach a test accuracy of 0.5",
+        "  norm none   0.1    6.4 does not train",
+        "  norm batch  0.1    6.4 does not train",
+        str(tmp_path / "found.csv"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_trains_what_it_needs(study: Write, run_cli: RunCli, tmp_path: Path) -> None:
+    path = study(**TREE)
+    said = run_cli(*command(path, tmp_path))
     assert said.status == 0, said.err
-    found = pd.read_csv(to)
-    assert list(found["norm"]) == ["none", "batch"]
-    assert set(found["state"]) == {"bracketed"}
-    assert (found["fails_at"] / found["largest_rate"]).tolist() == pytest.approx([64, 64], rel=1e-5)
-    results = [store.result() for store in map(Store(runs).folder, Store(runs).ids_of("small-largest-rate"))]
-    reached: dict[tuple[str, float], list[float]] = {}
-    for result in results:
-        assert result is not None
-        key = (result["config"]["model"]["norm"], result["config"]["optimizer"]["lr"])
-        reached.setdefault(key, []).append(result["metrics"]["test_accuracy"] or 0.0)
-    for row in found.to_dict("records"):
-        assert min(reached[row["norm"], row["largest_rate"]]) >= 0.5
-        assert min(reached[row["norm"], row["fails_at"]]) < 0.5
-        tried = [rate for norm, rate in reached if norm == row["norm"]]
-        assert row["rates_tried"] == " ".join(f"{rate:g}" for rate in sorted(tried))
-        assert all(len(seeds) == 2 for seeds in reached.values())
-    assert told(said.out, found)
-    before = to.read_bytes()
-    again = run_cli(*words)
-    assert (again.status, again.err) == (0, ""), "nothing is trained twice"
-    assert again.out == said.out
-    assert to.read_bytes() == before
-
-
-def told(out: str, found: pd.DataFrame) -> bool:
-    """Whether a line names each cell with its rate and the one that fails."""
-    return all(
-        f"norm {row['norm']}" in out and f"{row['largest_rate']:g}    {row['fails_at']:g} does not train" in out
-        for row in found.to_dict("records")
-    )
+    assert set(pd.read_csv(tmp_path / "found.csv")["state"]) == {"bracketed"}
+    store = Store(tmp_path / "runs")
+    assert len(store.finished(store.ids_of("small-largest-rate"))) == 8
+    again = run_cli(*command(path, tmp_path))
+    assert (again.status, again.err, again.out) == (0, "", said.out)
 
 
 def test_options_that_cannot_be_are_told(study: Write, run_cli: RunCli, tmp_path: Path) -> None:
