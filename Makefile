@@ -65,8 +65,9 @@ unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
 	$(BIN) -m pytest -q --doctest-modules normbench
 
+# AGAIN=--last-failed repeats what failed before.
 test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs
-	$(BIN) -m pytest -n 2 --dist worksteal -m slow
+	$(BIN) -m pytest -n 2 --dist worksteal -m slow $(AGAIN)
 
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
 	$(BIN) benchmarks/golden.py check
