@@ -76,7 +76,7 @@ golden: $(STAMP) ## compare every number of short runs with the recorded ones (a
 # collect those that ended. After the time limit the tests are interrupted, and so end what they started.
 ALONE := unshare --pid --fork --mount-proc --kill-child sh -c '"$$@"; exit $$?' alone
 ENGINES = $(ALONE) timeout --foreground --signal=INT --kill-after=60 2400 \
-$(BIN) -m pytest -v -m engines -o faulthandler_timeout=400
+$(BIN) -m pytest -v -m engines -o faulthandler_timeout=400 $(AGAIN)
 test-engines: $(STAMP) ## run the launchers on a real Slurm and Ray on loopback: as root on Debian; installs both (300 MB)
 	$(BIN) -c 'import ray, submitit' 2>/dev/null || \
 	$(BIN) -m pip install --disable-pip-version-check --editable '.[slurm,ray]'
