@@ -4,6 +4,7 @@ finding.py     what a claim is; quantities, bounds and the verdict
 claims/        one file a claim
 studies/       the studies of claims that need training
 evidence.py    quantities from the runs of a study
+benefits.py    what the four promised benefits of batch norm share
 measure.py     networks and images of the direct computations
 catalogue.py   all claims, their status and their cost
 results.py     what was measured, as files
