@@ -9,6 +9,7 @@ measure.py     networks and images of the direct computations
 catalogue.py   all claims, their status and their cost
 results.py     what was measured, as files
 report.py      the table and a page for each
+summary.py     a figure of all
 """
 
 from normbench.findings.catalogue import all_findings, chosen_findings, summary_line

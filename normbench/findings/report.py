@@ -1,4 +1,5 @@
-"""reports/findings/: findings.csv, findings.md, index.html, and a page for each claim, from the stored results."""
+"""reports/findings/: findings.csv, findings.md, index.html, a page for each claim and a figure of all, from the stored
+results."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from normbench.findings.catalogue import all_findings, summary_line
 from normbench.findings.finding import Bound, Finding, Plot, Quantity
 from normbench.findings.results import FOLDER, Result, read_result, verdict_of
+from normbench.findings.summary import summary_svg
 from normbench.store import make_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -155,6 +157,7 @@ def write_report(reports: Path) -> list[Path]:
         name = f"{row.finding.id}.html"
         figure = _figure(row, folder)
         texts[name] = _page("finding.html.jinja", row=row, figure=figure, shown=shown, plot=row.finding.plot)
+    texts["figures/summary.svg"] = summary_svg({row.finding.id: row.verdict for row in rows})
     for name, text in texts.items():
         write_atomically(folder / name, text)
     return [folder / name for name in texts]
