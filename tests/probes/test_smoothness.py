@@ -28,7 +28,7 @@ def test_numbers_are_those_of_a_walk_by_hand(norm: type[nn.Module]) -> None:
                 one.sub_(far * part)
         loss = F.cross_entropy(own(at.images), at.labels)
         loss.backward()
-        return float(loss), [one.grad for one in own.parameters() if one.grad is not None]
+        return loss.item(), [one.grad for one in own.parameters() if one.grad is not None]
 
     def joined(parts: list[torch.Tensor]) -> torch.Tensor:
         return torch.cat([part.flatten() for part in parts]).double()
