@@ -114,7 +114,10 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[tuple[str, list[str]]]
 
 
 def _base(evidence: Evidence, contrast: Contrast, cell: dict[Any, Any], stops: list[Any]) -> dict[Any, float]:
-    """Mean change of the baseline from the start to each stop, in the metric's unit."""
+    """Mean change of the baseline from the start to each stop over all its seeds, in the metric's unit.
+
+    Where a pair lacks a seed (it diverged, or a look decided before), the other level is still drawn at its difference.
+    """
     runs = evidence.chosen
     for column, value in cell.items():
         runs = runs[runs[column] == value]
