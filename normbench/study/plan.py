@@ -12,6 +12,7 @@ from typing import Any
 from normbench.data import at_hand, available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
+from normbench.spec.counts import image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
 from normbench.spec.resolve import (
     check_clashes,
@@ -21,7 +22,7 @@ from normbench.spec.resolve import (
     resolve_section,
     resolve_trainer,
 )
-from normbench.spec.schema import SECTIONS, TOP
+from normbench.spec.schema import SECTIONS, TOP, ModelConfig
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
 from normbench.study.metrics import lacking
@@ -219,6 +220,7 @@ class _Memo:
     def __init__(self, base: RunConfig, fallback: bool | None) -> None:
         self.base, self.fallback = base, fallback
         self.sections: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.models: dict[tuple[Any, ...], tuple[Any, ModelConfig]] = {}
         self.checked: dict[tuple[Any, ...], tuple[RunConfig, float]] = {}
         self.identities: dict[tuple[Any, ...], tuple[Any, str]] = {}
         self.warnings: list[str] = []
@@ -264,13 +266,21 @@ class _Memo:
         return resolve_section(section, config)
 
     def _checked(self, config: RunConfig) -> tuple[RunConfig, float]:
-        resolved = dataclasses.replace(config, model=resolve_model(config))
+        resolved = dataclasses.replace(config, model=self._model(config))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
         resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)
+
+    def _model(self, config: RunConfig) -> ModelConfig:
+        """The resolved model of a configuration: of its data it depends on the images' size and the classes alone."""
+        images = image_facts(config.data)
+        key = (id(config.model), images.image, images.classes)
+        if key not in self.models:  # the section is kept, so that its id is not given to another
+            self.models[key] = (config.model, resolve_model(config))
+        return self.models[key][1]
 
     def _dataset(self, config: RunConfig) -> str:
         """The data set that this machine uses where the configuration names one that may be replaced."""
