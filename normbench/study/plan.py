@@ -112,7 +112,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
                 raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
-    check_metric(study, [run for _, run in runs])
+    check_metric(study, [run for _, run in runs if run.seed == study.seeds[0]])  # seeds change no metric
     runs.sort(key=lambda item: item[0])
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
