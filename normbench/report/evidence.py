@@ -155,10 +155,10 @@ class Evidence:
         wanted = [("train", "loss"), *((split, "accuracy") for split in VALIDATION)]
         points = self.store.curves(self.chosen["run_id"], wanted=wanted)
         axes = self.chosen.set_index("run_id")[[*self.keys, "seed", "diverged_at_step"]]
-        # By the runs' places: to compare a million names takes longer than to read the points.
-        runs = points["run_id"].cat
-        told = axes.reindex(runs.categories).take(runs.codes).set_axis(points.index)
-        return pd.concat([points, told], axis=1)
+        runs = points["run_id"].cat  # by place: to compare a million names takes longer than to read the points
+        return pd.concat(
+            [points, axes.reindex(runs.categories).take(runs.codes.to_numpy()).set_axis(points.index)], axis=1
+        )
 
     def measured(self, probe: str) -> pd.DataFrame:
         """What a probe found in the compared runs that did not diverge, whole layers only: MEASUREMENT_COLUMNS with

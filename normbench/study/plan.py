@@ -202,16 +202,13 @@ def _with_rate(
     return (*levels, known.setdefault(rate, Level(rate, {RATE: rate})))
 
 
-def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    c = config
+def _with_seed(c: RunConfig, seed: int) -> RunConfig:
     return RunConfig(c.data, c.model, c.optimizer, c.budget, c.trainer, seed, c.plugins, c.probes, c.logger)
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
-    for skip in skips:
-        if all(cell[axis] in wanted for axis, wanted in skip.when.items()):
-            return skip.reason
-    return None
+    met = (skip for skip in skips if all(cell[axis] in wanted for axis, wanted in skip.when.items()))
+    return next((skip.reason for skip in met), None)
 
 
 class _Memo:
@@ -232,8 +229,7 @@ class _Memo:
         for level in levels:
             for section in {key.partition(".")[0] for key in level.changes}:
                 by_section.setdefault(section, []).append(level)
-        values: dict[str, Any] = {}
-        keys: list[Any] = []
+        values, keys = dict[str, Any](), list[Any]()
         for section in (*SECTIONS, *(name for name in TOP if name != "seed")):
             mine = by_section.get(section, [])
             key = (section, tuple(map(id, mine)))
@@ -275,7 +271,7 @@ class _Memo:
         return resolved, estimate(resolved)
 
     def _model(self, config: RunConfig) -> ModelConfig:
-        """The resolved model of a configuration: of its data it depends on the images' size and the classes alone."""
+        """The resolved model: of the data it depends on the images' size and the classes alone."""
         images = image_facts(config.data)
         key = (id(config.model), images.image, images.classes)
         if key not in self.models:  # the section is kept, so that its id is not given to another
