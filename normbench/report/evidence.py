@@ -156,9 +156,8 @@ class Evidence:
         points = self.store.curves(self.chosen["run_id"], wanted=wanted)
         axes = self.chosen.set_index("run_id")[[*self.keys, "seed", "diverged_at_step"]]
         runs = points["run_id"].cat  # by place: to compare a million names takes longer than to read the points
-        return pd.concat(
-            [points, axes.reindex(runs.categories).take(runs.codes.to_numpy()).set_axis(points.index)], axis=1
-        )
+        told = axes.reindex(runs.categories).take(runs.codes.to_numpy()).set_axis(points.index)
+        return pd.concat([points, told], axis=1)
 
     def measured(self, probe: str) -> pd.DataFrame:
         """What a probe found in the compared runs that did not diverge, whole layers only: MEASUREMENT_COLUMNS with
