@@ -13,7 +13,7 @@ import pytest
 import vl_convert
 
 from normbench.report.contrasts import Contrast, declared_contrasts
-from normbench.report.figures import contrasts, drawn_figures, interaction, precise, specifications
+from normbench.report.figures import contrasts, drawn_figures, interaction, precise, registry, specifications
 from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
@@ -61,6 +61,15 @@ def test_every_figure_is_there(specs: dict[str, Spec], written: Lab) -> None:
         assert svg.startswith("<svg")
         assert png.startswith(b"\x89PNG\r\n\x1a\n")
         assert len(png) > 5_000
+
+
+def test_every_figure_is_valid_vega_lite(written: Lab) -> None:
+    """A report leaves out these checks, which raise where a chart is made and where it is written."""
+    evidence = written.evidence()
+    charts = [figure.chart for draw in registry.FIGURES if (figure := draw(evidence)) is not None]
+    assert len(charts) == len(FIGURES)
+    for chart in charts:
+        chart.to_dict(validate=True)
 
 
 def test_no_figure_compiles_with_a_warning_or_an_empty_panel(
