@@ -115,7 +115,7 @@ def test_images_of_another_study_that_are_gone_spoil_no_estimate(write: Write, t
     labels = np.arange(8) % 2
     np.savez(tmp_path / "gone.npz", x_train=images[:8], y_train=labels, x_test=images[8:], y_test=labels)
     keys = {"data.name": "npz", "data.path": str(tmp_path / "gone.npz"), "data.batch_size": 2, "data.validation": 2}
-    other = resolve(run_config({**keys, "trainer.accelerator": "cpu", "model.name": "mlp"}))
+    other = resolve(run_config({**keys, "trainer.accelerator": "cpu", "model.norm": "none"}))
     (tmp_path / "gone.npz").unlink()
     runs = make_plan(load_study(write())).runs
     seconds, basis = seconds_left(runs, {}, [(other, 1.0)])
