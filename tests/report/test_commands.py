@@ -107,5 +107,5 @@ def test_watch_ends_when_nobody_trains_what_waits(make_lab: MakeLab, monkeypatch
     monkeypatch.setattr(watch.time, "sleep", slept.append)
     lines = list(watch_report(lab.study, lab.runs, lab.reports, every=20))
     assert lines[0].startswith("6 of 18 runs: ")
-    assert lines[1:] == [f"no run is being trained: `normbench run {lab.study.path.name}` trains those that are left"]
+    assert lines[1:] == [f"no run is being trained: `normbench run {lab.study.name}` trains those that are left"]
     assert sum(slept) == watch.IDLE_SECONDS
