@@ -23,7 +23,7 @@ def add_check(norms: argparse.ArgumentParser) -> None:
     sub.set_defaults(command=_check)
     sub.add_argument("--debug", action="store_true", help="show tracebacks")
     add_subject(sub)
-    sub.add_argument("--all", action="store_true", help="also try two processes (gloo) and torch.compile: a minute")
+    sub.add_argument("--all", action="store_true", help="also try two processes (gloo) and torch.compile: minutes")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"an option: {OPTIONS}groups=4")
 
 
