@@ -198,7 +198,7 @@ def _latency_grid(study: Study, table: pd.DataFrame, axes: Sequence[str], second
 def _machine(load: float) -> str:
     import torch
 
-    from normbench.launch.resources import cores
+    from normbench.machine import cores
     from normbench.train.environment import processor
 
     return f"{processor()}, {number(cores(), 'core')}, torch {torch.__version__}, load {load:.1f} at the start."

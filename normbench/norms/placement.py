@@ -55,7 +55,9 @@ class Norms:
         """The norm itself, on so many channels."""
         entry = NORMS.get(self.name)
         options = entry.chosen(self.options, "model.norm_options")
-        return built(entry, num_channels, options, spatial, self.virtual_devices)
+        norm = built(entry, num_channels, options, spatial, self.virtual_devices)
+        norm.stands_at_site = True  # type: ignore[assignment]  # so that it is found in the network: see `placed`
+        return norm
 
     def after(
         self,
@@ -81,3 +83,8 @@ class Norms:
         if activation is not None and not replaces_activation(norm):
             parts.insert(1 if position == "before" else 0, ("act", activation))
         return parts
+
+
+def placed(net: nn.Module) -> dict[str, nn.Module]:
+    """The norms of a network that models were handed, by name; `none` is one too."""
+    return {name or "net": module for name, module in net.named_modules() if getattr(module, "stands_at_site", False)}
