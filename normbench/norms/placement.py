@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from normbench.norms.contract import Reparametrizes, replaces_activation
+from normbench.norms.contract import BranchRule, Reparametrizes, replaces_activation
 from normbench.norms.facts import Facts
 from normbench.norms.registry import built
 from normbench.spec.registry import NORMS
@@ -39,6 +39,12 @@ class Norms:
     def facts(self) -> Facts:
         """What is measured of the norm."""
         found: Facts = NORMS.get(self.name).facts["measured"](self.options)
+        return found
+
+    @property
+    def branch(self) -> BranchRule | None:
+        """How residual branches are built, for a method that does without norm; None for any other."""
+        found: BranchRule | None = NORMS.get(self.name).facts.get("branch")
         return found
 
     def cancels_bias(self, num_channels: int) -> bool:

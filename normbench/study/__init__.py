@@ -10,6 +10,7 @@ referee.py    the two studies that judge a norm
 plan.py       the runs that it comes to
 estimate.py   how long they take
 cost.py       what they cost, measured cell by cell in turns
+latency.py    what their networks take to answer, measured in turns
 metrics.py    what a reader needs to know of a metric
 """
 
