@@ -22,6 +22,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_here(environment: Mapping[str, Any]) -> bool:
     """Whether what a result records of its machine is that of this one; what it does not record cannot differ."""
     here = {"processor": processor(), "cores": os.cpu_count()}

@@ -22,6 +22,7 @@ BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█×", "_.-:=+*#x"  # lowest to hi
 WIDTH, NARROWEST = 40, 8
 NUMBERS_WIDTH = 66  # what a line needs besides its curve: the run's name in two lines, step, loss, accuracy
 REFRESH_SECONDS = 1.0
+TURN = 100  # unfinished runs that are looked at each time though nothing says that they run
 ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
 LIVING: tuple[State, ...] = ("running", "waiting", "interrupted")
 IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
@@ -49,21 +50,47 @@ class Curves:
         self.plan, self.store = plan, store
         self.followers: dict[str, Follower] = {}
         self.points: dict[str, list[Point]] = {}
-        self.done: set[str] = set()
+        self.states: dict[str, State] = {}
+        self.changed: int | None = None  # when a folder last came to the store or went, in ns
+        self.turn = 0
 
     def look(self) -> dict[State, list[PlannedRun]]:
-        """Which run does what now; reads what the running ones have added."""
+        """Which run does what now; reads what the running ones have added.
+
+        All runs are looked at the first time, then those that run and those whose folder is new, and of the others
+        TURN each time.
+        """
+        due = self._due()
+        if due is None:
+            self.states = self.store.states(self.plan.ids)
+        else:
+            self.states.update({run_id: self.store.folder(run_id).state() for run_id in due})
         found: dict[State, list[PlannedRun]] = {name: [] for name in ORDER}
-        states = self.store.states([run.id for run in self.plan.runs if run.id not in self.done])
         for run in self.plan.runs:
-            now = states.get(run.id, "done")
+            now = self.states[run.id]
             found[now].append(run)
-            if now == "done":
-                self.done.add(run.id)
             if now == "running":
                 follower = self.followers.setdefault(run.id, Follower(self.store.folder(run.id).path / METRICS))
                 self.points.setdefault(run.id, []).extend(follower.read())
         return found
+
+    def _due(self) -> list[str] | None:
+        """The runs to look at; None: all."""
+        try:
+            changed: int | None = self.store.root.stat().st_mtime_ns
+        except OSError:
+            changed = None
+        same, self.changed = changed == self.changed, changed
+        if not self.states:
+            return None
+        running = [run_id for run_id, state in self.states.items() if state == "running"]
+        there = set() if same else self.store.present()
+        new = [run_id for run_id, state in self.states.items() if state == "waiting" and run_id in there]
+        # One whose folder is there can be begun again, and a clock may be too coarse to tell a new one.
+        rest = [run_id for run_id, state in self.states.items() if state not in ("running", "done")]
+        start = self.turn % max(1, len(rest))
+        self.turn = start + TURN
+        return list(dict.fromkeys([*running, *new, *rest[start : start + TURN]]))
 
     def shown(
         self, found: dict[State, list[PlannedRun]], columns: int = 120, encoding: str = "utf-8"

@@ -18,8 +18,9 @@ from normbench.errors import NormbenchError
 from normbench.launch.futures import IN_FLIGHT, Futures, do
 from normbench.launch.launcher import Listener, Task, refuse_nodes
 from normbench.launch.needs import needed
-from normbench.launch.resources import Resources, cores
+from normbench.launch.resources import Resources
 from normbench.launch.worker import Answer, Work, train_task
+from normbench.machine import cores
 from normbench.spec.values import Count, Number, Positive
 
 # Those of the cluster's own processes that are not to be replaced by this one's.

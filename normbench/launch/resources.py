@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from normbench.launch.launcher import Task
+from normbench.machine import cores
 from normbench.spec.gpus import visible_gpus
 
 Gpus = tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them; none: all that the process sees
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Resources:

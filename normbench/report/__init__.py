@@ -4,7 +4,7 @@ evidence.py     what the runs gave, in data frames        answer.py   the same i
 contrasts.py    what is compared with what                tables/     CSV, Markdown, LaTeX, HTML
 comparison.py   summaries and estimates                   figures/    one file a figure
 provenance.py   what the runs were made with              page/       report.html
-cost.py         what `normbench cost` measured
+cost.py         what `normbench cost` measured       files.py    SVG, PNG and CSV of the figures
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from normbench.report.collection import gather
 from normbench.report.cost import read_cost
 from normbench.report.evidence import Evidence
-from normbench.store import Store, make_folder, unwritable, write_atomically
+from normbench.store import Store, make_folder, write_atomically
 from normbench.study import Study
 
 __all__ = ["PARTS", "Evidence", "gather", "watch_report", "write_figures", "write_report", "write_tables"]
@@ -62,31 +62,9 @@ def _facts(evidence: Evidence) -> dict[str, Any]:
 
 def write_figures(evidence: Evidence, folder: Path) -> list[Path]:
     """Every figure as SVG, PNG and the CSV of what it shows, under figures/; returns their paths."""
-    import vl_convert
+    from normbench.report.files import FigureFiles
 
-    from normbench.report.figures import drawn_figures
-    from normbench.report.figures.style import still
-    from normbench.report.tables import csv_text
-
-    target = folder / "figures"
-    make_folder(target)
-    paths = []
-    drawn = drawn_figures(evidence)
-    for old in target.iterdir():  # a figure of an earlier version of the study would look like one of this
-        if old.suffix in {".svg", ".png", ".csv"} and old.stem not in drawn:
-            old.unlink()
-    for name, figure in drawn.items():
-        svg = vl_convert.vegalite_to_svg(still(figure.spec))
-        images = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=2)}
-        images["csv"] = csv_text(figure.data).encode()
-        for suffix, image in images.items():
-            path = target / f"{name}.{suffix}"
-            try:
-                path.write_bytes(image)
-            except OSError as error:
-                raise unwritable(path, error) from None
-            paths.append(path)
-    return paths
+    return FigureFiles(evidence, folder).finish()
 
 
 def write_page(evidence: Evidence, folder: Path) -> list[Path]:
@@ -115,7 +93,15 @@ def write_evidence(evidence: Evidence, reports: Path, parts: tuple[str, ...] = t
     folder = reports / evidence.study.name
     make_folder(folder)
     evidence = replace(evidence, measured_cost=read_cost(folder))
-    return [path for part in parts for path in PARTS[part](evidence, folder)]
+    figures = None
+    if "figures" in parts:  # first, since they are drawn beside while the others are written
+        from normbench.report.files import FigureFiles
+
+        figures = FigureFiles(evidence, folder)
+    paths = {part: PARTS[part](evidence, folder) for part in parts if part != "figures"}
+    if figures is not None:
+        paths["figures"] = figures.finish()
+    return [path for part in parts for path in paths[part]]
 
 
 from normbench.report.watch import watch_report  # noqa: E402  (it writes what is defined above)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -45,12 +44,13 @@ def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
 def environments(evidence: Evidence) -> list[tuple[str, str]]:
     """What the runs were made with, from all of them: fact and its distinct values, the most frequent first."""
     found: Counter[tuple[str, str]] = Counter()
-    for result in _results(evidence):
-        facts = dict(result.get("environment") or {})
-        md5 = (result.get("dataset") or {}).get("md5") or {}
-        facts["MD5 of the data files"] = ", ".join(f"{name} {value}" for name, value in md5.items())
-        # Few distinct values: places are taken out of each once.
-        found.update((key, json.dumps(value)) for key, value in facts.items())
+    origins = evidence.store.origins(evidence.runs["run_id"])
+    # Few distinct ones: each is read, and places are taken out of it, once.
+    for text, runs in Counter(origins[run_id] for run_id in evidence.runs["run_id"] if run_id in origins).items():
+        origin = json.loads(text)
+        facts = dict(origin["environment"])
+        facts["MD5 of the data files"] = ", ".join(f"{name} {value}" for name, value in origin["md5"].items())
+        found.update({(key, json.dumps(value)): runs for key, value in facts.items()})
     seen: dict[str, dict[str, int]] = {}
     for (key, text), count in found.items():
         for name, value in without_places({key: json.loads(text)}).items():
@@ -66,13 +66,3 @@ def _listed(counts: dict[str, int]) -> str:
     order = sorted(counts, key=lambda value: (-counts[value], value))
     named = [f"{value} ({counts[value]} run{'s' * (counts[value] != 1)})" for value in order[:MOST_VALUES]]
     return "; ".join(named) + (f"; {len(order) - MOST_VALUES} others" if len(order) > MOST_VALUES else "")
-
-
-def _results(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """The results of all finished runs; they counted when the table was read, so nothing is checked again."""
-    root = evidence.store.root
-    for run_id in evidence.runs["run_id"]:
-        try:
-            yield json.loads((root / run_id / "result.json").read_bytes())
-        except (OSError, ValueError):  # removed since
-            continue

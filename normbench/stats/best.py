@@ -1,5 +1,6 @@
 """Which of several means in a table may be shown as the best."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -91,8 +92,14 @@ def mark_best(
         for row in table.to_dict("records"):
             pairs[row[name]].append(row)
     rows: list[dict[str, Any]] = []
+    named = [(level[factor], of_level) for level, of_level in cell_places(counted, [factor])]
+    rank = np.zeros(len(counted), dtype=int)
+    for place, (_, of_level) in enumerate(named):
+        rank[of_level] = place
+    value, diverged = counted["value"].to_numpy(), counted["diverged"].to_numpy()
     for place, (cell, places) in enumerate(found):
-        marked = _marked(values.iloc[places], factor, pairs[place], criterion)
+        groups = {named[r][0]: places[rank[places] == r] for r in np.unique(rank[places])}
+        marked = _marked(value, diverged, groups, factor, pairs[place], criterion)
         rows += [{**cell, **row, "family": int(families[place])} for row in marked]
     return pd.DataFrame(rows, columns=[*across, factor, "n_used", "mean", "p_adjusted", "family", "mark"])
 
@@ -102,10 +109,15 @@ def _family(levels: int) -> int:
     return max(1, levels * (levels - 1) // 2)
 
 
-def _marked(part: pd.DataFrame, factor: str, pairs: list[dict[Any, Any]], criterion: Criterion) -> list[dict[str, Any]]:
-    """The rows of one cell, in the order of the levels."""
-    value, diverged = part["value"].to_numpy(), part["diverged"].to_numpy()
-    groups = {cell[factor]: places for cell, places in cell_places(part, [factor])}
+def _marked(
+    value: np.ndarray,
+    diverged: np.ndarray,
+    groups: Mapping[Any, np.ndarray],
+    factor: str,
+    pairs: list[dict[Any, Any]],
+    criterion: Criterion,
+) -> list[dict[str, Any]]:
+    """The rows of one cell, in the order of its levels, whose runs have their places in `groups`."""
     values = {level: np.sort(value[places][~np.isnan(value[places])]) for level, places in groups.items()}
     sign = 1 if criterion.higher_is_better else -1
     means = {level: float(found.mean()) for level, found in values.items() if len(found)}

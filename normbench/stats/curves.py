@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from normbench.stats.cell import Columns, cells, column_names, require_columns
 
@@ -68,6 +67,8 @@ def kaplan_meier_median(cost: np.ndarray, censored: np.ndarray) -> float:
 
     Source: Kaplan & Meier 1958, Nonparametric estimation from incomplete observations, JASA 53.
     """
+    from scipy import stats  # takes longer to import than all else of a report, and few studies have a target
+
     cost, censored = np.asarray(cost, dtype=float), np.asarray(censored, dtype=bool)
     if censored.all():
         return np.nan

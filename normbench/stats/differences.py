@@ -3,13 +3,14 @@
 The norms of a seed share weights and batches, so that this noise cancels within the seed.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from normbench.stats.cell import cells, is_constant, require_free_names
+from normbench.stats.cell import cell_places, is_constant, require_free_names
 
 DIFFERENCE_COLUMNS = [
     "contrast",
@@ -58,19 +59,29 @@ def seed_differences(
     require_free_names(across, DIFFERENCE_COLUMNS)
     columns = ["contrast", "id", "along", *across, *DIFFERENCE_COLUMNS[3:]]
     parts: list[dict[str, Any]] = []
-    for cell, part in cells(values, across):
-        seeds, levels = pd.Index(part["seed"].unique()).sort_values(), pd.Index(part[factor].unique())
-        place = levels.get_indexer(part[factor]), seeds.get_indexer(part["seed"])
-        value, state = np.full((len(levels), len(seeds)), np.nan), np.zeros((len(levels), len(seeds)), dtype=int)
-        value[place], state[place] = part["value"], 1 + part["diverged"].astype(int)
+    # Levels and seeds become numbers once for all cells: to make a frame of each cell takes longer than all else.
+    level_of, found = pd.factorize(values[factor], use_na_sentinel=False)
+    levels = pd.Index(found)
+    known = {level: levels.get_loc(level) if level in levels else -1 for level in itertools.chain(*sides)}
+    seed_of, every_seed = pd.factorize(values["seed"], sort=True)
+    run_values = values["value"].to_numpy(dtype=float)
+    run_states = 1 + values["diverged"].astype(int).to_numpy()
+    row_of = np.full(len(levels) + 1, -1)  # of a level in its cell; that of no level stays -1
+    for cell, places in cell_places(values, across):
+        here = pd.unique(level_of[places])
+        row_of[here] = np.arange(len(here))
+        present, columns_of = np.unique(seed_of[places], return_inverse=True)
+        seeds, place = every_seed[present], (row_of[level_of[places]], columns_of)
+        value, state = np.full((len(here), len(seeds)), np.nan), np.zeros((len(here), len(seeds)), dtype=int)
+        value[place], state[place] = run_values[places], run_states[places]
         state[np.isnan(value) & (state == 1)] = 0  # a derived value that lacks a run: not run, as a whole
         block = [tuple(column) for column in value.T.tolist()]
         for treatment, baseline in sides:
-            rows = [levels.get_loc(level) if level in levels else None for level in (treatment, baseline)]
-            if rows == [None, None]:
+            rows = [row_of[known[level]] for level in (treatment, baseline)]
+            if max(rows) < 0:
                 continue
             nothing = np.full(len(seeds), np.nan), np.zeros(len(seeds), dtype=int)
-            (v1, s1), (v0, s0) = ((value[i], state[i]) if i is not None else nothing for i in rows)
+            (v1, s1), (v0, s0) = ((value[i], state[i]) if i >= 0 else nothing for i in rows)
             kept, both = (s1 > 0) | (s0 > 0), ~np.isnan(v1 - v0)
             where = "".join(f", {axis}={level!r}" for axis, level in cell.items())
             name = f"{contrast}: {treatment!r} - {baseline!r}{f' along {along}' if along else ''}{where}"
@@ -90,6 +101,7 @@ def seed_differences(
                     "block": [block[i] for i in np.flatnonzero(kept)],
                 }
             )
+        row_of[here] = -1
     return pd.DataFrame({name: [item for part in parts for item in part[name]] for name in columns})
 
 

@@ -29,30 +29,31 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
     data do not give; `method` says so.
     """
     require_share("level", level)
-    values = np.sort(values)  # the last bit of a sum does not depend on the order of the rows
-    n = len(values)
-    if n < 2:
-        return np.nan, np.nan, f"none (n={n})"
-    if is_constant(values, float(np.abs(values).max())):
-        return np.nan, np.nan, "none (all values equal)"
-    half = stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(n)
-    return float(values.mean() - half), float(values.mean() + half), "Student t"
+    found = spread(values, level)
+    return found["ci_low"], found["ci_high"], found["method"]
 
 
 def spread(values: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """The columns `SPREAD_COLUMNS` of one cell's finite `values`; NaN where there are too few of them."""
-    values = np.sort(values)  # as in `mean_interval`
-    low, high, method = mean_interval(values, level)
+    values = np.sort(values)  # the last bit of a sum does not depend on the order of the rows
     n = len(values)
+    if not n:
+        return dict.fromkeys(SPREAD_COLUMNS, np.nan) | {"method": "none (n=0)"}
+    mean, sd, low, high, method = values.mean(), np.nan, np.nan, np.nan, f"none (n={n})"
+    if n > 1:
+        sd, method = values.std(ddof=1), "none (all values equal)"
+        if not is_constant(values, max(abs(values[0]), abs(values[-1]))):
+            half = stdtrit(n - 1, (1 + level) / 2) * sd / np.sqrt(n)
+            low, high, method = float(mean - half), float(mean + half), "Student t"
     return {
-        "mean": values.mean() if n else np.nan,
-        "sd": values.std(ddof=1) if n > 1 else np.nan,
+        "mean": mean,
+        "sd": sd,
         "ci_low": low,
         "ci_high": high,
         "method": method,
-        "median": np.median(values) if n else np.nan,
-        "min": values.min() if n else np.nan,
-        "max": values.max() if n else np.nan,
+        "median": (values[(n - 1) // 2] + values[n // 2]) / 2,
+        "min": values[0],
+        "max": values[-1],
     }
 
 
@@ -78,6 +79,7 @@ def summarize(
     Raises:
         ValueError: see `counted_runs`; or `level` is not a fraction.
     """
+    require_share("level", level)
     by = column_names(by)
     require_free_names(by, ["n", "n_used", *SPREAD_COLUMNS])
     rows = []

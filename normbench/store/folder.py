@@ -17,7 +17,6 @@ from normbench.store.leftovers import Say, clear_file, clear_folder, set_aside, 
 from normbench.store.result import LAYOUT, Result, RunIdOf, json_text, parsed, problem
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, WEIGHTS, ARRAYS, LOCK = (
@@ -251,37 +250,3 @@ class RunFolder:
         from normbench.store.points import read_points
 
         return read_points([self.metrics_path])[0].to_pandas()
-
-    def arrays(self) -> dict[str, Path]:
-        """The files of arrays/ by name without suffix, sorted."""
-        found = sorted((self.path / ARRAYS).glob("*.np[yz]")) if (self.path / ARRAYS).is_dir() else []
-        return {path.stem: path for path in found}
-
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """One array of arrays/, mapped from the disk. Raises RunFolderError where it is missing or broken."""
-        import numpy as np
-
-        path = self.arrays().get(name, self.path / ARRAYS / f"{name}.npy")
-        try:
-            return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise RunFolderError(f"cannot read {path}: {error}") from None
-
-    def write_array(self, name: str, values: np.ndarray[Any, Any]) -> Path:
-        """Writes arrays/NAME.npy, whole or not at all. Raises RunFolderError where it cannot."""
-        import numpy as np
-
-        from normbench.store.files import replace_file
-
-        path = self.path / ARRAYS / f"{name}.npy"
-
-        def write(fresh: Path) -> None:
-            with fresh.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, write)
-        except OSError as error:
-            raise unwritable(path, error) from None
-        return path

@@ -118,6 +118,10 @@ class Store:
         rows = ResultIndex(self.root).rows(self._looked_at(cells)[0], self._result, self.present())
         return results_table(study, rows, cells, axes)
 
+    def origins(self, ids: Iterable[str]) -> dict[str, str]:
+        """What each finished run of `ids` was made with, as JSON: see `normbench.store.table.origin`."""
+        return ResultIndex(self.root).origins(self._looked_at(ids)[0], self._result)
+
     def _result(self, run_id: str) -> Result | None:
         with suppress(RunFolderError):
             return RunFolder(self.root / run_id).result()  # its configuration was compared with its id just before

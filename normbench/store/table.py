@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,13 @@ COLUMNS = (
 )
 INDEX = "index.parquet"
 
-TEXT = frozenset({"study", "run_id", "dataset", "model", "norm", "code_digest", "commit", "device"})
+TEXT = frozenset({"study", "run_id", "dataset", "model", "norm", "code_digest", "commit", "device", "origin"})
 WHOLE = frozenset(
     {"parameters", "batch_size", "seed", "steps", "samples", "images_per_statistic", "devices", "virtual_devices"}
     | {"device_batch", "mtime_ns", "bytes", "layout"}
 )
 PERHAPS_WHOLE = frozenset({"diverged_at_step", "values_per_statistic"})  # whole numbers, or missing
-_KEPT = (*COLUMNS[1:], "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
+_KEPT = (*COLUMNS[1:], "origin", "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
 
 ReadResult = Callable[[str], Result | None]  # the result of a run, None if it is missing or broken
 
@@ -88,6 +89,11 @@ def row(result: Result) -> dict[str, Any]:
         "device": environment.get("device"),
     }
     return {key: facts.get(key) for key in COLUMNS[1:]}
+
+
+def origin(result: Result) -> str:
+    """What a run was made with, as JSON: its environment, and the digests of its data files."""
+    return json.dumps({"environment": result["environment"], "md5": result["dataset"].get("md5") or {}})
 
 
 def results_table(
@@ -158,7 +164,7 @@ class ResultIndex:
                 if result is not None:
                     changed, size = stamps[run_id]
                     facts = {"mtime_ns": changed, "bytes": size, "layout": LAYOUT}
-                    rows.append(row(result) | facts)
+                    rows.append(row(result) | {"origin": origin(result)} | facts)
             fresh = _typed(pd.DataFrame(rows, columns=list(_KEPT)))
             index = pd.concat([index, fresh], ignore_index=True) if len(index) else fresh
             if rows:
@@ -167,13 +173,23 @@ class ResultIndex:
         wanted = index[index["run_id"].isin(known)] if len(known) < len(index) else index
         return wanted[list(COLUMNS[1:])].reset_index(drop=True)
 
-    def _known(self, stamps: Mapping[str, Stamp]) -> tuple[pd.DataFrame, set[str]]:
-        """The index, and the runs of `stamps` that it has as they are now."""
-        index = self._read()
+    def origins(self, stamps: Mapping[str, Stamp], read: ReadResult) -> dict[str, str]:
+        """`origin` of each run of `stamps`: see `rows`."""
+        index, known = self._known(stamps, "origin")
+        found = {run_id: text for run_id, text in zip(index["run_id"], index["origin"], strict=True) if run_id in known}
+        for run_id in stamps.keys() - known:  # the index could not be written
+            result = read(run_id)
+            if result is not None:
+                found[run_id] = origin(result)
+        return found
+
+    def _known(self, stamps: Mapping[str, Stamp], *columns: str) -> tuple[pd.DataFrame, set[str]]:
+        """The index, or some of its columns, and the runs of `stamps` that it has as they are now."""
+        index = self._read(columns)
         stamped = zip(index["run_id"], index["mtime_ns"], index["bytes"], strict=True)
         return index, {run_id for run_id, changed, size in stamped if stamps.get(run_id) == (changed, size)}
 
-    def _read(self) -> pd.DataFrame:
+    def _read(self, columns: Sequence[str] = ()) -> pd.DataFrame:
         import pandas as pd
         import pyarrow as pa
         from pyarrow import parquet
@@ -182,7 +198,8 @@ class ResultIndex:
         try:
             if list(parquet.read_schema(self.path).names) != list(_KEPT):
                 return empty
-            index = pd.read_parquet(self.path)
+            stamps = ["run_id", "mtime_ns", "bytes", "layout"]
+            index = pd.read_parquet(self.path, columns=[*columns, *stamps] if columns else None)
             usable = bool((index["layout"] == LAYOUT).all()) and index["run_id"].is_unique
         except (OSError, ValueError, KeyError, pa.ArrowException):  # not there, or not Parquet
             return empty

@@ -12,6 +12,7 @@ from typing import Any
 from normbench.data import at_hand, available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
+from normbench.spec.counts import image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
 from normbench.spec.resolve import (
     check_clashes,
@@ -21,7 +22,7 @@ from normbench.spec.resolve import (
     resolve_section,
     resolve_trainer,
 )
-from normbench.spec.schema import SECTIONS, TOP
+from normbench.spec.schema import SECTIONS, TOP, ModelConfig
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
 from normbench.study.metrics import lacking
@@ -111,7 +112,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
                 raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
-    check_metric(study, [run for _, run in runs])
+    check_metric(study, [run for _, run in runs if run.seed == study.seeds[0]])  # seeds change no metric
     runs.sort(key=lambda item: item[0])
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
@@ -201,16 +202,13 @@ def _with_rate(
     return (*levels, known.setdefault(rate, Level(rate, {RATE: rate})))
 
 
-def _with_seed(config: RunConfig, seed: int) -> RunConfig:
-    c = config
+def _with_seed(c: RunConfig, seed: int) -> RunConfig:
     return RunConfig(c.data, c.model, c.optimizer, c.budget, c.trainer, seed, c.plugins, c.probes, c.logger)
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
-    for skip in skips:
-        if all(cell[axis] in wanted for axis, wanted in skip.when.items()):
-            return skip.reason
-    return None
+    met = (skip for skip in skips if all(cell[axis] in wanted for axis, wanted in skip.when.items()))
+    return next((skip.reason for skip in met), None)
 
 
 class _Memo:
@@ -219,6 +217,7 @@ class _Memo:
     def __init__(self, base: RunConfig, fallback: bool | None) -> None:
         self.base, self.fallback = base, fallback
         self.sections: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.models: dict[tuple[Any, ...], tuple[Any, ModelConfig]] = {}
         self.checked: dict[tuple[Any, ...], tuple[RunConfig, float]] = {}
         self.identities: dict[tuple[Any, ...], tuple[Any, str]] = {}
         self.warnings: list[str] = []
@@ -230,8 +229,7 @@ class _Memo:
         for level in levels:
             for section in {key.partition(".")[0] for key in level.changes}:
                 by_section.setdefault(section, []).append(level)
-        values: dict[str, Any] = {}
-        keys: list[Any] = []
+        values, keys = dict[str, Any](), list[Any]()
         for section in (*SECTIONS, *(name for name in TOP if name != "seed")):
             mine = by_section.get(section, [])
             key = (section, tuple(map(id, mine)))
@@ -264,13 +262,21 @@ class _Memo:
         return resolve_section(section, config)
 
     def _checked(self, config: RunConfig) -> tuple[RunConfig, float]:
-        resolved = dataclasses.replace(config, model=resolve_model(config))
+        resolved = dataclasses.replace(config, model=self._model(config))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
         resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)
+
+    def _model(self, config: RunConfig) -> ModelConfig:
+        """The resolved model: of the data it depends on the images' size and the classes alone."""
+        images = image_facts(config.data)
+        key = (id(config.model), images.image, images.classes)
+        if key not in self.models:  # the section is kept, so that its id is not given to another
+            self.models[key] = (config.model, resolve_model(config))
+        return self.models[key][1]
 
     def _dataset(self, config: RunConfig) -> str:
         """The data set that this machine uses where the configuration names one that may be replaced."""

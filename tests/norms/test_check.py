@@ -248,3 +248,22 @@ def test_a_registered_class_is_the_same_from_both_sides() -> None:
         assert not registered(norm_entry("plugin", Whole, {}))
     finally:
         NORMS.remove("plugin")
+
+
+class OfVectors(nn.Module):
+    """Layer norm of (N, C), which takes nothing else."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels = x.shape
+        return torch.nn.functional.layer_norm(x.reshape(count, channels), [channels])
+
+
+def test_a_norm_of_vectors_alone_is_tried_on_vectors() -> None:
+    findings = check(norm_entry("plugin", OfVectors, {}))
+    told = {f.subject: f.told for f in findings}
+    assert holds(findings), told
+    assert told["averages over"] == "(C)"
+    assert told["shapes"] == "it takes (N, C), and keeps the shape"

@@ -329,7 +329,7 @@ def test_the_error_is_its_last_line(folder: RunFolder) -> None:
     assert folder.error() == "no reason was recorded"
 
 
-def test_config_curves_and_arrays_come_back(folder: RunFolder) -> None:
+def test_config_and_curves_come_back(folder: RunFolder) -> None:
     tree = {"data": {"name": "off", "batch_size": 32}, "lr": 1e-3, "seed": 1}
     folder.write_config(tree)
     assert folder.config() == tree
@@ -338,14 +338,6 @@ def test_config_curves_and_arrays_come_back(folder: RunFolder) -> None:
     with folder.metrics_path.open("a") as file:
         file.write("9,288,1.1,9.0,train,lo")  # being written
     assert len(folder.curves()) == 10
-    assert folder.arrays() == {}
-    folder.write_array("logits", np.arange(6.0).reshape(2, 3))
-    assert list(folder.arrays()) == ["logits"]
-    assert folder.array("logits").tolist() == [[0, 1, 2], [3, 4, 5]]
-    folder.arrays()["logits"].write_bytes(b"")
-    for name in ("logits", "other"):
-        with pytest.raises(RunFolderError, match=f"{name}.npy"):
-            folder.array(name)
 
 
 # A path below a regular file cannot be written to, whoever asks (tests may run as root).
@@ -372,8 +364,6 @@ def test_a_full_disk_leaves_the_old_file(folder: RunFolder, monkeypatch: pytest.
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunFolderError, match=r"cannot write .*result\.json: No space left on device; free some space"):
         write_atomically(folder.path / RESULT, "new")
-    with pytest.raises(RunFolderError, match=r"cannot write .*x\.npy"):
-        folder.write_array("x", np.zeros(3))
     assert (folder.path / RESULT).read_text() == "old"
     files = [path.name for path in folder.path.rglob("*") if path.is_file()]
     assert files == [RESULT], "nothing is left behind to fill the disk further"

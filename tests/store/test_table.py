@@ -103,6 +103,18 @@ def test_a_changed_and_a_removed_result_are_noticed(lab: Lab) -> None:
     assert len(after) == len(before) - 1
 
 
+def test_what_runs_were_made_with_is_in_the_index(lab: Lab, opened: list[str]) -> None:
+    table(lab)
+    opened.clear()
+    origins = Store(lab.store.root).origins(lab.ids)
+    assert opened == []
+    (lab.store.root / INDEX).unlink()
+    assert Store(lab.store.root).origins(lab.ids) == origins, "from the results where there is none"
+    result = lab.store.folder(lab.ids[0]).result()
+    assert result is not None
+    assert json.loads(origins[lab.ids[0]]) == {"environment": result["environment"], "md5": result["dataset"]["md5"]}
+
+
 @pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1" * 50])
 def test_a_corrupt_index_is_ignored_and_replaced(lab: Lab, content: bytes, opened: list[str]) -> None:
     before = table(lab)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from normbench.cli.live import sparkline, watch
+from normbench.cli.live import Curves, sparkline, watch
 from normbench.spec import yaml_text
-from normbench.store import Store
+from normbench.store import RunFolder, State, Store
 from normbench.store.folder import METRICS
 from normbench.study import Plan, load_study, make_plan
 from tests.tracking.conftest import made_up
@@ -97,3 +97,33 @@ def test_it_ends_when_nothing_is_left(plan: Plan, store: Store) -> None:
     watcher.join(10)
     assert not watcher.is_alive()
     assert "2 done" in out.getvalue()
+
+
+def test_runs_that_do_not_run_are_looked_at_in_turns(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand that wait are not asked about each second; one that begins is seen at once."""
+    monkeypatch.setattr("normbench.cli.live.TURN", 1)
+    looked: list[str] = []
+    original = RunFolder.state
+
+    def state(folder: RunFolder) -> State:
+        looked.append(folder.id)
+        return original(folder)
+
+    monkeypatch.setattr(RunFolder, "state", state)
+    first, second = plan.ids
+    curves = Curves(plan, store)
+    assert len(curves.look()["waiting"]) == 2
+    assert looked == []
+    curves.look()
+    curves.look()
+    assert looked == [first, second]
+    folder = store.folder(second)
+    with folder.claim():
+        (folder.path / METRICS).write_text(TEXT, newline="")
+        looked.clear()
+        assert [run.id for run in curves.look()["running"]] == [second]
+        assert looked == [second, first], "the new one, and one in turn"
+        looked.clear()
+        curves.look()
+        assert looked == [second, first], "one that runs, always"
+    assert [run.id for run in curves.look()["interrupted"]] == [second]

@@ -4,6 +4,14 @@ One file a figure; `registry.py` lists them in the order of the report. What a f
 names (`factor`, `axis0`, ...), since Vega-Lite reads dots, brackets and colons in a field's name.
 """
 
-from normbench.report.figures.registry import BY_AXIS, BY_METRIC, FIGURES, Drawn, drawn_figures, redrawn, specifications
+from normbench.report.figures.registry import (
+    BY_AXIS,
+    BY_METRIC,
+    FIGURES,
+    Drawn,
+    drawn_by,
+    drawn_figures,
+    specifications,
+)
 
-__all__ = ["BY_AXIS", "BY_METRIC", "FIGURES", "Drawn", "drawn_figures", "redrawn", "specifications"]
+__all__ = ["BY_AXIS", "BY_METRIC", "FIGURES", "Drawn", "drawn_by", "drawn_figures", "specifications"]

@@ -19,6 +19,7 @@ from normbench.report.figures import (
     detectable,
     differences,
     divergence,
+    interaction,
     learning_curves,
     learning_rates,
     levels,
@@ -37,6 +38,7 @@ FIGURES: tuple[Draw, ...] = (
     differences.figure,
     precise.figure,
     contrasts.figure,
+    interaction.figure,
     divergence.figure,
     learning_rates.heat_map,
     learning_rates.sensitivity,
@@ -63,6 +65,7 @@ class Drawn:
     """A figure ready to be shown.
 
     Args:
+        name: As its file calls it, before it is made safe.
         spec: Vega-Lite.
         caption: A sentence that says what to see in it.
         alt: What it shows, for who cannot see it.
@@ -70,6 +73,7 @@ class Drawn:
         draw: The function that drew it.
     """
 
+    name: str
     spec: dict[str, Any]
     caption: str
     alt: str
@@ -84,23 +88,22 @@ def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
         return {}
     found: dict[str, Drawn] = {}
     for draw in FIGURES:
-        figure = draw(evidence)
-        if figure is None:
-            continue
-        name = _free(safe_name(figure.name), found)
-        found[name] = _ready(figure, draw)
+        figure = drawn_by(evidence, draw)
+        if figure is not None:
+            found[_free(safe_name(figure.name), found)] = figure
     return found
 
 
-def _ready(figure: Figure, draw: Draw, validate: bool = True) -> Drawn:
-    return Drawn(specification(figure.chart, validate), figure.caption, figure.alt, figure.data, draw)
+def drawn_by(evidence: Evidence, draw: Draw) -> Drawn | None:
+    """A figure of the evidence, or of other evidence, such as of another metric; None where the data cannot fill it.
 
-
-def redrawn(evidence: Evidence, draw: Draw) -> Drawn | None:
-    """A figure of other evidence, such as of another metric; None where the data cannot fill it."""
-    with debug_mode(False):  # its like was checked as the figure itself; checks take most of the time
+    Altair's checks against its schema are left to the tests: they take longer than all else of a figure.
+    """
+    with debug_mode(False):
         figure = draw(evidence)
-        return None if figure is None else _ready(figure, draw, validate=False)
+        if figure is None:
+            return None
+        return Drawn(figure.name, specification(figure.chart), figure.caption, figure.alt, figure.data, draw)
 
 
 def specifications(evidence: Evidence) -> dict[str, dict[str, Any]]:

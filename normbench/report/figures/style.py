@@ -158,9 +158,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def specification(chart: Any, validate: bool = True) -> dict[str, Any]:
-    """The chart in Vega-Lite, with the fonts, sizes and limits of all figures."""
-    return {**chart.to_dict(validate=validate), "config": CONFIG}
+def specification(chart: Any) -> dict[str, Any]:
+    """The chart in Vega-Lite, not checked against its schema, with the fonts, sizes and limits of all figures."""
+    return {**chart.to_dict(validate=False), "config": CONFIG}
 
 
 HOVER = "hover"  # name of layers that only carry tooltips

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from normbench.report.evidence import Evidence
-from normbench.report.figures import BY_AXIS, BY_METRIC, Drawn, drawn_figures, redrawn
+from normbench.report.figures import BY_AXIS, BY_METRIC, Drawn, drawn_by, drawn_figures
 from normbench.report.figures.style import shown_title
 from normbench.report.tables import csv_text
 from normbench.study.metrics import COST, METRICS
@@ -37,7 +37,7 @@ def figure_choices(evidence: Evidence) -> dict[str, dict[str, Any]]:
             for a in range(max(1, len(axes))):
                 if (m, a) not in asked:
                     asked[m, a] = evidence.asking(metric, axes[a] if axes else None)
-                drawn[m].append(None if m == a == 0 else _parts(redrawn(asked[m, a], figure.draw)))
+                drawn[m].append(None if m == a == 0 else _parts(drawn_by(asked[m, a], figure.draw)))
         if len(metrics) > 1 or len(axes) > 1:
             titles = [shown_title(evidence, evidence.columns[axis]) for axis in axes]
             found[name] = {"metrics": [metric.label for metric in metrics], "axes": titles, "drawn": drawn}
