@@ -65,8 +65,9 @@ unit: $(STAMP)
 	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
 	$(BIN) -m pytest -q --doctest-modules normbench
 
+# AGAIN=--last-failed repeats what failed before.
 test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs
-	$(BIN) -m pytest -n 2 --dist worksteal -m slow
+	$(BIN) -m pytest -n 2 --dist worksteal -m slow $(AGAIN)
 
 golden: $(STAMP) ## compare every number of short runs with the recorded ones (all 79; `make test` runs the short ones)
 	$(BIN) benchmarks/golden.py check
@@ -75,7 +76,7 @@ golden: $(STAMP) ## compare every number of short runs with the recorded ones (a
 # collect those that ended. After the time limit the tests are interrupted, and so end what they started.
 ALONE := unshare --pid --fork --mount-proc --kill-child sh -c '"$$@"; exit $$?' alone
 ENGINES = $(ALONE) timeout --foreground --signal=INT --kill-after=60 2400 \
-$(BIN) -m pytest -v -m engines -o faulthandler_timeout=400
+$(BIN) -m pytest -v -m engines -o faulthandler_timeout=400 $(AGAIN)
 test-engines: $(STAMP) ## run the launchers on a real Slurm and Ray on loopback: as root on Debian; installs both (300 MB)
 	$(BIN) -c 'import ray, submitit' 2>/dev/null || \
 	$(BIN) -m pip install --disable-pip-version-check --editable '.[slurm,ray]'

@@ -121,8 +121,10 @@ def _within(budget: float, findings: list[Finding], store: Store, options: argpa
 
 
 def _report(options: argparse.Namespace) -> int:
+    from normbench.findings import summary_line
     from normbench.findings.report import write_report
 
     for path in write_report(options.reports):
         print(path)
+    print(summary_line(options.reports), file=sys.stderr)  # as README.md and docs/findings.md have it
     return 0

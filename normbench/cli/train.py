@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def train(argv: Sequence[str]) -> int:
     from normbench.tracking.mode import settled
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=steps(config))
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("training", total=steps(config))
+    # Before rich 15 a bar that is not shown ends with an empty line.
+    with bar if console.is_terminal else nullcontext():
         try:
             result = train_run(
                 config, path, lambda step: bar.update(task, completed=step), around=settled(config.logger)

@@ -4,10 +4,12 @@ finding.py     what a claim is; quantities, bounds and the verdict
 claims/        one file a claim
 studies/       the studies of claims that need training
 evidence.py    quantities from the runs of a study
+benefits.py    what the four promised benefits of batch norm share
 measure.py     networks and images of the direct computations
 catalogue.py   all claims, their status and their cost
 results.py     what was measured, as files
 report.py      the table and a page for each
+summary.py     a figure of all
 """
 
 from normbench.findings.catalogue import all_findings, chosen_findings, summary_line

@@ -28,7 +28,8 @@ def study_outcome(finding: Finding, store: Store) -> Outcome:
     evidence = gather(study_path(experiment.study), store)
     if missing := sum(evidence.states.values()):
         raise NormbenchError(f"{finding.id}: {missing} runs of its study have no result: {finding.command}")
-    return Outcome(experiment.measure(evidence))
+    detail = experiment.detail(evidence) if experiment.detail else None
+    return Outcome(experiment.measure(evidence), detail)
 
 
 def contrast(evidence: Evidence, name: str, treatment: Any, cell: Cell | None = None, sign: int = 1) -> Quantity:
@@ -76,9 +77,9 @@ def mean(evidence: Evidence, cell: Cell, metric: str = "test_accuracy") -> Quant
     return Quantity.over_seeds(list(values))
 
 
-def values(evidence: Evidence, cell: Cell, metric: str = "test_accuracy") -> list[float]:
-    """A metric of a cell, seed by seed; a diverged run counts as 0."""
-    return [float(value) for value in runs_of(evidence, cell)[metric].astype(float).fillna(0.0)]
+def values(evidence: Evidence, cell: Cell, metric: str = "test_accuracy", diverged: float = 0.0) -> list[float]:
+    """A metric of a cell, seed by seed; what a diverged run counts as is given."""
+    return [float(value) for value in runs_of(evidence, cell)[metric].astype(float).fillna(diverged)]
 
 
 def largest_rates(evidence: Evidence) -> dict[str, Quantity]:

@@ -87,6 +87,11 @@ class Bound:
             return f"{self.quantity} above {self.low:g}"
         return f"{self.quantity} between {self.low:g} and {self.high:g}"
 
+    @property
+    def place(self) -> str:
+        """What the part is asked of: what stands before the quantity's colon, else the quantity."""
+        return self.quantity.partition(": ")[0]
+
     def verdict(self, found: Quantity) -> Verdict:
         """The interval lies inside: reproduced; outside: contradicted; neither, or none: open."""
         if self.low < found.low and found.high < self.high:
@@ -126,18 +131,20 @@ class Plot:
     """How the detail is drawn: lines of `y` against `x`, one for each value of `series`.
 
     Args:
-        x: Column.
+        x: Column; words keep the order of the rows.
         y: Column.
         series: Column; a value that begins with "published" is drawn dashed.
-        log: Whether y, or both axes, are logarithmic.
+        log: Which axes are logarithmic.
         caption: What to see in it.
+        facet: Column with a panel for each value; "": one panel.
     """
 
     x: str
     y: str
     series: str
-    log: Literal["", "y", "xy"] = ""
+    log: Literal["", "x", "y", "xy"] = ""
     caption: str = ""
+    facet: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,10 +167,12 @@ class StudyExperiment:
     Args:
         study: File in `studies/`, without its suffix.
         measure: Gives the quantities from its finished runs.
+        detail: Gives what the plot shows; None: the claim has no plot.
     """
 
     study: str
     measure: Callable[[Evidence], Mapping[str, Quantity]]
+    detail: Callable[[Evidence], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)

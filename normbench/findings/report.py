@@ -1,4 +1,5 @@
-"""reports/findings/: findings.csv, findings.md, index.html, and a page for each claim, from the stored results."""
+"""reports/findings/: findings.csv, findings.md, index.html, a page for each claim and a figure of all, from the stored
+results."""
 
 from __future__ import annotations
 
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from normbench.findings.catalogue import all_findings, summary_line
 from normbench.findings.finding import Bound, Finding, Plot, Quantity
 from normbench.findings.results import FOLDER, Result, read_result, verdict_of
+from normbench.findings.summary import summary_svg
 from normbench.store import make_folder, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NOT_RUN = "not run"
+FEW = 8  # values on an axis up to which a plot marks each
 COLUMNS = (
     "id",
     "part",
@@ -75,6 +78,16 @@ class Row:
     def parts(self) -> list[tuple[Bound, Quantity | None]]:
         """The parts of the criterion with what was measured."""
         return [(bound, self.quantity(bound)) for bound in self.finding.criterion]
+
+    @property
+    def places(self) -> dict[str, list[str]]:
+        """Where a claim of several parts holds, where it does not, and where it is open; empty for other claims."""
+        found: dict[str, list[str]] = {}
+        for word, verdict in {"holds": "reproduced", "does not hold": "contradicted", "open": "open"}.items():
+            named = [bound.place for bound, q in self.parts if q and bound.verdict(q) == verdict]
+            if named:
+                found[word] = named
+        return found if len(self.parts) > 1 else {}
 
     @property
     def others(self) -> dict[str, Quantity]:
@@ -144,6 +157,7 @@ def write_report(reports: Path) -> list[Path]:
         name = f"{row.finding.id}.html"
         figure = _figure(row, folder)
         texts[name] = _page("finding.html.jinja", row=row, figure=figure, shown=shown, plot=row.finding.plot)
+    texts["figures/summary.svg"] = summary_svg({row.finding.id: row.verdict for row in rows})
     for name, text in texts.items():
         write_atomically(folder / name, text)
     return [folder / name for name in texts]
@@ -187,25 +201,36 @@ def _figure(row: Row, folder: Path) -> str:
 
 def _chart(frame: pd.DataFrame, plot: Plot) -> Any:
     import altair as alt
+    import pandas as pd
 
     names = list(dict.fromkeys(frame[plot.series]))
-    frame = frame.rename(columns={plot.x: "x", plot.y: "y", plot.series: "series"})
+    columns = {plot.x: "x", plot.y: "y", plot.series: "series"} | ({plot.facet: "facet"} if plot.facet else {})
+    frame = frame.rename(columns=columns)
     frame["published"] = frame["series"].str.startswith("published")
     colors = ["#0072B2", "#505050", "#E69F00", "#009E73", "#CC79A7"]
     palette = ["#D55E00" if name.startswith("published") else colors.pop(0) for name in names]
-    scale: Any = {"": ("linear", "linear"), "y": ("linear", "log"), "xy": ("log", "log")}[plot.log]
-    return (
-        alt.Chart(frame, width=420, height=260)
-        .mark_line()
-        .encode(
-            x=alt.X("x:Q", title=plot.x, scale=alt.Scale(type=scale[0], nice=scale[0] == "linear")),
-            y=alt.Y("y:Q", title=plot.y, scale=alt.Scale(type=scale[1]), axis=alt.Axis(format="~g", tickCount=6)),
-            color=alt.Color("series:N", title=plot.series, sort=names, scale=alt.Scale(domain=names, range=palette)),
-            strokeDash=alt.StrokeDash(
-                "published:N", legend=None, scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]])
-            ),
-        )
+    kinds: Any = ["log" if axis in plot.log else "linear" for axis in "xy"]
+    x = alt.X("x:Q", title=plot.x, scale=alt.Scale(type=kinds[0], nice=kinds[0] == "linear"))
+    if not pd.api.types.is_numeric_dtype(frame["x"]):
+        x = alt.X("x:O", title=plot.x, sort=list(dict.fromkeys(frame["x"])), axis=alt.Axis(labelAngle=-30))
+    legend = alt.Legend(orient="bottom", columns=2) if plot.facet else alt.Legend()
+    scale = alt.Scale(domain=names, range=palette)
+    series = alt.Color("series:N", title=plot.series, sort=names, scale=scale, legend=legend)
+    lines = alt.Chart().encode(
+        x=x,
+        y=alt.Y("y:Q", title=plot.y, scale=alt.Scale(type=kinds[1]), axis=alt.Axis(format="~g", tickCount=6)),
+        color=series,
     )
+    dash = alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]])
+    layers: list[Any] = [lines.mark_line().encode(strokeDash=alt.StrokeDash("published:N", legend=None, scale=dash))]
+    if frame["x"].nunique() <= FEW:  # each point is a measurement; shapes tell the lines apart without their colours
+        shape = alt.Shape("series:N", title=plot.series, sort=names, scale=alt.Scale(domain=names))
+        layers.append(lines.mark_point(size=60, filled=True).encode(shape=shape))
+    if not plot.facet:
+        return alt.layer(*layers, data=frame).properties(width=420, height=260)
+    panels = list(dict.fromkeys(frame["facet"]))
+    chart = alt.layer(*layers, data=frame).properties(width=420, height=180)
+    return chart.facet(row=alt.Row("facet:N", title=None, sort=panels, header=alt.Header(orient="top", labelAngle=0)))
 
 
 def _page(template: str, **values: Any) -> str:

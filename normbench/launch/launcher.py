@@ -23,7 +23,8 @@ class Task:
         folder: Its folder.
         devices: Processes (one a device) on each node.
         threads: CPU threads of each process.
-        gpu: Whether each process needs a GPU of its own.
+        gpu: Whether each process needs a GPU.
+        gpu_share: What it takes of that GPU.
         nodes: Machines.
     """
 
@@ -33,6 +34,7 @@ class Task:
     devices: int = 1
     threads: int = 1
     gpu: bool = False
+    gpu_share: float = 1.0
     nodes: int = 1
 
 
@@ -76,6 +78,7 @@ def task_of(run_id: str, config: RunConfig, folder: Path) -> Task:
         devices=trainer.devices,
         threads=trainer.threads,
         gpu=trainer.accelerator == "cuda",
+        gpu_share=trainer.gpu_share,
         nodes=trainer.num_nodes,
     )
 

@@ -65,7 +65,8 @@ class Display:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.bars.stop()
+        if self.console.is_terminal:  # before rich 15 bars that are not shown end with an empty line
+            self.bars.stop()
 
     def __call__(self, event: Event, task: Task, value: object) -> None:
         """See `launcher.Listener`."""

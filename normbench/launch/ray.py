@@ -34,7 +34,6 @@ class RayLauncher:
     Args:
         address: A cluster that runs, such as "auto" or "node0:6379"; by default one is started on this machine.
         workers: Runs at the same time, at most; by default as many as the cluster has room for.
-        gpus: GPUs of a one-device run on GPUs: 0.25 lets four share one. Runs on several devices have one for each.
         memory: GB of memory that a run is given; by default it is not counted.
         retries: How often Ray starts a run again whose process or node was lost.
         work: What a worker does with a task (for tests and measurements).
@@ -45,13 +44,12 @@ class RayLauncher:
         self,
         address: str | None = None,
         workers: Count | None = None,
-        gpus: Positive = 1.0,
         memory: Positive | None = None,
         retries: Number = 3,
         work: Work = train_task,
         wait: bool = True,
     ) -> None:
-        self.address, self.workers, self.gpus, self.memory, self.retries = address, workers, gpus, memory, retries
+        self.address, self.workers, self.memory, self.retries = address, workers, memory, retries
         self.work, self.wait = work, wait
         self._refs: dict[Future[Answer], Any] = {}
 
@@ -95,7 +93,8 @@ class RayLauncher:
             "max_retries": self.retries,
         }
         if task.gpu:
-            found["num_gpus"] = task.devices if task.devices > 1 else self.gpus
+            # Several devices of a run are several GPUs, of which Ray gives whole ones only.
+            found["num_gpus"] = task.devices if task.devices > 1 else task.gpu_share
         if self.memory:
             found["memory"] = int(self.memory * 1e9)
         return found

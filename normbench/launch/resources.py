@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from normbench.launch.launcher import Task
@@ -17,8 +17,8 @@ Gpus = tuple[str, ...]  # as CUDA_VISIBLE_DEVICES names them; none: all that the
 class Resources:
     """What is free on this machine.
 
-    Without a number of workers, a run on the CPU takes threads x devices cores, and a run on GPUs one for each of its
-    devices and no other run's. With a number, so many runs go at once, on cores and GPUs that they share if need be.
+    Without a number of workers, a run on the CPU takes threads x devices cores, and a run on GPUs its share of one for
+    each of its devices. With a number, so many runs go at once, on cores and GPUs that they share if need be.
 
     Args:
         tasks: The tasks that will be asked for.
@@ -35,10 +35,8 @@ class Resources:
         share: int | None = None,
     ) -> None:
         self.workers, self.cores = workers, share or cores()
-        self.load = dict.fromkeys(visible_gpus() if gpus is None else gpus, 0)
+        self.load: dict[str, Fraction] = dict.fromkeys(visible_gpus() if gpus is None else gpus, Fraction(0))
         self.runs = self.used = 0
-        largest = max((task.devices for task in tasks if task.gpu), default=1)
-        self.share = math.ceil((workers or 1) * largest / len(self.load)) if self.load else 1
 
     def take(self, task: Task) -> Gpus | None:
         """Takes what a task needs and returns its GPUs; None where too little is free for now."""
@@ -52,13 +50,15 @@ class Resources:
             self.runs += 1
             return ()
         count = min(task.devices, len(self.load))  # too few GPUs: the run itself says so
-        free = sorted((name for name, load in self.load.items() if load < self.share), key=lambda name: self.load[name])
+        share = _gpu_share(task)
+        room = [name for name, load in self.load.items() if self.workers is not None or load + share <= 1]
+        free = sorted(room, key=lambda name: self.load[name])
         if len(free) < count:
             return None
         order = list(self.load)
         chosen = tuple(sorted(free[:count], key=order.index))
         for name in chosen:
-            self.load[name] += 1
+            self.load[name] += share
         self.runs += 1
         return chosen
 
@@ -68,7 +68,7 @@ class Resources:
         if not gpus:
             self.used -= _cores(task)
         for name in gpus:
-            self.load[name] -= 1
+            self.load[name] -= _gpu_share(task)
 
     def at_once(self, tasks: Sequence[Task]) -> int:
         """How many of the tasks, in their order, can be started together; what was taken stays taken."""
@@ -92,7 +92,7 @@ class Waiting:
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._queues: dict[tuple[bool, int, int], deque[tuple[int, Task]]] = {}
+        self._queues: dict[tuple[bool, float, int, int], deque[tuple[int, Task]]] = {}
         self._last, self._first = 0, 0
         for task in tasks:
             self.put(task)
@@ -121,8 +121,13 @@ class Waiting:
         return None
 
     def _queue(self, task: Task) -> deque[tuple[int, Task]]:
-        return self._queues.setdefault((task.gpu, task.devices, task.threads), deque())
+        return self._queues.setdefault((task.gpu, task.gpu_share, task.devices, task.threads), deque())
 
 
 def _cores(task: Task) -> int:
     return task.devices * task.threads
+
+
+def _gpu_share(task: Task) -> Fraction:
+    """As it is written: ten runs of 0.1 fill a GPU, and three of 0.333."""
+    return Fraction(str(task.gpu_share))

@@ -104,7 +104,7 @@ class SlurmLauncher:
         """The tasks of each job: up to `pack` of those that need the same; one that needs several nodes alone."""
         kinds: dict[tuple[Any, ...], list[Task]] = {}
         for task in tasks:
-            kinds.setdefault((task.nodes, task.gpu, task.devices, task.threads), []).append(task)
+            kinds.setdefault((task.nodes, task.gpu, task.gpu_share, task.devices, task.threads), []).append(task)
         return [
             found[first : first + size]
             for (nodes, *_), found in kinds.items()
@@ -190,7 +190,7 @@ class _Watched:
         kinds: dict[Any, list[list[Task]]] = {}
         for job in jobs:
             first = job[0]
-            kinds.setdefault((first.nodes, first.gpu, first.devices, first.threads), []).append(job)
+            kinds.setdefault((first.nodes, first.gpu, first.gpu_share, first.devices, first.threads), []).append(job)
         for same in kinds.values():
             ids = self.launcher.submit(same, self.name, self.logs)
             self.jobs.update(zip(ids, map(list, same), strict=True))

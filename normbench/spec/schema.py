@@ -150,6 +150,7 @@ class TrainerConfig:
         accumulate_grad_batches: Split a global batch into this many parts computed one after the other.
         channels_last: Memory layout NHWC for convolutions (faster on CPUs and tensor cores).
         threads: CPU threads of one process.
+        gpu_share: What one device of a run takes of a GPU: with 0.25, four small runs share it.
         validations: Evaluations on the validation images, evenly spread over the budget, the last at its end.
         validation_images: Validate on this many of the validation images, stratified and always the same, and at the
             end on all of them; null takes all each time.
@@ -182,6 +183,7 @@ class TrainerConfig:
     accumulate_grad_batches: Count = 1
     channels_last: bool = True
     threads: Count = 1
+    gpu_share: Annotated[float, Range(0, 1, open_low=True), NOT_IDENTITY] = 1.0
     validations: Number = 5
     validation_images: Annotated[Count | None, LeftOutAt(None)] = None
     loss_points: Count = 50

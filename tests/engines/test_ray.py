@@ -126,7 +126,7 @@ def test_small_runs_share_a_gpu(tmp_path: Path) -> None:
     try:
         tasks = [_on_gpu(task) for task in works.tasks(tmp_path, 4, together=4)]
         told = Told()
-        RayLauncher(address=made.address, gpus=0.25, work=works.together).launch(tasks, told)
+        RayLauncher(address=made.address, work=works.together).launch(tasks, told)
     finally:
         made.shutdown()
     assert [lines(task.folder, "gpus") for task in tasks] == [["0"]] * 4
@@ -137,7 +137,7 @@ def test_small_runs_share_a_gpu(tmp_path: Path) -> None:
 def _on_gpu(task: Any) -> Any:
     from dataclasses import replace
 
-    return replace(task, gpu=True)
+    return replace(task, gpu=True, gpu_share=0.25)
 
 
 def _until(what: Any, seconds: float = 60) -> None:

@@ -11,6 +11,7 @@ import pytest
 from normbench.findings import Computation, all_findings, summary_line
 from normbench.findings.report import COLUMNS, Row, rows_of, table, write_report
 from normbench.findings.results import read_result, write_result
+from normbench.findings.summary import summary_svg
 from tests.conftest import REPOSITORY, RunCli
 
 REPORTS = REPOSITORY / "reports"
@@ -101,8 +102,30 @@ def test_a_budget_takes_the_cheapest_without_a_verdict(run_cli: RunCli, tmp_path
 
 
 @pytest.mark.parametrize("page", ["docs/findings.md", "README.md"])
-def test_a_summary_line_in_a_page_is_the_committed_one(page: str) -> None:
-    """Any such line; the documentation has one."""
+def test_the_summary_line_in_a_page_is_the_committed_one(page: str) -> None:
     found = re.findall(r"\d+ claims: .* not run", (REPOSITORY / page).read_text(encoding="utf-8"))
-    assert set(found) <= {summary_line(REPORTS)}
-    assert found or page == "README.md"
+    assert found == [summary_line(REPORTS)]
+
+
+def told_by(svg: str) -> dict[str, str]:
+    """The verdict of each tile of a figure, as its label says it."""
+    return dict(re.findall(r'aria-label="([A-Z]+\d+): ([a-z ]+)"', svg))
+
+
+def test_the_committed_figure_is_that_of_the_committed_table() -> None:
+    assert "reports/findings/figures/summary.svg" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    frame = pd.read_csv(REPORTS / "findings" / "findings.csv", keep_default_na=False).drop_duplicates("id")
+    drawn = (REPORTS / "findings" / "figures" / "summary.svg").read_text(encoding="utf-8")
+    assert told_by(drawn) == dict(zip(frame["id"], frame["verdict"], strict=True))
+    for verdict, count in frame["verdict"].value_counts().items():
+        assert f">{verdict} ({count})<" in drawn
+
+
+def test_the_figure_says_each_verdict_in_words_and_fits_a_phone() -> None:
+    verdicts = {f"A{place}": "open" if place % 2 else "reproduced" for place in range(31)}
+    svg = summary_svg(verdicts)
+    assert told_by(svg) == verdicts
+    assert ">reproduced (16)<" in svg
+    assert ">open (15)<" in svg
+    assert "contradicted" not in svg
+    assert float(re.findall(r'<svg[^>]* width="([\d.]+)"', svg)[0]) <= 390

@@ -93,13 +93,14 @@ def test_jobs_of_slurm_have_runs_of_one_kind_and_ask_for_what_these_need() -> No
         needs(5, devices=2, threads=2),
         *(needs(index, nodes=2) for index in (6, 7)),
         *(needs(index, gpu=True) for index in (8, 9)),
+        *(needs(index, gpu=True, gpu_share=0.5) for index in (10, 11, 12)),
     ]
     launcher = SlurmLauncher(pack=4)
     jobs = launcher.packed(tasks)
-    assert [len(job) for job in jobs] == [4, 1, 1, 1, 1, 2]
+    assert [len(job) for job in jobs] == [4, 1, 1, 1, 1, 2, 3]
     assert sorted(task.run_id for job in jobs for task in job) == sorted(task.run_id for task in tasks)
-    assert [launcher.cores(job) for job in jobs] == [1, 1, 4, 1, 1, 1]
-    assert [launcher.devices(job) for job in jobs] == [0, 0, 0, 0, 0, 1]
+    assert [launcher.cores(job) for job in jobs] == [1, 1, 4, 1, 1, 1, 1]
+    assert [launcher.devices(job) for job in jobs] == [0, 0, 0, 0, 0, 1, 1]
     assert SlurmLauncher(pack=4, cpus=8, gpus=2).cores(jobs[2]) == 8
-    assert launcher.at_once(tasks) == 6
-    assert SlurmLauncher(pack=4, cpus=4, gpus=2, workers=2).at_once(tasks) == 4 + 2
+    assert launcher.at_once(tasks) == 8, "two of the last three share their GPU"
+    assert SlurmLauncher(pack=4, cpus=4, gpus=2, workers=2).at_once(tasks) == 4 + 3

@@ -62,6 +62,30 @@ def test_workers_take_visible_gpus_in_turn() -> None:
     assert [gpus for _, gpus in started(tasks)] == ["4", "5"]
 
 
+@pytest.mark.parametrize(("gpu_share", "count"), [(1.0, 2), (0.6, 2), (0.5, 4), (0.333, 6), (0.1, 20)])
+def test_small_runs_share_gpus(gpu_share: float, count: int) -> None:
+    tasks = [task(str(index), gpu=True, gpu_share=gpu_share) for index in range(30)]
+    dealt = [gpus for _, gpus in started(tasks)]
+    assert len(dealt) == Resources(tasks).at_once(tasks) == count
+    assert dealt.count("4") == dealt.count("5") == count // 2
+    assert len(started(tasks, workers=3)) == 3, "a number of workers is obeyed whatever the share"
+
+
+def test_a_run_goes_where_its_share_is_free() -> None:
+    runs = [
+        *(task(str(index), gpu=True, gpu_share=0.5) for index in range(3)),
+        task("pair", gpu=True, gpu_share=0.5, devices=2),
+        task("whole", gpu=True),
+        task("last", gpu=True, gpu_share=0.5),
+    ]
+    free = Resources(runs)
+    assert [free.take(run) for run in runs] == [("4",), ("5",), ("4",), None, None, ("5",)]
+    free.give_back(runs[0], ("4",))
+    assert free.take(runs[4]) is None
+    free.give_back(runs[2], ("4",))
+    assert free.take(runs[4]) == ("4",)
+
+
 def test_runs_on_the_cpu_see_all_gpus() -> None:
     assert started([task()]) == [("a", "")]
 

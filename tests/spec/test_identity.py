@@ -69,6 +69,7 @@ NOT_COUNTED = {
     "data.dir",
     "data.allow_embedded",
     "trainer.checkpoints",
+    "trainer.gpu_share",
     "trainer.keep",
     "trainer.steps_per_execution",
     *(f"logger.{name}" for name in hints("logger")),
