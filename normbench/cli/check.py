@@ -23,6 +23,7 @@ def add_check(norms: argparse.ArgumentParser) -> None:
     sub.set_defaults(command=_check)
     sub.add_argument("--debug", action="store_true", help="show tracebacks")
     add_subject(sub)
+    sub.add_argument("--all", action="store_true", help="also try two processes (gloo) and torch.compile: minutes")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"an option: {OPTIONS}groups=4")
 
 
@@ -37,6 +38,10 @@ def _check(options: argparse.Namespace) -> int:
 
     entry, chosen = subject(options), norm_options(options.set)
     findings = check(entry, chosen)
+    if options.all:
+        from normbench.norms.outside import check_outside
+
+        findings += check_outside(entry, chosen)
     print_findings(entry, findings)
     return 0 if holds(findings) else 1
 

@@ -1,4 +1,4 @@
-"""`normbench inspect`: what a network costs and sees, layer by layer, and which values share a statistic."""
+"""`normbench inspect`: what a network costs and sees, layer by layer; what shares a statistic; filters of a run."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ RARE = 0.05  # share of outputs below which a pattern is one of few values, not 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
     sub = add("inspect", _inspect, "print what a network costs and sees, layer by layer, without building it")
+    sub.add_argument("run", nargs="?", type=folder, help="with --filters or --maps: the folder of a trained run")
+    sub.add_argument(
+        "--filters", action="store_true", help="draw the filters of the first layer, as filters.svg and .png"
+    )
+    sub.add_argument(
+        "--maps",
+        type=int,
+        metavar="CLASS",
+        help="draw the feature maps of the first test image of a class, as maps_CLASS.svg and .png",
+    )
+    sub.add_argument("--out", type=folder, default=Path(), help="folder for both (default: here)")
     sub.add_argument("--model", help="model or preset (default: digit_cnn)")
     sub.add_argument("--norm", help="normalization (default: the model's own)")
     sub.add_argument("--data", default="mnist", help="data set, for the size of its images (default: mnist)")
@@ -51,6 +62,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from normbench.spec.counts import device_batch, devices_together, image_facts, layers
 
     load_plugins(tuple(options.plugins))
+    if options.run is not None or options.filters or options.maps is not None:
+        return _pictures(options)
     keys = {"model.name": options.model, "model.norm": options.norm, "data.name": options.data}
     given = {key: value for key, value in keys.items() if value is not None}
     config = resolve(run_config({"data.batch_size": options.batch, **given, **set_options(options.set)}))
@@ -152,10 +165,32 @@ def _print_memory(config: RunConfig, budget: int) -> None:
     print(f"largest batch of a device with {budget / 2**20:,.1f} MiB: {most}")
 
 
+def _pictures(options: argparse.Namespace) -> int:
+    """Filters and feature maps of a trained run."""
+    from normbench.cli.evaluate import trained_run
+    from normbench.report.maps import filter_figure, map_figure
+    from normbench.train.seen import filters, maps
+
+    if options.run is None or not (options.filters or options.maps is not None):
+        raise UsageError("inspect RUN draws a trained run: give its folder, and --filters or --maps CLASS")
+    if not options.out.is_dir():
+        raise UsageError(f"--out {options.out}: no such folder: make it first")
+    run = trained_run(options.run)
+    model = run.config()["model"]
+    label = f"{model['name']} with norm {model['norm']}, run {run.id}"
+    if options.filters:
+        found = filters(run)
+        _draw(options.out / "filters", filter_figure(f"{label}: {found.layer}", found.weights))
+    if options.maps is not None:
+        seen = maps(run, options.maps)
+        title = f"{label}: test image {seen.number} of class {seen.label}, taken for {seen.predicted}"
+        _draw(options.out / f"maps_{options.maps}", map_figure(title, seen.image, seen.layers))
+    return 0
+
+
 def _figure(file: Path, norms: Any) -> int:
     from normbench.norms.sharing import patterns
-    from normbench.report.sharing import drawing, png
-    from normbench.store.files import replace_file
+    from normbench.report.sharing import drawing
 
     if not file.parent.is_dir():
         raise UsageError(f"--figure {file}: no folder {file.parent}: make it first")
@@ -165,12 +200,19 @@ def _figure(file: Path, norms: Any) -> int:
             # At the edge of a window, say, fewer values count than in its middle.
             part = f": {100 * pattern.share:.0f} % of the outputs" if pattern.share < 1 - RARE else ""
             panels.append((f"{_label(name, options)}{part}", pattern))
-    svg = drawing(panels)
+    _draw(file, drawing(panels))
+    return 0
+
+
+def _draw(file: Path, svg: str) -> None:
+    """Writes a figure as SVG and PNG."""
+    from normbench.report.sharing import png
+    from normbench.store.files import replace_file
+
     for suffix, content in ((".svg", svg.encode()), (".png", png(svg))):
         path = file.with_suffix(suffix)
         replace_file(path, partial(_write, content))
         print(path)
-    return 0
 
 
 def _label(name: str, options: Any) -> str:

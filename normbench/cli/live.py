@@ -15,6 +15,7 @@ from normbench.spec.counts import steps
 from normbench.store import State, Store
 from normbench.store.folder import METRICS
 from normbench.study import Plan, PlannedRun, describe
+from normbench.study.file import asked_as
 from normbench.tracking.points import Follower, Point
 
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█×", "_.-:=+*#x"  # lowest to highest and no number; the latter for any terminal
@@ -144,4 +145,4 @@ def watch(plan: Plan, store: Store, console: Console | None = None, seconds: flo
     except KeyboardInterrupt:
         return
     if any(found[name] for name in LIVING):
-        console.print(f"no run is being trained: `normbench run {plan.study.name}` trains those that are left")
+        console.print(f"no run is being trained: `normbench run {asked_as(plan.study)}` trains those that are left")

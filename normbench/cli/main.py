@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         export,
         findings,
         inspect,
+        largest,
         merge,
         migrate,
         referee,
@@ -126,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     add("train", lambda options: 0, "train one run; see normbench train --help")
-    modules = (study, run, tune, report, referee, cost, evaluate, export, inspect, catalogue, findings, merge, migrate)
-    for module in modules:
+    modules = (study, run, tune, largest, report, referee, cost, evaluate, export, inspect, catalogue)
+    for module in (*modules, findings, merge, migrate):
         module.add_commands(add)
     add_wandb_commands(commands.add_parser("wandb", help="Weights & Biases: push runs, pull runs, make a report"))
     return parser

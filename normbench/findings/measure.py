@@ -32,13 +32,18 @@ def whole_digits(split: str) -> tuple[Tensor, Tensor]:
     images = read(DataConfig(name="mnist"))
     mean, deviation = (float(f(images.train[0])) / 255 for f in (np.mean, np.std))
     pixels, labels = images.train if split == "train" else images.test
-    return (torch.from_numpy(pixels).float().div(255).unsqueeze(1) - mean) / deviation, torch.from_numpy(labels).long()
+    return (_grey(pixels) - mean) / deviation, torch.from_numpy(labels).long()
+
+
+def _grey(pixels: np.ndarray[Any, Any]) -> Tensor:
+    """Pixels (count, 28, 28) of bytes as (count, 1, 28, 28) between 0 and 1."""
+    return torch.from_numpy(pixels).float().div(255).unsqueeze(1)
 
 
 @cache
 def _digits() -> tuple[Tensor, Tensor]:
     images = read(DataConfig(name="mnist_5k"))
-    pixels = torch.from_numpy(images.train[0]).float().div(255).unsqueeze(1)
+    pixels = _grey(images.train[0])
     pixels = (pixels - pixels.mean()) / pixels.std()
     order = torch.randperm(len(pixels), generator=generator(0, "findings", "digits"))  # the file is sorted by class
     return pixels[order], torch.from_numpy(images.train[1]).long()[order]

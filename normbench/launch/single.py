@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -13,9 +11,8 @@ from normbench.launch.rendezvous import Meeting, node_of, refuse_second_launcher
 from normbench.launch.telling import TELL_SECONDS, tell_result
 from normbench.spec import RunConfig, run_id
 from normbench.store.folder import Progress, RunFolder, place_of
+from normbench.store.leftovers import Say, to_stderr
 from normbench.store.result import Result
-
-Say = Callable[[str], None]
 
 
 def train_run(
@@ -47,11 +44,11 @@ def train_run(
     folder = folder if isinstance(folder, RunFolder) else place_of(folder, own)
     if folder.id != own:
         raise UsageError(f"folder {folder.path} is not that of run {own}: name it so, or let normbench choose it")
-    say = say or _to_stderr
+    say = say or to_stderr
     refuse_second_launcher(config)
     if node_of(config).rank > 0:
         return _told(config, _finished(config, folder, None), say) or _trained(config, folder, progress, around)
-    with folder.claim() as claimed:
+    with folder.claim(say) as claimed:
         if not claimed:
             return None
         return _told(config, _finished(config, folder, say), say) or _trained(config, folder, progress, around)
@@ -88,7 +85,3 @@ def _finished(config: RunConfig, folder: RunFolder, say: Say | None) -> Result |
             say(f"{folder.path} is done, but its weights were not kept: training it again")
         return None
     return result
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -45,9 +45,13 @@ def has_bias(rule: Bias, norms: Norms, channels: int, normed: bool, direct: bool
     """
     if rule == "nowhere":
         return False
+    if not normed or rule == "always":
+        return True
+    if norms.branch is not None:  # no norm; scalar biases take the place of those of layers
+        return not norms.branch.scalar_biases
     if rule == "auto":
-        return not (normed and direct and norms.cancels_bias(channels))
-    return not normed or rule == "always" or norms.name == "none"
+        return not (direct and norms.cancels_bias(channels))
+    return norms.name == "none"
 
 
 @dataclass(frozen=True)

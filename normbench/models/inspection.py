@@ -148,9 +148,9 @@ def explanation(row: Row, image: Shape, first: bool = False) -> list[str]:
     else:
         weights, positions = f"{outputs} x {inputs}", f"{after[0] * after[1]}"
     bias = f" + {outputs}" if layer.bias else ""
-    lines.append(
-        f"parameters = {weights}{bias} = {row.parameters:,}  (weights{' + biases' if bias else ', no biases'})"
-    )
+    scalars, of_scalars = (f" + {layer.scalars}", " + scalars") if layer.scalars else ("", "")
+    what = f"weights{' + biases' if bias else ', no biases'}{of_scalars}"
+    lines.append(f"parameters = {weights}{bias}{scalars} = {row.parameters:,}  ({what})")
     products = f" + {layer.product_macs:,} (attention's two products)" if layer.product_macs else ""
     at = "" if positions == "1" else f" x {positions} positions"
     lines.append(f"multiply-adds = {weights}{at}{products} = {layer.macs:,}  (biases are not counted)")

@@ -52,6 +52,7 @@ class Layer:
         direct: Whether the norm takes the outputs themselves: nothing is added, and no activation stands between.
         source: Name of the layer whose outputs, pooled, are the inputs; None: the layer before.
         mixes: Whether positions have met before it, as by attention: it sees the whole image.
+        scalars: Parameters besides, which a method without norm gives a residual network: see `BranchRule`.
         product_macs: Multiply-adds of products of two activations that belong to it: those of attention.
     """
 
@@ -71,6 +72,7 @@ class Layer:
     source: str | None = None
     mixes: bool = False
     product_macs: int = 0
+    scalars: int = 0
 
     @property
     def spatial(self) -> bool:
@@ -98,8 +100,8 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases of the layer, without those of its norm."""
-        return self.weights + self.bias * self.outputs[0]
+        """Weights, biases and scalars of the layer, without those of its norm."""
+        return self.weights + self.bias * self.outputs[0] + self.scalars
 
     def check(self) -> None:
         """Raises UsageError where the layer cannot be built."""

@@ -27,6 +27,7 @@ def register_model(
     norm: str = "batch",
     layers: Callable[..., Iterable[Layer]] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    branches: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Decorator that adds a model to the registry.
 
@@ -48,12 +49,14 @@ def register_model(
         norm: The norm where a configuration names none.
         layers: For a function: another one with the same parameters that yields its layers as plain data.
         presets: Further names, each with its own default values of options (and of `norm`).
+        branches: Whether it builds residual branches as `norms.branch` says, where that is not None: a method that
+            does without norm (skip_init, fixup) is refused by all others.
     """
 
     def add(build: Builder) -> Builder:
         for key, values in {name: {}, **(presets or {})}.items():
             defaults = {option: value for option, value in values.items() if option != "norm"}
-            facts = {"norm": values.get("norm", norm), "layers": _Layers(build, layers)}
+            facts = {"norm": values.get("norm", norm), "layers": _Layers(build, layers), "branches": branches}
             MODELS.add(entry_of(key, build, handed=HANDED, defaults=defaults, facts=facts))
         own = MODELS.get(name).options
         if clash := sorted(own.keys() & hints("model").keys()):
@@ -72,6 +75,12 @@ class _Layers:
 
     def __call__(self, model: ModelConfig, image: Shape, classes: int) -> list[Layer] | None:
         norms = Norms(str(model.norm), model.norm_options)
+        if norms.branch is not None and not MODELS.get(model.name).facts["branches"]:
+            able = ", ".join(name for name in MODELS if MODELS.get(name).facts["branches"])
+            raise UsageError(
+                f"model.norm={norms.name} changes the branches of a residual network, and model '{model.name}' builds "
+                f"none for it: choose a model that does ({able}), or another norm"
+            )
         if self.layers is not None:
             return list(_called(self.layers, model, image, classes, norms))
         if inspect.isclass(self.build) and hasattr(self.build, "layers"):

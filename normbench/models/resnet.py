@@ -51,7 +51,8 @@ class Plain:
             yield from self.block(name, source, shape, outputs, stride, norms)
             shape, source = outputs, f"{name}.conv2"
         bias = has_bias(self.bias, norms, classes, False)
-        yield Layer("output", (shape[0], 1, 1), (classes, 1, 1), 0, False, bias, "logits")
+        scalars = int(norms.branch is not None and norms.branch.scalar_biases)
+        yield Layer("output", (shape[0], 1, 1), (classes, 1, 1), 0, False, bias, "logits", scalars=scalars)
 
     def walk(self, stem: Shape) -> Iterator[tuple[str, Shape, int]]:
         """Name, output shape and stride of every block."""
@@ -99,6 +100,7 @@ class Plain:
         from torch import nn
 
         from normbench.models.pool import MeanPool
+        from normbench.models.scalars import end_network
 
         walk = {layer.name: layer for layer in self.layers(image, classes, norms)}
         stem = _conv(walk["stem"])
@@ -113,7 +115,10 @@ class Plain:
         parts.update(self.after_blocks(last, norms))
         output = walk["output"]
         parts["pool"] = MeanPool()
-        parts["output"] = nn.Linear(output.inputs[0], classes, bias=output.bias)
+        linear = nn.Linear(output.inputs[0], classes, bias=output.bias)
+        if norms.branch is not None:
+            end_network(linear, norms.branch)
+        parts["output"] = linear
         return nn.Sequential(parts)
 
     def after_stem(self, stem: nn.Conv2d, norms: Norms) -> list[tuple[str, nn.Module]]:
@@ -138,7 +143,7 @@ class Plain:
         return []
 
 
-@register_model("resnet", presets={"resnet8": {"blocks": (1, 1, 1)}, "resnet20": {"blocks": (3, 3, 3)}})
+@register_model("resnet", presets={"resnet8": {"blocks": (1, 1, 1)}, "resnet20": {"blocks": (3, 3, 3)}}, branches=True)
 @dataclass(frozen=True)
 class ResNet(Plain):
     """Residual network of CIFAR's style: Conv 3x3, stages of blocks y = x + branch(x), mean over the map, Linear.
@@ -146,7 +151,7 @@ class ResNet(Plain):
     Basic blocks are [Conv, Norm, Act, Conv, Norm] + x, Act (He et al. 2016, arXiv 1512.03385, section 4.2: depth is
     2 + 2 x the number of blocks); with `preactivation` they are [Norm, Act, Conv, Norm, Act, Conv] + x, and a last
     Norm, Act stand before the mean (He et al. 2016, arXiv 1603.05027). The first block of every stage but the first
-    halves the map and doubles the channels.
+    halves the map and doubles the channels. It takes `skip_init` and `fixup` in place of a norm.
 
     Args:
         blocks: Blocks of each stage.
@@ -175,22 +180,18 @@ class ResNet(Plain):
         """The layers of one block, in the order in which they compute."""
         if self.shortcut == "projection" and inputs != outputs:
             # With preactivation the projection is added bare, as it is in that paper.
-            yield Layer(
-                f"{name}.shortcut",
-                inputs,
-                outputs,
-                1,
-                not self.preactivation,
-                has_bias(self.bias, norms, outputs[0], not self.preactivation),
-                "shortcut",
-                stride=stride,
-                source=source,
-            )
-        yield self.convolution(f"{name}.conv1", inputs, outputs, norms, stride=stride, source=source)
+            bias = has_bias(self.bias, norms, outputs[0], not self.preactivation)
+            # Scalar biases: one after it would be added to the one that ends the branch.
+            normed = not self.preactivation and not (norms.branch is not None and norms.branch.scalar_biases)
+            yield Layer(f"{name}.shortcut", inputs, outputs, 1, normed, bias, "shortcut", stride=stride, source=source)
+        first = self.convolution(f"{name}.conv1", inputs, outputs, norms, stride=stride, source=source)
         last = self.convolution(f"{name}.conv2", outputs, outputs, norms, end=not self.preactivation)
         if self.preactivation:  # the next norm takes the sum with the shortcut
             last = replace(last, direct=False, bias=has_bias(self.bias, norms, outputs[0], True, False))
-        yield last
+        if norms.branch is not None:
+            first = replace(first, scalars=norms.branch.parameters(last=False))
+            last = replace(last, scalars=norms.branch.parameters(last=True))
+        yield from (first, last)
 
     def after_stem(self, stem: nn.Conv2d, norms: Norms) -> list[tuple[str, nn.Module]]:
         """Norm and activation, or with preactivation nothing: the first block begins with them."""
@@ -201,11 +202,14 @@ class ResNet(Plain):
     ) -> tuple[nn.Module, nn.Conv2d]:
         """A block, and its last convolution. `before` is the convolution whose output comes in."""
         from normbench.models.residual import BasicBlock, IdentityShortcut, PreactivatedBlock, zero_scale
+        from normbench.models.scalars import build_branch
 
         def act() -> nn.Module:
             return activation_layer(self.activation)
 
         one, two = _conv(walk[f"{name}.conv1"]), _conv(walk[f"{name}.conv2"])
+        if norms.branch is not None:
+            build_branch([one, two], norms.branch, sum(self.blocks))
         projection = walk.get(f"{name}.shortcut")
         shortcut: list[tuple[str, nn.Module]] = []
         if projection is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -40,6 +41,7 @@ def _told(entry: Entry, family: str) -> dict[str, Any]:
         "class": entry.build.__name__,
         "summary": entry.summary,
         **({"weights": True} if entry.facts.get("weights") else {}),
+        **({"branch": asdict(entry.facts["branch"])} if entry.facts.get("branch") else {}),
         "handed": list(entry.facts["handed"]),
         "options": {
             key: {"type": annotations[key], "default": option.default, "help": option.help}

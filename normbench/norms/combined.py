@@ -35,6 +35,11 @@ def combined(name: str) -> Entry:
     if len(set(names)) < len(names):
         raise UsageError(f"model.norm={name}: a norm is given twice")
     first, *others = [*direct, *(part for part in parts if part not in direct)]
+    if others and getattr(first.facts.get("branch"), "rescaled", False):
+        raise UsageError(
+            f"model.norm={name}: '{first.name}' starts weights at zero, and '{others[0].name}' divides by their size: "
+            f"choose one of them, or skip_init + {others[0].name}"
+        )
     options = dict(first.options)
     for other in others:
         for key, option in other.options.items():

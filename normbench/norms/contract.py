@@ -1,11 +1,12 @@
 """What a norm may do besides normalising its input. None of it has to be declared: it is found on the module.
 
 A norm is a module on (N, C), (N, C, L) or (N, C, H, W). It may also act on the layer before it, take the place of the
-activation after it, and be told the step.
+activation after it, be told the step, and say how residual branches are built without a norm.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -33,6 +34,42 @@ class FollowsSteps(Protocol):
 
     def set_step(self, step: int, total: int) -> None:
         """Called before every optimizer step: `step` counts from 0 to `total` - 1."""
+
+
+@dataclass(frozen=True)
+class BranchRule:
+    """How a method that does without norm builds residual branches: the attribute `branch` of its class.
+
+    A model that has no branches built for it refuses such a method.
+
+    Args:
+        multiplier: First value of the scalar that each branch is multiplied by at its end.
+        scalar_biases: Whether a scalar is added before each layer of a branch and before the classifier. They take the
+            place of biases that layers have for each channel.
+        rescaled: Whether, of L branches of m layers, the first m - 1 layers of each are drawn and then multiplied by
+            L^(-1/(2m - 2)), and the last layer and the classifier start at zero.
+
+    Example:
+        >>> BranchRule(scalar_biases=True).parameters(last=True), BranchRule(scalar_biases=True).parameters(last=False)
+        (2, 1)
+    """
+
+    multiplier: float = 1.0
+    scalar_biases: bool = False
+    rescaled: bool = False
+
+    def parameters(self, last: bool) -> int:
+        """The parameters that belong to a layer of a branch, which may be its last."""
+        return self.scalar_biases + last
+
+    def gain(self, branches: int, layers: int) -> float:
+        """What the first layers of each of so many branches of so many layers are multiplied by.
+
+        Example:
+            >>> BranchRule(rescaled=True).gain(9, 2) * 3, BranchRule().gain(9, 2)
+            (1.0, 1.0)
+        """
+        return float(branches) ** (-1 / (2 * layers - 2)) if self.rescaled and layers > 1 else 1.0
 
 
 def replaces_activation(norm: nn.Module) -> bool:

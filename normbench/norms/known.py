@@ -21,6 +21,7 @@ from typing import Any
 
 from normbench.errors import UsageError
 from normbench.norms.claims import check_claims
+from normbench.norms.contract import BranchRule
 from normbench.norms.facts import Facts
 from normbench.spec import marks as spec_marks
 from normbench.spec import values as spec_values
@@ -42,8 +43,9 @@ FAMILIES = (
     "whiten",
     "fused",
     "weights",
+    "branches",
 )
-MEASURED_WITH = ("running", "registry", "facts", "claims", "trial", "simulated", "measure")
+MEASURED_WITH = ("running", "registry", "facts", "claims", "contract", "trial", "simulated", "measure")
 
 
 class Measured:
@@ -194,6 +196,8 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
     }
     if told.get("weights"):
         facts["weights"] = True
+    if told.get("branch"):
+        facts["branch"] = BranchRule(**told["branch"])
     return Entry(name, build, options, told["summary"], source, facts)
 
 

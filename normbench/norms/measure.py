@@ -134,8 +134,8 @@ class _Subject:
     def shared_with(self, index: int, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> int:
         """How many slices along an axis matter for one slice of the output, itself included."""
         norm = self.module(channels, len(shape) == 2)
-        # Positions of a map are counted together.
-        x, other = (self.input(images, channels, shape, seed).flatten(2) for seed in (1, 2))
+        # Positions of a map are counted together; a vector has one.
+        x, other = (self.input(images, channels, shape, seed).reshape(images, channels, -1) for seed in (1, 2))
 
         def slice_of(values: Tensor) -> Tensor:
             return run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, index)

@@ -75,10 +75,11 @@ class SwitchableNorm(RunningNorm):
             means, variances = [layer_mean], [layer_var]
         else:
             var, mean = torch.var_mean(x, position_axes(x), keepdim=True)
-            square = var + mean.square()
-            layer_mean, batch_mean = mean.mean(1, keepdim=True), mean.mean(0, keepdim=True)
-            means, variances = [mean, layer_mean], [var, square.mean(1, keepdim=True) - layer_mean.square()]
-            batch_var = square.mean(0, keepdim=True) - batch_mean.square()
+            # The mean of var + mean^2 less the square of the mean, without the difference of two large numbers.
+            layer_of_means, layer_mean = torch.var_mean(mean, 1, correction=0, keepdim=True)
+            batch_of_means, batch_mean = torch.var_mean(mean, 0, correction=0, keepdim=True)
+            means, variances = [mean, layer_mean], [var, var.mean(1, keepdim=True) + layer_of_means]
+            batch_var = var.mean(0, keepdim=True) + batch_of_means
         if self.training:
             self._move(batch_mean.flatten(), batch_var.flatten())
         else:

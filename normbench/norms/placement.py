@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from normbench.norms.contract import Reparametrizes, replaces_activation
+from normbench.norms.contract import BranchRule, Reparametrizes, replaces_activation
 from normbench.norms.facts import Facts
 from normbench.norms.registry import built
 from normbench.spec.registry import NORMS
@@ -41,6 +41,12 @@ class Norms:
         found: Facts = NORMS.get(self.name).facts["measured"](self.options)
         return found
 
+    @property
+    def branch(self) -> BranchRule | None:
+        """How residual branches are built, for a method that does without norm; None for any other."""
+        found: BranchRule | None = NORMS.get(self.name).facts.get("branch")
+        return found
+
     def cancels_bias(self, num_channels: int) -> bool:
         """Whether a bias just before the norm, on so many channels, has exactly no effect."""
         return self.facts.cancels_bias(num_channels)
@@ -49,7 +55,9 @@ class Norms:
         """The norm itself, on so many channels."""
         entry = NORMS.get(self.name)
         options = entry.chosen(self.options, "model.norm_options")
-        return built(entry, num_channels, options, spatial, self.virtual_devices)
+        norm = built(entry, num_channels, options, spatial, self.virtual_devices)
+        norm.stands_at_site = True  # type: ignore[assignment]  # so that it is found in the network: see `placed`
+        return norm
 
     def after(
         self,
@@ -75,3 +83,8 @@ class Norms:
         if activation is not None and not replaces_activation(norm):
             parts.insert(1 if position == "before" else 0, ("act", activation))
         return parts
+
+
+def placed(net: nn.Module) -> dict[str, nn.Module]:
+    """The norms of a network that models were handed, by name; `none` is one too."""
+    return {name or "net": module for name, module in net.named_modules() if getattr(module, "stands_at_site", False)}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from normbench.norms.drawn import own_generators, watched
 from normbench.norms.response import equal
 from normbench.norms.trial import Trial, output
 
@@ -136,6 +137,24 @@ def _determinism(trial: Trial) -> str:
     return ""
 
 
+def _randomness(trial: Trial) -> str:
+    for layout in trial.layouts:
+        net = trial.net(layout)
+        if kept_ones := own_generators(net):
+            return f"it keeps a generator of its own, {kept_ones[0]}, which no seed of a run and no checkpoint reaches"
+        x = trial.input(layout)
+        for training in (True, False):
+            net.train(training)
+            with watched(net) as made, torch.no_grad():
+                net(x)
+            if made:
+                return (
+                    f"in {_mode(training)} forward calls {made[0]}: a generator seeded there draws the same numbers in "
+                    "every step; draw with torch.randn and the like, which follow the seed of a run"
+                )
+    return ""
+
+
 def _round_trip(trial: Trial) -> str:
     for layout in trial.layouts:
         net, new = trial.net(layout), trial.fresh(layout)
@@ -171,6 +190,7 @@ CONTRACT: dict[str, Callable[[Trial], str]] = {
     "half precision": _half,
     "channels_last": _channels_last,
     "determinism": _determinism,
+    "randomness": _randomness,
     "state_dict": _round_trip,
     "constant input": _constant,
 }
@@ -191,6 +211,7 @@ def kept(subject: str, trial: Trial) -> str:
             "the same values in the same memory layout" if "image" in trial.layouts else "it takes no (N, C, H, W)"
         ),
         "determinism": "the same seed gives the same bits; evaluation draws nothing",
+        "randomness": "it makes and seeds no generator of its own",
         "state_dict": "a new layer with it gives the same bits",
         "constant input": f"output and gradient are finite; it becomes {trial.facts.constant}",
     }[subject]

@@ -108,7 +108,10 @@ class Trial:
 
 
 def output(net: nn.Module, x: Tensor) -> Tensor:
-    """The output for `x`; the state of `net` stays as it was."""
+    """The output for `x`, of whatever shape, which a point of the contract is to see (`response.run` refuses another).
+
+    The state of `net` stays as it was.
+    """
     torch.manual_seed(0)
     y: Tensor = copy.deepcopy(net)(x)
     return y

@@ -60,6 +60,7 @@ class Moment:
             `wants_before`, from the first step on; else None.
         lr: The learning rate of the last optimizer step; NaN without `before`.
         previous: Arrays of the measurement before this one, by name; empty at the first.
+        seed: The run's seed: what a probe draws for a run is drawn by it and a name.
     """
 
     net: nn.Module
@@ -71,6 +72,7 @@ class Moment:
     before: nn.Module | None = None
     lr: float = math.nan
     previous: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    seed: int = 0
 
     def trained_on(self, count: int) -> tuple[Tensor, Tensor]:
         """So many training images, always the same, and their labels; those of the batch without `samples`."""
@@ -79,6 +81,14 @@ class Moment:
     def held_out(self, count: int) -> tuple[Tensor, Tensor]:
         """So many validation images, always the same, and their labels; those of the batch without `samples`."""
         return (self.images, self.labels) if self.samples is None else self.samples.held_out(count)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images as the network takes them, as pixels from 0 to 1; without `samples` they are pixels."""
+        return images if self.samples is None else self.samples.pixels(images)
+
+    def standardized(self, pixels: Tensor) -> Tensor:
+        """What `pixels` was made from."""
+        return pixels if self.samples is None else self.samples.standardized(pixels)
 
 
 @dataclass(frozen=True)

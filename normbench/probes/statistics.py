@@ -47,7 +47,7 @@ class Statistics(Probe):
         import torch
 
         from normbench.models.averages import recomputed
-        from normbench.probes.watching import batches
+        from normbench.probes.watching import batches, without_dropout
 
         size = len(moment.images)
         images, labels = moment.held_out(self.images)
@@ -74,14 +74,6 @@ class Statistics(Probe):
         return Measurement(scalars)
 
 
-def without_dropout(net: nn.Module) -> nn.Module:
-    """`net` itself, its dropout layers in evaluation mode."""
-    for module in net.modules():
-        if "dropout" in type(module).__name__.lower():
-            module.eval()
-    return net
-
-
 def gaps(net: nn.Module, images: Tensor) -> dict[str, float]:
     """How far the statistics of a batch are from the running averages, of each layer that has some."""
     from normbench.models.averages import averaging
@@ -99,7 +91,7 @@ def gaps(net: nn.Module, images: Tensor) -> dict[str, float]:
         found[f"{name}/variance_gap"] = _root_mean_square((values.var(1) / variance).log())
 
     with watching.watched(layers, note):
-        without_dropout(net.train())(images)
+        watching.without_dropout(net.train())(images)
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+EVALUATED = 500  # images that are evaluated at a time
 ACTIVATIONS = torch.nn.modules.activation.__name__  # the module in which torch defines its activation functions
 
 
@@ -80,3 +83,42 @@ def batches(images: Tensor, size: int) -> list[Tensor]:
     """Images in batches of `size`, without a last, smaller one unless it is the only one."""
     parts = list(images.split(size))
     return parts[:-1] if len(parts) > 1 and len(parts[-1]) < size else parts
+
+
+def without_dropout(net: nn.Module) -> nn.Module:
+    """`net` itself, its dropout layers in evaluation mode."""
+    for module in net.modules():
+        if "dropout" in type(module).__name__.lower():
+            module.eval()
+    return net
+
+
+@contextmanager
+def restored(net: nn.Module, parameters: bool = True) -> Iterator[None]:
+    """Leaves buffers, torch's random numbers and, unless they are to change, the parameters of `net` as they were."""
+    kept = {name: one.detach().clone() for name, one in net.named_buffers()}
+    kept |= {name: one.detach().clone() for name, one in net.named_parameters()} if parameters else {}
+    device = next(net.parameters(), torch.empty(0)).device
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, one in (*net.named_buffers(), *(net.named_parameters() if parameters else ())):
+                one.copy_(kept[name])
+
+
+def gradient(
+    net: nn.Module, images: Tensor, labels: Tensor, parameters: Sequence[Tensor]
+) -> tuple[float, list[Tensor]]:
+    """The mean cross-entropy (nats) and its gradient with respect to `parameters`; zeros where one is not used."""
+    loss = F.cross_entropy(net(images).float(), labels)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return float(loss.detach()), [part.detach() for part in found]
+
+
+def distance(one: Sequence[Tensor], other: Sequence[Tensor] | None = None) -> float:
+    """Euclidean distance of two vectors that are given in parts; without `other`, the length of one."""
+    if other is None:
+        return math.sqrt(sum(float(precise(part).square().sum()) for part in one))
+    return math.sqrt(sum(float((precise(a) - precise(b)).square().sum()) for a, b in zip(one, other, strict=True)))

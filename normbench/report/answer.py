@@ -19,7 +19,7 @@ from normbench.report.words import (
     size_text,
 )
 from normbench.study import seconds_left
-from normbench.study.file import EXPERIMENTS, SMALLER
+from normbench.study.file import asked_as
 from normbench.study.metrics import counted
 
 if TYPE_CHECKING:
@@ -222,15 +222,8 @@ def progress_sentence(evidence: Evidence) -> str:
     text = f"Interim: {looks}{planned - left} of {planned} runs are done{stuck}"
     running = evidence.states.get("running", 0)
     if not running:
-        return f"{text}, and none is running: `normbench run {_asked(evidence)}` goes on."
+        return f"{text}, and none is running: `normbench run {asked_as(evidence.study)}` goes on."
     walls = zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True)
     took = {run_id: partial(float, seconds) for run_id, seconds in walls}
     seconds, _ = seconds_left(evidence.asked, took)
     return f"{text}, {running} running: come back in {duration(seconds / running)}."
-
-
-def _asked(evidence: Evidence) -> str:
-    """The study as a command line names it; a smaller one is asked for by the options that made it smaller."""
-    study = evidence.study
-    named = study.path.stem if study.path.parent == EXPERIMENTS else study.path.name
-    return f"{named} with its --set, --seeds and --only" if study.name.endswith(SMALLER) else named

@@ -9,8 +9,10 @@ from pathlib import Path
 from normbench.report.collection import gather
 from normbench.store import Store
 from normbench.study import Study
+from normbench.study.file import asked_as
 
 WATCH_SECONDS = 20.0
+IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
 COMING = ("running", "waiting")  # states of which a result can still come without anybody doing anything
 
 
@@ -20,11 +22,12 @@ def watch_report(
     """Writes the report whenever a run was finished or ended since, until none runs or waits.
 
     Yields a line for each writing. Runs that failed, were interrupted or have a broken result wait for a person:
-    they are told, not waited for.
+    they are told, not waited for. Runs that wait are waited for IDLE_SECONDS while none runs: nobody may be there to
+    train them.
     """
     from normbench.report import write_evidence
 
-    told = None
+    told, idle = None, 0.0
     while True:
         evidence = gather(study, store)
         done = len(evidence.plan.runs) - sum(evidence.states.values())
@@ -35,5 +38,9 @@ def watch_report(
             words = "".join(f", {count} {state}" for state, count in ended.items())
             yield f"{done} of {len(evidence.plan.runs)} runs{words}: {paths[-1]}"
         if not any(evidence.states.get(state) for state in COMING):
+            return
+        idle = 0.0 if evidence.states.get("running") else idle + every
+        if idle > IDLE_SECONDS:
+            yield f"no run is being trained: `normbench run {asked_as(evidence.study)}` trains those that are left"
             return
         time.sleep(every)

@@ -14,8 +14,9 @@ from typing import Any
 
 from normbench.errors import UsageError
 
-# `010` is 10 in YAML 1.2 and 8 in 1.1: whoever wrote it meant one of two things, so it must be said.
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+# `010` is 10 in YAML 1.2 and 8 in 1.1, `2_16` is text and 216, `0b10` text and 2: whoever wrote it must say which.
+_TWO_WAYS = re.compile(r"[-+]?(?:0[0-9_]+|0b[01_]+|[0-9.][0-9a-fA-FxoeE.+-]*_[0-9a-fA-F_.eE+-]*)")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
@@ -27,12 +28,13 @@ def _reader() -> Any:
     from ruamel.yaml.nodes import ScalarNode
 
     class Constructor(SafeConstructor):
-        """YAML 1.2's core schema, with `1e-3` a number and `010` refused."""
+        """YAML 1.2's core schema, with `1e-3` a number, `010` and `2_16` refused."""
 
         def construct_scalar(self, node: Any) -> Any:
             text = super().construct_scalar(node)
-            if isinstance(node, ScalarNode) and node.style is None and _LEADING_ZERO.fullmatch(str(text)):
-                problem = f"{text} can be read in two ways: write {int(text, 10)}, or quote it"
+            number = isinstance(node, ScalarNode) and node.style is None and node.tag in _NUMBERS
+            if number and _TWO_WAYS.fullmatch(str(text)):
+                problem = f"{text} can be read in two ways: write {_one_way(str(text))}, or quote it"
                 raise ConstructorError(None, None, problem, node.start_mark)
             return text
 
@@ -61,6 +63,14 @@ def _reader() -> Any:
     return reader
 
 
+def _one_way(text: str) -> str:
+    plain = text.replace("_", "")
+    try:
+        return str(int(plain, 2 if "0b" in plain else 10))
+    except ValueError:
+        return plain
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """The value of YAML text. Raises UsageError that begins with `where` and names the line.
 
@@ -71,7 +81,10 @@ def parse_yaml(text: str, where: str) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return _reader().load(StringIO(text))
+        tree = _reader().load(StringIO(text))
+        if "*" in text:
+            _refuse_loops(tree, ())
+        return tree
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
@@ -79,6 +92,14 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}{line}: {problem}") from None
     except (YAMLError, ValueError) as error:
         raise UsageError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def _refuse_loops(tree: Any, inside: tuple[int, ...]) -> None:
+    if id(tree) in inside:
+        raise ValueError("an alias stands for something that it is part of")
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    for part in parts:
+        _refuse_loops(part, (*inside, id(tree)))
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from normbench.errors import UsageError
 from normbench.spec.keys import from_dict
 from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
 from normbench.spec.neighbours import digest_of, own_files
-from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, Entry
+from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, REQUIRED, Entry
 from normbench.spec.schema import SECTIONS, RunConfig, has_options, hints
 
 # Sections in the order in which they enter the hash; `logger` and `probes` cannot change a result.
@@ -43,9 +43,13 @@ def counted_in_identity(section: str, values: Any) -> dict[str, Any]:
 
 def _options_in_identity(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
-    for name, value in values.items():
-        hint = entry.options[name].hint
-        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+    for name, given in values.items():
+        option, value = entry.options[name], given
+        marks = typing.get_args(option.hint)[1:] if typing.get_origin(option.hint) is Annotated else ()
+        if any(isinstance(mark, NotIdentity) for mark in marks):
+            if option.default is REQUIRED:
+                continue
+            value = option.default  # as which it was counted before the mark was read here
         if not any(isinstance(mark, LeftOutAt) and mark.value == value for mark in marks):
             kept[name] = value
     return kept

@@ -28,8 +28,9 @@ from normbench.spec.counts import (
 from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
 from normbench.spec.keys import own_value
+from normbench.spec.marks import NOT_IDENTITY
 from normbench.spec.plugins import load_plugins
-from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
+from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
 from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
 from normbench.spec.values import checked
 
@@ -40,7 +41,8 @@ def resolve(config: RunConfig) -> RunConfig:
     Warns with DegenerateStatisticWarning where a statistic has two values only.
     """
     load_plugins(tuple(config.plugins))
-    resolved = dataclasses.replace(config, **{name: resolve_section(name, config) for name in SECTIONS})
+    sections = {name: resolve_section(name, config) for name in SECTIONS}
+    resolved = dataclasses.replace(config, plugins=[_whole(path) for path in config.plugins], **sections)
     resolved = dataclasses.replace(resolved, model=resolve_model(resolved), probes=resolve_probes(config.probes))
     checked(resolved.seed, Seed, "seed")
     check_clashes(resolved)
@@ -53,7 +55,8 @@ def resolve_section(section: str, config: RunConfig) -> Any:
     found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
     if section == "data":
         entry = DATASETS.get(values.name)
-        found["options"] = entry.chosen(values.options, "data")
+        found["options"] = _placed(entry, entry.chosen(values.options, "data"))
+        found["dir"] = found["dir"] and _whole(found["dir"])
         images = image_facts(dataclasses.replace(values, **found))
         if found["validation"] == images.validation:
             found["validation"] = None  # the data set's own number is one thing, written out or not
@@ -74,6 +77,20 @@ def resolve_section(section: str, config: RunConfig) -> Any:
     elif section == "budget" and values == BudgetConfig():
         found["epochs"] = 1
     return dataclasses.replace(values, **found)
+
+
+def _placed(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with whole paths of the files that they name, where a path is no part of an identity."""
+    marked = {
+        name for name, option in entry.options.items() if NOT_IDENTITY in getattr(option.hint, "__metadata__", ())
+    }
+    return {name: _whole(value) if name in marked and value else value for name, value in options.items()}
+
+
+def _whole(path: str) -> str:
+    """The whole path of what exists: a run's config.yaml starts an equal run from any folder."""
+    found = Path(path).expanduser()
+    return str(found.absolute()) if found.exists() else path
 
 
 def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

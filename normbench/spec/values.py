@@ -132,6 +132,8 @@ def _unquoted(text: str) -> Iterator[Any]:
             yield kind(text)
     if text in ("true", "false"):
         yield text == "true"
+    if text == "null":
+        yield None
 
 
 def shown_value(value: Any) -> str:

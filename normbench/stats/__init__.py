@@ -12,7 +12,6 @@ from normbench.stats.contrasts import (
     change_differences,
     change_text,
     level_differences,
-    pair_differences,
     slope_differences,
     within_differences,
 )
@@ -83,7 +82,6 @@ __all__ = [
     "mcnemar_by_seed",
     "mean_interval",
     "open_contrasts",
-    "pair_differences",
     "paired_power",
     "sd_upper_limit",
     "seed_slopes",

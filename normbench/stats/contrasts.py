@@ -6,7 +6,6 @@ itself, its change along an axis, or its slope. One error term and one interval 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -63,24 +62,6 @@ def level_differences(
         ValueError: `baseline` or a treatment is no level of `factor`; or see `counted_runs`, `seed_differences`.
     """
     sides = _sides(runs, factor, baseline, treatments)
-    values = counted_runs(runs, [*column_names(across), factor], metric, missing=missing)
-    return seed_differences(values, factor, sides, column_names(across), contrast=contrast)
-
-
-def pair_differences(
-    runs: pd.DataFrame,
-    metric: str,
-    factor: str,
-    *,
-    across: Columns = (),
-    contrast: str = "pairs",
-    missing: Missing = "diverged",
-) -> pd.DataFrame:
-    """Every pair of levels of `factor` in each cell of `across`; the level that sorts first is the baseline.
-
-    Arguments, result and errors are those of `level_differences`.
-    """
-    sides = [(second, first) for first, second in combinations(levels_of(runs, factor), 2)]
     values = counted_runs(runs, [*column_names(across), factor], metric, missing=missing)
     return seed_differences(values, factor, sides, column_names(across), contrast=contrast)
 

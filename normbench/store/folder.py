@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from normbench.errors import RunFolderError
 from normbench.spec.document import read_yaml, yaml_text
 from normbench.store.files import make_folder, remove_leftovers, unwritable, write_atomically
+from normbench.store.leftovers import Say, clear_file, clear_folder, set_aside, to_stderr
 from normbench.store.result import LAYOUT, Result, RunIdOf, json_text, parsed, problem
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, WEIGHTS, ARRAYS, LOCK = (
@@ -29,6 +29,9 @@ CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, WEIGHTS, ARRAYS, LOCK = (
     "arrays",
     ".lock",
 )
+PREDICTIONS = "test_predictions.npz"
+# Files that a run writes over; result.json and checkpoint.ckpt are looked at first, and said by who looks.
+WRITTEN = (CONFIG, METRICS, ERROR, WEIGHTS, PREDICTIONS, CHECKPOINT + ".new", WEIGHTS + ".new")
 CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
 
 LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that comes just then waits for it
@@ -158,16 +161,8 @@ class RunFolder:
             name: The file.
             why: What is wrong with it; for result.json it is found out.
         """
-        path = self.path / name
         why = why or (self.problem() if name == RESULT else None) or "cannot be used"
-        number = 1
-        while (kept := path.with_name(f"{name}.broken-{number}")).exists():
-            number += 1
-        try:
-            path.rename(kept)
-        except OSError as error:
-            raise unwritable(path, error) from None
-        return f"{path} {why}: kept as {kept.name}"
+        return set_aside(self.path / name, why)
 
     def error(self) -> str | None:
         """The last line of the last failure; None without one."""
@@ -175,6 +170,8 @@ class RunFolder:
             lines = self.error_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            return f"{ERROR} cannot be read: {error.strerror}"
         return lines[-1] if lines else "no reason was recorded"
 
     def write_error(self, text: str) -> None:
@@ -215,13 +212,20 @@ class RunFolder:
             return False
 
     @contextmanager
-    def claim(self) -> Iterator[bool]:
+    def claim(self, say: Say = to_stderr) -> Iterator[bool]:
         """Holds the run's lock; yields False where another process holds it. A killed process lets go of it.
 
-        Whoever gets it finds no leftovers of an interrupted write. Raises RunFolderError where the folder cannot
-        be written to.
+        Whoever gets it finds no leftovers of an interrupted write, and nothing that cannot be where it lies. Raises
+        RunFolderError where the folder cannot be written to.
+
+        Args:
+            say: Told in one line what was kept under another name.
         """
+        if RUN_ID.fullmatch(self.path.name):  # any other is a user's own file
+            clear_folder(self.path, say)
         make_folder(self.path)
+        if (self.path / LOCK).is_symlink() or (self.path / LOCK).is_dir():
+            say(set_aside(self.path / LOCK, "is not a file"))
         lock = FileLock(self.path / LOCK, timeout=LOOK_SECONDS)
         try:
             lock.acquire()
@@ -232,6 +236,9 @@ class RunFolder:
             raise unwritable(self.path / LOCK, error) from None
         try:
             remove_leftovers(self.path, owned=True)
+            for name in WRITTEN:
+                clear_file(self.path / name, say)
+            clear_folder(self.path / ARRAYS, say)
             yield True
         finally:
             lock.release()
@@ -243,37 +250,3 @@ class RunFolder:
         from normbench.store.points import read_points
 
         return read_points([self.metrics_path])[0].to_pandas()
-
-    def arrays(self) -> dict[str, Path]:
-        """The files of arrays/ by name without suffix, sorted."""
-        found = sorted((self.path / ARRAYS).glob("*.np[yz]")) if (self.path / ARRAYS).is_dir() else []
-        return {path.stem: path for path in found}
-
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """One array of arrays/, mapped from the disk. Raises RunFolderError where it is missing or broken."""
-        import numpy as np
-
-        path = self.arrays().get(name, self.path / ARRAYS / f"{name}.npy")
-        try:
-            return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise RunFolderError(f"cannot read {path}: {error}") from None
-
-    def write_array(self, name: str, values: np.ndarray[Any, Any]) -> Path:
-        """Writes arrays/NAME.npy, whole or not at all. Raises RunFolderError where it cannot."""
-        import numpy as np
-
-        from normbench.store.files import replace_file
-
-        path = self.path / ARRAYS / f"{name}.npy"
-
-        def write(fresh: Path) -> None:
-            with fresh.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, write)
-        except OSError as error:
-            raise unwritable(path, error) from None
-        return path

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from normbench.store.files import replace_file, unwritable
-
-PREDICTIONS = "test_predictions.npz"
+from normbench.store.folder import PREDICTIONS
 
 
 class Predictions(NamedTuple):

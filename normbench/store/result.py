@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from normbench.errors import NormbenchError
+from normbench.errors import DataError, NormbenchError
 
 LAYOUT = 2  # of a run folder; a result of another layout is not read as if it were of this one
 
@@ -94,7 +94,8 @@ def problem(result: Result | None, run_id: str, run_id_of: RunIdOf | None = None
         result: What the file holds; None: no whole JSON object.
         run_id: Name of the run's folder.
         run_id_of: Tells the id that the result's configuration has; None leaves it unchecked. Where it raises for a
-            configuration with plug-ins, the id cannot be told here (one is not on this machine): the name decides.
+            configuration with plug-ins, or for its images, the id cannot be told here (a file is not on this machine):
+            the name decides.
     """
     if result is None:
         return "is not a whole JSON object"
@@ -130,6 +131,8 @@ def _another_id(config: Mapping[str, Any], run_id: str, run_id_of: RunIdOf | Non
         return None
     try:
         found = run_id_of(config)
+    except DataError:
+        return None
     except (NormbenchError, TypeError, ValueError, KeyError, AttributeError):
         # A plug-in may not be on this machine, and then the name decides.
         return None if config.get("plugins") else "has a configuration that cannot be read"

@@ -13,6 +13,7 @@ from normbench.errors import RunFolderError
 from normbench.spec.identity import StoredIds
 from normbench.store.files import write_atomically
 from normbench.store.folder import RUN_ID, RunFolder, State
+from normbench.store.leftovers import clear_file, clear_folder
 from normbench.store.result import Result, RunIdOf
 from normbench.store.table import ResultIndex, result_stamps, results_table
 from normbench.store.usable import Stamp, Usable
@@ -148,6 +149,8 @@ class Store:
             cells: Each run's labels in the study, by axis.
         """
         path, names = self.root / STUDIES / f"{study}.json", sorted(set(ids))
+        clear_folder(path.parent)
+        clear_file(path)
         tree = {"study": study, "ids": names, "cells": {name: dict(cells[name]) for name in names} if cells else {}}
         text = json.dumps(tree, indent=0, ensure_ascii=False) + "\n"
         with suppress(OSError, UnicodeDecodeError):

@@ -5,10 +5,12 @@ compare.py    what it compares with what
 looks.py      its seeds, and when they are looked at
 smaller.py    a smaller one made from it
 rates.py      learning rates that a pilot chose
+largest.py    the largest learning rate that still trains
 referee.py    the two studies that judge a norm
 plan.py       the runs that it comes to
 estimate.py   how long they take
 cost.py       what they cost, measured cell by cell in turns
+latency.py    what their networks take to answer, measured in turns
 metrics.py    what a reader needs to know of a metric
 """
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
+from normbench.errors import DataError
 from normbench.models import macs
 from normbench.spec import RunConfig, devices, layers, steps
 from normbench.spec.counts import validation_images
@@ -108,8 +110,11 @@ def _ratios(runs: Iterable[tuple[RunConfig, Callable[[], float | None]]]) -> dic
         kind = _kind(config)
         if len(found.get(kind, ())) < RECENT and reads < SAMPLE:
             reads += 1
-            if (seconds := read()) is not None:
-                found.setdefault(kind, []).append(seconds / estimate(config))
+            # Images of another study may be gone since.
+            with suppress(DataError):
+                if (seconds := read()) is not None:
+                    ratio = seconds / estimate(config)
+                    found.setdefault(kind, []).append(ratio)
     return found
 
 

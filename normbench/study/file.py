@@ -141,6 +141,12 @@ def _mapping(value: Any, what: str, path: Path) -> dict[str, Any]:
     return value
 
 
+def asked_as(study: Study) -> str:
+    """A study as a command line names it; a smaller one is asked for by the options that made it smaller."""
+    named = study.path.stem if study.path.parent == EXPERIMENTS else study.path.name
+    return f"{named} with its --set, --seeds and --only" if study.name.endswith(SMALLER) else named
+
+
 def _plugin_path(plugin: Any, study: Path) -> Path:
     beside = study.parent / Path(str(plugin)).expanduser()
     return (beside if beside.is_file() else Path(str(plugin)).expanduser()).resolve()

@@ -12,6 +12,7 @@ from normbench.report.evidence import Evidence
 from normbench.report.privacy import without_paths, without_places
 from normbench.report.provenance import code_notes, environments
 from normbench.study import describe
+from normbench.study.file import asked_as
 from normbench.study.metrics import COST, Metric, get_metric
 from normbench.tracking.client import require, wandb_module
 from normbench.tracking.disputes import disputes_text
@@ -233,7 +234,7 @@ def _environment(s: Sections) -> list[Any]:
 
 
 def _reproduce(s: Sections) -> list[Any]:
-    name = s.evidence.study.name
+    name = asked_as(s.evidence.study)
     text = (
         f"From a clone at the commit above: `normbench run {name}` trains what is missing, `normbench report {name}` "
         f"writes tables and figures, `normbench wandb push {name}` and `normbench wandb report {name}` bring them here."

@@ -69,7 +69,8 @@ def _pairs(net: nn.Module, images: Tensor) -> list[tuple[Layer, str, Tensor]]:
 
     hooks = []
     for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        # What a hook makes of the outputs of a layer (a multiplier, say) would come after what is folded into it.
+        if isinstance(module, nn.Conv2d | nn.Linear) and not module._forward_hooks:
             hooks.append(module.register_forward_hook(note_output))
         inside = any(name.startswith(f"{norm}.") for norm in norms)
         if name in norms or not (inside or any(True for _ in module.children())):

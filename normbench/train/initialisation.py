@@ -7,6 +7,7 @@
 | `drawn` | random parameter or buffer that the builder drew | the builder's distribution, seeded by (seed, name) |
 | `fixed` | what is the same in every build: zeros, ones, a table | as the builder set it |
 
+A layer's attribute `initial_gain` multiplies the weight that is drawn for it (fixup sets one).
 So layers of the same name and shape start equal whatever stands between them, and a norm, or a convolution without
 its bias, moves nothing else. Whether something is random is not declared but seen: the network is built twice, from
 different seeds. What is random and cannot be repeated (drawn by numpy, say) is an error that names it.
@@ -29,6 +30,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from normbench.errors import UsageError
+from normbench.models.scalars import GAIN
 from normbench.seeds import generator
 from normbench.train.draws import NamedDraws, Origins, own_generators, reset_method
 from normbench.train.randomness import preserved_generators, seed_generators
@@ -188,6 +190,7 @@ def _claim_layer(
     ):
         value = torch.empty_like(weight)
         rule.draw(value, generator(seed, "init", f"{name}.weight"))
+        value *= getattr(module, GAIN, 1.0)
         _assign(module, value)
         found |= dict.fromkeys(weight_names, "init")
     bias, bias_name = module.bias, f"{full}bias"

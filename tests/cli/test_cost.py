@@ -57,3 +57,21 @@ def test_wrong_options(run_cli: RunCli, study: Write, words: tuple[str, ...], to
     said = run_cli("cost", study(), *words)
     assert said.status == 2
     assert told in said.err
+
+
+def test_latency_of_a_small_study(
+    run_cli: RunCli, study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    words = ("--reports", tmp_path / "r", "--rounds", 2, "--seconds", 0.001)
+    said = run_cli("cost", study(), "--inference", "--images", 3, *words)
+    assert said.status == 0, said.err
+    assert "small: 3 networks on 3 images in turns, 2 rounds, about" in said.err
+    table = read_csv(tmp_path / "r" / "small" / "inference.csv")
+    assert list(zip(table["norm"], table["fused"], strict=True)) == [("none", False), ("batch", False), ("batch", True)]
+    assert (table["milliseconds"] > 0).all()
+    assert set(table["baseline"]) == {"none"}
+    text = (tmp_path / "r" / "small" / "inference.md").read_text(encoding="utf-8")
+    assert "| norm batch, folded |" in text
+    assert "A forward pass of 3 images in evaluation" in text
+    assert run_cli("cost", study(), "--images", 3).status == 2

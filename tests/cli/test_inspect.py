@@ -1,4 +1,4 @@
-"""`normbench inspect`: the table, one layer explained, the figure."""
+"""`normbench inspect`: the table, one layer explained, the figure, filters and maps of a run."""
 
 import re
 import subprocess
@@ -6,10 +6,17 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from normbench import NormClassifier
+from normbench.store.folder import WEIGHTS, RunFolder
+from normbench.train.seen import filters, maps
+
 from ..conftest import RunCli
+from .conftest import TINY
 
 
 def test_the_table_of_the_digit_network(run_cli: RunCli) -> None:
@@ -97,3 +104,54 @@ def test_the_table_needs_no_torch() -> None:
     script = "import sys; from normbench.cli.main import run_command; run_command(['inspect', '--model', 'vit_tiny']); "
     script += "assert not {'torch', 'lightning', 'torchvision'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def trained(run_cli: RunCli, folder: Path, *words: str) -> Path:
+    assert run_cli("train", *words, *TINY[2:], "--trainer.keep=last", f"--folder={folder}").status == 0
+    return folder
+
+
+def pictures(path: Path) -> int:
+    return len(re.findall("<image ", path.read_text(encoding="utf-8")))
+
+
+def test_filters_and_maps_of_a_trained_run(run_cli: RunCli, tmp_path: Path) -> None:
+    model = ("--model.name=cnn", "--model.channels=[4, 6]", "--model.hidden=[8]", "--model.norm=batch")
+    run = trained(run_cli, tmp_path / "run", *model)
+    said = run_cli("inspect", run, "--filters", "--maps", 7, "--out", tmp_path)
+    assert (said.status, said.err) == (0, "")
+    names = ["filters.svg", "filters.png", "maps_7.svg", "maps_7.png"]
+    assert said.out.split() == [str(tmp_path / name) for name in names]
+    assert pictures(tmp_path / "filters.svg") == 4
+    assert pictures(tmp_path / "maps_7.svg") == 1 + 4 + 6
+    text = (tmp_path / "maps_7.svg").read_text(encoding="utf-8")
+    for words in (
+        "cnn with norm batch",
+        "of class 7, taken for",
+        "block0.act: 4 maps of 28 x 28",
+        "block1.act: 6 maps",
+    ):
+        assert words in text
+    net = NormClassifier.load_from_checkpoint(run / WEIGHTS).net
+    assert np.array_equal(filters(RunFolder(run)).weights, net.get_parameter("block0.conv.weight").detach().numpy())
+    seen = maps(RunFolder(run), 7)
+    assert [values.shape for _, values in seen.layers] == [(4, 28, 28), (6, 14, 14)]
+    first = net.eval().get_submodule("block0")[:3](torch.from_numpy(seen.image)[None])  # type: ignore[index]
+    np.testing.assert_allclose(seen.layers[0][1], first[0].detach().numpy(), rtol=1e-5, atol=1e-6)
+    with Image.open(tmp_path / "maps_7.png") as image:
+        assert len(image.convert("L").getcolors(1 << 16) or ()) > 20, "grey values of the maps are there"
+
+
+def test_what_has_no_filters_or_maps_is_said(run_cli: RunCli, tmp_path: Path) -> None:
+    run = trained(run_cli, tmp_path / "run", "--model.name=mlp", "--model.hidden=[8]")
+    for words, said in (
+        ([run], "give its folder, and --filters or --maps CLASS"),
+        (["--filters"], "give its folder, and --filters or --maps CLASS"),
+        ([run, "--filters"], "the first layer of its network is no convolution"),
+        ([run, "--maps", 10], "--maps 10: no test image has that class: choose one of 0 to 9"),
+        ([run, "--maps", 1], "no activation function of its network gives maps"),
+        ([run, "--maps", 1, "--out", tmp_path / "nowhere"], "no such folder: make it first"),
+    ):
+        answer = run_cli("inspect", *words)
+        assert answer.status == 2
+        assert said in answer.error

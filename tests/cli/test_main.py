@@ -15,7 +15,7 @@ from ..conftest import REPOSITORY, RunCli
 from .conftest import Write
 
 COMMANDS = ["train", "plan", "run", "status", "report", "tables", "plots", "compare", "evaluate", "migrate"]
-COMMANDS += ["norms", "models", "datasets", "optimizers", "probes", "wandb"]
+COMMANDS += ["norms", "models", "datasets", "optimizers", "probes", "wandb", "largest-rate"]
 
 
 def test_help_imports_nothing_heavy() -> None:

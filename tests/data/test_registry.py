@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ import pytest
 from normbench.data import Images, MNISTDataModule, dataset_facts, ensure, read, register_dataset
 from normbench.data.source import available
 from normbench.errors import DataError, UsageError
-from normbench.spec.marks import NOT_IDENTITY
+from normbench.spec import resolve, run_config, run_id
 from normbench.spec.registry import DATASETS
-from normbench.spec.schema import DataConfig
+from normbench.spec.schema import DataConfig, RunConfig
 from normbench.spec.values import Count
 
 pytestmark = pytest.mark.usefixtures("fresh_files")
@@ -52,7 +52,7 @@ def test_facts_of_the_built_in_sets_are_known_without_reading(name: str, tmp_pat
     script = f"""if True:
         import sys
         from normbench.data import dataset_facts
-        from normbench.spec.schema import DataConfig
+        from normbench.spec.schema import DataConfig, RunConfig
         print(dataset_facts(DataConfig("{name}", dir="/nowhere")))
         assert not {{"torch", "torchvision", "lightning"}} & set(sys.modules)"""
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -158,9 +158,25 @@ def test_a_file_given_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
     moved = DataConfig("npz", options={"path": str(tmp_path / "moved.npz")})
     assert dataset_facts(moved) == facts, "the content is what counts, not the path"
-    assert Annotated[str, NOT_IDENTITY] == DATASETS.get("npz").options["path"].hint
     save(tmp_path / "moved.npz", y_train=np.arange(40)[::-1] % 4)
     assert dataset_facts(moved).digest != facts.digest, "a file that has changed is read anew"
+
+
+def test_where_a_file_lies_is_no_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(path: str) -> RunConfig:
+        keys = {"data.name": "npz", "data.path": path, "data.batch_size": 4, "model.name": "mlp"}
+        return resolve(run_config(keys))
+
+    save(tmp_path / "mine.npz")
+    first = run_id(run(str(tmp_path / "mine.npz")))
+    (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    assert run_id(run(str(tmp_path / "moved.npz"))) == first
+    monkeypatch.chdir(tmp_path)
+    near = run("moved.npz")
+    assert run_id(near) == first
+    assert near.data.options["path"] == str(tmp_path / "moved.npz"), "config.yaml starts an equal run from any folder"
+    save(tmp_path / "moved.npz", y_train=np.arange(40)[::-1] % 4)
+    assert run_id(run("moved.npz")) != first, "the content is"
 
 
 @pytest.mark.parametrize(

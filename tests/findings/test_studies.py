@@ -31,7 +31,8 @@ def evidence_of(claim: Finding, store: Store, accuracy: float = 0.95) -> Evidenc
     random = np.random.default_rng(0)
     rows = []
     for run in plan.runs:
-        names = ("test_accuracy", "test_accuracy_precise", "val_accuracy", "train_loss")
+        names = ["test_accuracy", "test_accuracy_precise", "val_accuracy", "train_loss"]
+        names += [f"test_accuracy_{text.partition('=')[0]}" for text in run.config.trainer.corruptions]
         values = accuracy + 0.001 * random.standard_normal(len(names))
         rows.append(
             {empty.columns[axis]: label for axis, label in run.cell.items()}

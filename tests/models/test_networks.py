@@ -122,7 +122,7 @@ def test_norms_of_a_seed_start_from_the_same_weights(name: str, norm: str) -> No
     plain, normed = (initialise(lambda c=c: build_model(c.model), 3) for c in found)  # type: ignore[union-attr]
     weights = dict(normed.named_parameters())
     for key, value in plain.named_parameters():
-        if key in weights:
+        if key in weights and norm != "fixup":  # whose first values are others on purpose: test_branches
             assert torch.equal(value, weights[key]), key
     assert {key for key, _ in plain.named_parameters() if key.endswith("weight")} <= weights.keys()
 

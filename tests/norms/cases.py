@@ -80,6 +80,11 @@ def formula(layer: nn.Module, name: str, options: dict[str, Any], x: Tensor) -> 
     return y if isinstance(layer, nn.Identity) else reference.affine(y, layer.weight, layer.bias)
 
 
+def host(norm: str) -> str | None:
+    """The model for a norm where any would do: one with branches for a method without norm, or None, the default."""
+    return "resnet8" if NORMS.get(norm).facts.get("branch") else None
+
+
 def builtin() -> set[str]:
     """Norms of the package."""
     return {name for name in NORMS if "normbench/norms/" in NORMS.get(name).source.replace("\\", "/")}

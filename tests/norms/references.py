@@ -95,6 +95,16 @@ def detached_layer(x: Tensor, p: State, o: Mapping[str, Any], training: bool) ->
     return scaled((x - mean) / (var + o["eps"]).sqrt(), p)
 
 
+@reference("skip_init")
+def skip_init(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
+    return x.clone()
+
+
+@reference("fixup")
+def fixup(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
+    return x + p["bias"][0]
+
+
 @reference("dyt")
 def dyt(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
     e = torch.exp(2 * p["alpha"] * x)

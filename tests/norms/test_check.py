@@ -1,11 +1,13 @@
 """The contract over every registered norm, and over layers that break it, each in its own way."""
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from numpy.random import default_rng
 from torch import Tensor, nn
 
 from normbench.errors import UsageError
@@ -85,6 +87,27 @@ class Noisy(Whole):
         return x + torch.randn_like(x)
 
 
+class Reseeded(Whole):
+    """The same noise in every step: each seed repeats its bits, and nothing else tells it from a norm without noise."""
+
+    def normed(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().normed(x)
+        noise = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+        return super().normed(x) + noise.view(1, -1, *[1] * (x.dim() - 2))
+
+
+class ReseededNumpy(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x) + (float(default_rng(3).normal()) if self.training else 0)
+
+
+class Keeper(Whole):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.generator = random.Random(4)
+
+
 class Unregistered(Whole):
     seen: Any = 0.0
 
@@ -158,6 +181,9 @@ class Played(Whole):
         (Rooted, {"constant input"}, "no finite gradient: add eps"),
         (NoAverages, {"evaluation alone"}, "an image alone gives other values"),
         (Noisy, {"evaluation alone", "determinism", "channels_last"}, "in evaluation it draws random numbers"),
+        (Reseeded, {"randomness"}, "in training forward calls torch.Generator"),
+        (ReseededNumpy, {"randomness"}, "in training forward calls np.random.default_rng"),
+        (Keeper, {"randomness"}, "it keeps a generator of its own, generator"),
         (Unregistered, {"state_dict"}, "register a buffer"),
         (Restless, {"evaluation alone"}, "it changes calls"),
         (Detached, {"gradients"}, "is not that of finite differences"),
@@ -222,3 +248,22 @@ def test_a_registered_class_is_the_same_from_both_sides() -> None:
         assert not registered(norm_entry("plugin", Whole, {}))
     finally:
         NORMS.remove("plugin")
+
+
+class OfVectors(nn.Module):
+    """Layer norm of (N, C), which takes nothing else."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels = x.shape
+        return torch.nn.functional.layer_norm(x.reshape(count, channels), [channels])
+
+
+def test_a_norm_of_vectors_alone_is_tried_on_vectors() -> None:
+    findings = check(norm_entry("plugin", OfVectors, {}))
+    told = {f.subject: f.told for f in findings}
+    assert holds(findings), told
+    assert told["averages over"] == "(C)"
+    assert told["shapes"] == "it takes (N, C), and keeps the shape"

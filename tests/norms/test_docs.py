@@ -10,7 +10,7 @@ from normbench.norms.known import FAMILIES
 from tests.norms.cases import builtin
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "facts", "placement", "registry", "words", "check"])
+@pytest.mark.parametrize("name", [*FAMILIES, "facts", "placement", "registry", "words", "check", "contract"])
 def test_examples_give_what_they_show(name: str) -> None:
     result = doctest.testmod(import_module(f"normbench.norms.{name}"))
     assert result.attempted

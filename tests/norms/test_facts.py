@@ -85,6 +85,8 @@ def test_builtin_norms(
         ("dyt", "nothing", "none", True, "never", 25, "other"),
         ("derf", "nothing", "none", True, "never", 26, "other"),
         ("dyisru", "nothing", "none", True, "never", 25, "other"),
+        ("skip_init", "nothing", "none", True, "never", 0, "kept"),
+        ("fixup", "nothing", "none", True, "never", 1, "kept"),
         ("frozen_batch", "(N, H, W)", "device", False, "always", 24, "beta"),
         ("batch_renorm", "(N, H, W)", "device", False, "always", 24, "beta"),
         ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),

@@ -230,3 +230,15 @@ def test_layer_norm_is_neither_of_the_other_two_of_that_name() -> None:
     per_pixel = nn.functional.layer_norm(x.permute(0, 2, 3, 1), [CHANNELS]).permute(0, 3, 1, 2)
     assert not torch.allclose(layer(x), per_pixel, atol=0.1)
     torch.testing.assert_close(layer(x), nn.functional.layer_norm(x, x.shape[1:]))
+
+
+@pytest.mark.parametrize("name", sorted(builtin()))
+def test_a_large_mean_costs_rounding_and_no_more(name: str) -> None:
+    """A variance as mean of squares less square of the mean would lose all of its digits here."""
+    single, double = build_norm(name, CHANNELS), build_norm(name, CHANNELS).double()
+    x = torch.randn(8, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(1)) + 3000
+    for _ in range(2):  # while training, then with its running averages
+        right = double(x.double())
+        assert (single(x).double() - right).abs().max() < 0.02 * right.abs().max().clamp(min=1)
+        single.eval()
+        double.eval()

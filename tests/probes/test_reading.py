@@ -12,7 +12,7 @@ import vl_convert
 from normbench.report import gather
 from normbench.report.figures import drawn_figures
 from normbench.report.figures.probes import DRAWINGS
-from normbench.spec import yaml_text
+from normbench.spec import resolve, yaml_text
 from normbench.spec.registry import PROBES
 from normbench.store import Store
 from normbench.store.measurements import measurements
@@ -20,9 +20,10 @@ from normbench.study import Plan, load_study, make_plan
 from normbench.train import train
 
 from ..conftest import RunCli
-from ..train.runs import TINY, curve, lasting
+from ..train.runs import TINY, curve, lasting, tiny
 
 BUILT_IN = [name for name in PROBES if "normbench/probes" in Path(PROBES.get(name).source).as_posix()]
+OPTIONS: dict[str, dict[str, object]] = {"robustness": {"images": 50, "steps": 3}}  # so that it takes no long
 
 
 class Lab:
@@ -30,7 +31,7 @@ class Lab:
 
     def __init__(self, root: Path) -> None:
         self.root, self.study = root, root / "probed.yaml"
-        self.plan = self._trained("probed", {"probes": BUILT_IN})
+        self.plan = self._trained("probed", {"probes": {name: OPTIONS.get(name, {}) for name in BUILT_IN}})
         self.plain = self._trained("plain", {})
 
     def _trained(self, name: str, more: dict[str, object]) -> Plan:
@@ -55,9 +56,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     return Lab(tmp_path_factory.mktemp("probes"))
 
 
-def test_a_list_of_probes_is_a_mapping_to_their_defaults(lab: Lab) -> None:
-    assert list(lab.plan.runs[0].config.probes) == BUILT_IN
-    assert lab.plan.runs[0].config.probes["layers"] == {"times": 10, "at": []}
+def test_a_list_of_probes_is_a_mapping_to_their_defaults() -> None:
+    probes = resolve(tiny(probes=BUILT_IN)).probes
+    assert list(probes) == BUILT_IN
+    assert probes["layers"] == {"times": 10, "at": []}
 
 
 def test_no_probe_changes_a_number_of_a_run(lab: Lab) -> None:

@@ -8,7 +8,8 @@ from torch import nn
 
 from normbench.models.averages import averaging, recomputed
 from normbench.probes import Moment
-from normbench.probes.statistics import Statistics, change, without_dropout
+from normbench.probes.statistics import Statistics, change
+from normbench.probes.watching import without_dropout
 
 
 @pytest.fixture

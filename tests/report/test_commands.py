@@ -97,3 +97,15 @@ def test_watch_ends_when_nothing_can_come(make_lab: MakeLab, monkeypatch: pytest
     assert len(lines) == 1
     assert lines[0].startswith(f"12 of 18 runs, 6 {state}: ")
     assert len(lab.evidence().unfinished) == 2
+
+
+def test_watch_ends_when_nobody_trains_what_waits(make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(report.PARTS, "figures", lambda evidence, folder: [])
+    monkeypatch.setitem(report.PARTS, "page", lambda evidence, folder: [])
+    lab = make_lab(lambda cell, seed: typical(cell, seed) if seed == 0 else None)
+    slept: list[float] = []
+    monkeypatch.setattr(watch.time, "sleep", slept.append)
+    lines = list(watch_report(lab.study, lab.runs, lab.reports, every=20))
+    assert lines[0].startswith("6 of 18 runs: ")
+    assert lines[1:] == [f"no run is being trained: `normbench run {lab.study.name}` trains those that are left"]
+    assert sum(slept) == watch.IDLE_SECONDS

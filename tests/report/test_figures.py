@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import vl_convert
 
 from normbench.report.contrasts import Contrast, declared_contrasts
-from normbench.report.figures import contrasts, drawn_figures, precise, registry, specifications
+from normbench.report.figures import contrasts, drawn_figures, interaction, precise, registry, specifications
 from normbench.report.figures.differences import MAX_ROWS
 from normbench.report.figures.frames import MAX_FACETS, log_axis
 from normbench.report.figures.learning_curves import AXES
@@ -423,6 +424,51 @@ def test_further_contrasts_have_a_figure_of_their_own(make_lab: MakeLab, capfd: 
     assert figure.data.loc[figure.data["row"] == "none, to batch_size 8", "difference"].tolist() == pytest.approx([1.0])
     vl_convert.vegalite_to_svg(specification(figure.chart), show_warnings=True)
     assert "WARN" not in "".join(capfd.readouterr())
+
+
+CHANGES = {"none": (0.90, 0.91), "batch": (0.90, 0.86), "group": (0.90, 0.87)}  # at batch size 32 and 8
+
+
+def test_an_interaction_is_drawn_as_changes_beside_the_baselines(
+    make_lab: MakeLab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By hand: batch norm falls by 4 points, none rises by 1 (5 apart), group norm falls by 3 (1 apart)."""
+
+    def outcome(cell: dict[str, Any], seed: int) -> float:
+        at_32, at_8 = CHANGES[cell["model.norm"]]
+        wobble = NOISE[seed] * {"none": 1.0, "batch": -0.5, "group": 0.5}[cell["model.norm"]]
+        return at_8 + wobble if cell["data.batch_size"] == 8 else at_32
+
+    first = {"factor": "model.norm", "baseline": "batch"}
+    change = {"name": "smaller", "kind": "change", "along": "data.batch_size", "start": 32}
+    assert interaction.figure(make_lab(outcome, compare=first, name="plain", seeds=5).evidence()) is None
+    evidence = make_lab(outcome, compare=[first, change], seeds=5).evidence()
+    figure = interaction.figure(evidence)
+    assert figure is not None
+    assert "interaction" in drawn_figures(evidence)
+    rows = figure.data[figure.data["at"] == "8"].set_index("norm")
+    wobble = 100 * np.mean(NOISE[:5])
+    for norm, changed, share in (("batch", -4.0, -0.5), ("none", 1.0, 1.0), ("group", -3.0, 0.5)):
+        assert rows.loc[norm, "change"] == pytest.approx(changed + share * wobble)
+    table = evidence.estimates[1].set_index("treatment")
+    for norm in ("none", "group"):
+        for end, column in (("low", "95 % from"), ("high", "95 % to")):
+            found = rows.loc[norm, column] - rows.loc["batch", "change"]
+            assert found == pytest.approx(100 * table.loc[norm, end]), "the interval is of the difference of changes"
+    assert rows.loc["none", "verdict"].startswith("better")
+    assert (figure.data.loc[figure.data["at"] == "32", "change"] == 0).all()
+    vl_convert.vegalite_to_svg(specification(figure.chart), show_warnings=True)
+    assert "WARN" not in "".join(capfd.readouterr())
+
+
+def test_an_interval_of_no_use_does_not_flatten_the_lines() -> None:
+    rows = pd.DataFrame({"change": [0.0, 2.0, -4.0], "low": [np.nan, -70.0, -5.0], "high": [np.nan, 74.0, -3.0]})
+    near, domain, cut = interaction._within_reach(rows)
+    assert cut
+    assert domain[0] == pytest.approx(-10 - 0.04 * 18)
+    assert domain[1] == pytest.approx(8 + 0.04 * 18)
+    assert near.loc[1, ["low", "high"]].tolist() == [-10.0, 8.0]
+    assert near.loc[2, ["low", "high"]].tolist() == [-5.0, -3.0]
 
 
 def test_identical_runs_are_drawn_once(make_lab: MakeLab) -> None:

@@ -101,7 +101,7 @@ def test_the_family_is_what_is_declared_less_what_is_skipped(make_lab: MakeLab) 
     evidence = make_lab(lambda c, s: 0.9 + NOISE[s] if c["data.batch_size"] == 8 else None, skip=skip).evidence()
     assert evidence.family == 3
     assert set(evidence.pairs["family"]) == {3}
-    assert "family of 3 comparisons that the study declares, 2 rows with data here" in pairs_grid(evidence).footnote
+    assert "family of 3 comparisons that the study declares, 2 rows with data here;" in pairs_grid(evidence).footnote
     assert "(family of 3, of which 2 have data;" in evidence.answer[1]
 
 
@@ -163,7 +163,13 @@ def test_footnotes_name_what_a_number_rests_on(written: Lab) -> None:
     for word in ("95 % interval", "Student t", "n = 3", "paired by seed", "3 pairs of its column", "simultaneous"):
         assert word in note
     note = pairs_grid(evidence).footnote
-    for word in ("paired by seed", "family of 4", "4 rows here", "lies within 0.5 points", "80 % power", "Bonferroni"):
+    for word in (
+        "paired by seed",
+        "family of 4 comparisons that the study declares;",
+        "lies within 0.5 points",
+        "80 % power",
+        "Bonferroni",
+    ):
         assert word in note
     assert "No exact (sign-flip or Wilcoxon) p is given: 3 pairs can give p >= 0.25 at best" in note
     assert "at least 8 seeds" in note
@@ -415,6 +421,7 @@ def test_markdown_of_a_nasty_study_keeps_its_columns(nasty: Lab) -> None:
         ({"mean": 0.98931, "ci_low": 0.988, "ci_high": 0.9901, "method": "BCa bootstrap"}, "98.93 [98.80, 99.01]"),
         ({"mean": 0.98931, "ci_low": np.nan, "ci_high": np.nan, "method": "none (n=1)"}, "98.93"),
         ({"mean": np.nan, "ci_low": np.nan, "ci_high": np.nan, "method": "none (n=0)"}, "—"),
+        ({"mean": 0.664, "ci_low": -0.43, "ci_high": 1.757, "method": "Student t"}, "66.40 ± over 100"),
     ],
 )
 def test_cell_text(row: dict, text: str) -> None:

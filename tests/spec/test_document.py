@@ -51,6 +51,22 @@ def test_a_number_with_a_leading_zero_must_be_quoted(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "number"),
+    [("{2_16: 1}", "216"), ("1_000", "1000"), ("1_0.5", "10.5"), ("0b10", "2"), ("0_", "0"), ("0x1_0", "0x10")],
+)
+def test_what_yaml_1_1_alone_reads_as_a_number_must_be_quoted(text: str, number: str) -> None:
+    with pytest.raises(UsageError, match=rf"can be read in two ways: write {number}, or quote it$"):
+        parse_yaml(text, "here")
+    assert parse_yaml("['2_16', a_1, 1_a, 0o17, 0x1f]", "here") == ["2_16", "a_1", "1_a", 15, 31]
+
+
+def test_a_list_that_holds_itself_is_refused() -> None:
+    with pytest.raises(UsageError, match="here: an alias stands for something that it is part of"):
+        parse_yaml("a: &a [1, {b: *a}]", "here")
+    assert parse_yaml("[&a [1], *a, {b: *a}]", "here") == [[1], [1], {"b": [1]}]
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("{<<: {lr: 0.01}, name: sgd}", {"lr": 0.01, "name": "sgd"}),
@@ -80,7 +96,27 @@ def test_what_is_no_yaml_is_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-NASTY = ["off", "no", "1:32", "010", "1e-3", "null", "", "x: y", "- a", "é", "#x", "a#b", " pad", "@x", "`", "1", "1.5"]
+NASTY = [
+    "off",
+    "2_16",
+    "0b1",
+    "no",
+    "1:32",
+    "010",
+    "1e-3",
+    "null",
+    "",
+    "x: y",
+    "- a",
+    "é",
+    "#x",
+    "a#b",
+    " pad",
+    "@x",
+    "`",
+    "1",
+    "1.5",
+]
 NASTY += [
     "~",
     "=",

@@ -21,6 +21,7 @@ from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
 from normbench.spec.registry import MODELS, NORMS, OPTIMIZERS, Option
 from normbench.spec.schema import SECTIONS, hints
 from normbench.spec.values import Range
+from tests.norms.cases import host
 
 identity_module = importlib.import_module("normbench.spec.identity")
 resolve_module = importlib.import_module("normbench.spec.resolve")
@@ -156,6 +157,8 @@ def test_every_option_counts(registry: Any) -> None:
     prefix = {"model": "model", "norm": "model.norm_options", "optimizer": "optimizer"}[registry.kind]
     for name in registry:
         norm: dict[str, Any] = {"model.norm": "batch"} if registry is MODELS else {}
+        if registry is NORMS and (model := host(name)):
+            norm["model.name"] = model
         if name == "strided_cnn":
             norm["model.channels"] = [8]  # whose map is large enough for every other option
         plain = identity(**{key: name, **norm})
@@ -242,7 +245,7 @@ def test_what_an_optimizer_does_not_use_is_refused_and_not_counted() -> None:
         [{"data.validation": n} for n in (0, 500, 1000)],
         [{"trainer.precision": name} for name in ("32-true", "64-true", "bf16-mixed")],
         [{"trainer.accelerator": name} for name in ("cpu", "cuda", "mps")],
-        [{"model.norm": norm} for norm in NORMS],
+        [{"model.norm": norm, "model.name": "resnet8"} for norm in NORMS],
         [{"model.bias": word, "model.norm": "batch"} for word in ("auto", "always", "never", "nowhere")],
     ],
 )

@@ -1,10 +1,14 @@
 """A small paired study with known effects, as every test of the statistics needs one."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from normbench.stats.cell import column_names, counted_runs, levels_of
+from normbench.stats.differences import seed_differences
 
 Study = Callable[..., pd.DataFrame]
 
@@ -33,3 +37,10 @@ def _study(
 @pytest.fixture
 def study() -> Study:
     return _study
+
+
+def pair_differences(runs: pd.DataFrame, metric: str, factor: str, across: str = "") -> pd.DataFrame:
+    """Every pair of levels in each cell, as `mark_best` compares them; the level that sorts first is the baseline."""
+    cell = column_names(across or ())
+    sides = [(second, first) for first, second in combinations(levels_of(runs, factor), 2)]
+    return seed_differences(counted_runs(runs, [*cell, factor], metric), factor, sides, cell, contrast="pairs")

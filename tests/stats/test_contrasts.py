@@ -10,12 +10,12 @@ from normbench.stats import (
     estimates,
     family_size,
     level_differences,
-    pair_differences,
     seed_slopes,
     slope_differences,
     within_differences,
 )
 from normbench.stats.differences import DIFFERENCE_COLUMNS
+from tests.stats.conftest import pair_differences
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -10,11 +10,11 @@ from normbench.stats import (
     estimates,
     family_size,
     level_differences,
-    pair_differences,
     seeds_for_equivalence,
     seeds_needed,
     verdict_text,
 )
+from tests.stats.conftest import pair_differences
 
 pytestmark = pytest.mark.filterwarnings("error")
 

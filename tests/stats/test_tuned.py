@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normbench.stats import chosen_runs, chosen_values, pair_differences, summarize
+from normbench.stats import chosen_runs, chosen_values, summarize
+from tests.stats.conftest import pair_differences
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from normbench.errors import RunFolderError, UsageError
+from normbench.errors import DataError, RunFolderError, UsageError
 from normbench.store import LAYOUT, RunFolder, make_folder, write_atomically
-from normbench.store.folder import CONFIG, CURVE_COLUMNS, ERROR, LOCK, METRICS, RESULT
+from normbench.store.folder import ARRAYS, CONFIG, CURVE_COLUMNS, ERROR, LOCK, METRICS, RESULT, WRITTEN
 from normbench.store.result import REQUIRED, json_text, plain
 
 from .conftest import run_name, run_result, write_curve
@@ -117,6 +117,49 @@ def test_leftovers_of_living_processes_and_files_of_others_stay(folder: RunFolde
     (folder.path / "checkpoint.ckpt.new").touch()
     with folder.claim():
         assert {path for path in folder.path.iterdir() if path.name != LOCK} == set(kept)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.parametrize("name", [*(name for name in WRITTEN if not name.endswith(".new")), LOCK])
+def test_what_cannot_be_where_it_lies_is_kept_aside_and_named(folder: RunFolder, name: str, kind: str) -> None:
+    path = folder.path / name
+    if kind == "folder":
+        path.mkdir()
+        (path / "inside").touch()
+    else:
+        path.symlink_to(folder.path / "nowhere")
+    assert folder.state() in {"waiting", "interrupted", "failed"}, "asking does not fail"
+    assert kind == "folder" or folder.error() is None
+    said: list[str] = []
+    with folder.claim(said.append) as mine:
+        assert mine
+    (line,) = said
+    assert line.startswith(f"{path} is ")
+    assert line.endswith(f": kept as {name}.broken-1")
+    assert not path.is_dir()
+    assert path.with_name(f"{name}.broken-1").is_symlink() == (kind == "link")
+    with folder.claim(said.append):
+        assert len(said) == 1, "said once"
+
+
+def test_a_file_in_the_place_of_a_folder_is_kept_aside_and_named(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder.path / ARRAYS).touch()
+    with folder.claim():
+        assert folder.write_array("a", np.zeros(2)).is_file()
+    assert capsys.readouterr().err == f"{folder.path / ARRAYS} is a file, not a folder: kept as arrays.broken-1\n"
+    other = RunFolder(folder.path.parent / run_name(8))
+    other.path.write_text("x")
+    assert other.state() == "waiting"
+    with other.claim():
+        assert other.path.is_dir()
+    assert f"kept as {run_name(8)}.broken-1" in capsys.readouterr().err
+    named = RunFolder(folder.path.parent / "mine", run_id=ID)
+    named.path.write_text("a user's own")
+    with pytest.raises(RunFolderError, match="cannot write"), named.claim():
+        pass
+    assert named.path.read_text() == "a user's own"
 
 
 # Results.
@@ -261,6 +304,12 @@ def test_a_configuration_of_another_run_is_broken(folder: RunFolder) -> None:
     config = run_result(ID)["config"] | {"plugins": ["x.py"]}
     folder.write_result(run_result(ID, config=config))
     assert RunFolder(folder.path, unknown).state() == "done", "a plug-in is not on every machine"
+
+    def gone(config: Any) -> str:
+        raise DataError("data.path=x.npz cannot be read")
+
+    folder.write_result(run_result(ID))
+    assert RunFolder(folder.path, gone).state() == "done", "nor are the images"
     other = RunFolder(folder.path, lambda config: run_name(9))
     assert other.state() == "broken"
     assert other.problem() == f"has a configuration of run {run_name(9)}"
@@ -280,7 +329,7 @@ def test_the_error_is_its_last_line(folder: RunFolder) -> None:
     assert folder.error() == "no reason was recorded"
 
 
-def test_config_curves_and_arrays_come_back(folder: RunFolder) -> None:
+def test_config_and_curves_come_back(folder: RunFolder) -> None:
     tree = {"data": {"name": "off", "batch_size": 32}, "lr": 1e-3, "seed": 1}
     folder.write_config(tree)
     assert folder.config() == tree
@@ -289,14 +338,6 @@ def test_config_curves_and_arrays_come_back(folder: RunFolder) -> None:
     with folder.metrics_path.open("a") as file:
         file.write("9,288,1.1,9.0,train,lo")  # being written
     assert len(folder.curves()) == 10
-    assert folder.arrays() == {}
-    folder.write_array("logits", np.arange(6.0).reshape(2, 3))
-    assert list(folder.arrays()) == ["logits"]
-    assert folder.array("logits").tolist() == [[0, 1, 2], [3, 4, 5]]
-    folder.arrays()["logits"].write_bytes(b"")
-    for name in ("logits", "other"):
-        with pytest.raises(RunFolderError, match=f"{name}.npy"):
-            folder.array(name)
 
 
 # A path below a regular file cannot be written to, whoever asks (tests may run as root).
@@ -323,8 +364,6 @@ def test_a_full_disk_leaves_the_old_file(folder: RunFolder, monkeypatch: pytest.
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunFolderError, match=r"cannot write .*result\.json: No space left on device; free some space"):
         write_atomically(folder.path / RESULT, "new")
-    with pytest.raises(RunFolderError, match=r"cannot write .*x\.npy"):
-        folder.write_array("x", np.zeros(3))
     assert (folder.path / RESULT).read_text() == "old"
     files = [path.name for path in folder.path.rglob("*") if path.is_file()]
     assert files == [RESULT], "nothing is left behind to fill the disk further"

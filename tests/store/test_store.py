@@ -156,3 +156,16 @@ def test_folders_are_equal_where_their_paths_are(tmp_path: Path) -> None:
     runs = Store(str(tmp_path))
     assert runs.folder("a") == RunFolder(tmp_path / "a")
     assert len({runs.folder("a"), runs.folder("a"), runs.folder("b")}) == 2
+
+
+def test_a_record_that_cannot_be_where_it_lies_is_kept_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Store(tmp_path)
+    (tmp_path / "studies").touch()
+    runs.record("one", ["a"])
+    assert capsys.readouterr().err.endswith("studies is a file, not a folder: kept as studies.broken-1\n")
+    (tmp_path / "studies" / "two.json").mkdir()
+    runs.record("two", ["b"])
+    assert capsys.readouterr().err.endswith("two.json is a folder, not a file: kept as two.json.broken-1\n")
+    assert (runs.studies(), runs.ids_of("one"), runs.ids_of("two")) == (["one", "two"], {"a"}, {"b"})

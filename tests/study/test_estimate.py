@@ -1,9 +1,11 @@
 """How long runs take: rough before anything has run, from what has run afterwards."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from normbench.spec import replace, resolve, run_config
@@ -106,3 +108,16 @@ def test_a_model_without_layers_has_an_estimate_too() -> None:
         assert of(**{"model.name": "unknown_cost", "model.norm": "none"}) > 0
     finally:
         MODELS.remove("unknown_cost")
+
+
+def test_images_of_another_study_that_are_gone_spoil_no_estimate(write: Write, tmp_path: Path) -> None:
+    images = np.arange(16 * 16, dtype=np.uint8).reshape(16, 4, 4)
+    labels = np.arange(8) % 2
+    np.savez(tmp_path / "gone.npz", x_train=images[:8], y_train=labels, x_test=images[8:], y_test=labels)
+    keys = {"data.name": "npz", "data.path": str(tmp_path / "gone.npz"), "data.batch_size": 2, "data.validation": 2}
+    other = resolve(run_config({**keys, "trainer.accelerator": "cpu", "model.norm": "none"}))
+    (tmp_path / "gone.npz").unlink()
+    runs = make_plan(load_study(write())).runs
+    seconds, basis = seconds_left(runs, {}, [(other, 1.0)])
+    assert seconds == pytest.approx(sum(estimate(run.config) for run in runs))
+    assert basis.startswith("a rough figure")

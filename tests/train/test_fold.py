@@ -47,6 +47,9 @@ def test_one_layer_by_hand() -> None:
         ("cnn", "group", {"channels": [8, 8]}, 0),
         ("resnet", "batch", {"blocks": [1, 1], "width": 4, "shortcut": "projection"}, 6),
         ("resnet", "batch", {"blocks": [1], "width": 4, "preactivation": True}, 1),
+        ("resnet", "fixup", {"blocks": [1, 1], "width": 4}, 3),  # not those behind a multiplier
+        ("resnet", "skip_init + weight_std", {"blocks": [1, 1], "width": 4}, 0),
+        ("cnn", "iter_norm", {"channels": [8, 8]}, 0),
         ("vit", "batch", {"width": 8, "depth": 1, "heads": 2, "patch": 7}, 0),
     ],
 )

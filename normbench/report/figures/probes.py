@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import altair as alt
 import numpy as np
@@ -31,7 +31,7 @@ class Drawing:
         quantities: What is drawn and its name: one, of every layer; or several, a panel each.
         caption: A sentence that says what to see in it.
         log: Whether the vertical axis is logarithmic.
-        band: Quantities that bound the area around the curve; else it is the range over seeds.
+        bands: By quantity, those that bound the area around its curve; else it is the range over seeds.
     """
 
     probe: str
@@ -40,7 +40,7 @@ class Drawing:
     quantities: dict[str, str]
     caption: str
     log: bool = False
-    band: tuple[str, str] | None = None
+    bands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 DRAWINGS = (
@@ -52,7 +52,7 @@ DRAWINGS = (
         "What goes into the activation functions while the network learns: the median, and the 15th to 85th "
         "percentile as an area (the form of Ioffe & Szegedy 2015, figure 1); an area that moves is what they call "
         "internal covariate shift.",
-        band=("p15", "p85"),
+        bands={"p50": ("p15", "p85")},
     ),
     Drawing(
         "gradients",
@@ -75,6 +75,62 @@ DRAWINGS = (
         },
         "The error on validation images under three kinds of statistics, and by how much an image's output changes "
         "with the other images of its batch: a norm that takes one image at a time has one error and no change.",
+    ),
+    Drawing(
+        "rank",
+        "stable rank of activations",
+        "stable rank",
+        {"stable_rank": "stable rank"},
+        "The stable rank of what comes out of a few norms, from 1, where the activations of all images point the same "
+        "way and the layers behind cannot tell them apart, to the number of images.",
+        log=True,
+    ),
+    Drawing(
+        "calibration",
+        "calibration",
+        "value",
+        {
+            "calibration_error": "expected calibration error",
+            "confidence": "mean confidence",
+            "accuracy": "accuracy",
+            "nll": "NLL (nats)",
+        },
+        "Whether the network is as sure of its answers to validation images as it is right: where confidence is above "
+        "accuracy it is too sure.",
+    ),
+    Drawing(
+        "robustness",
+        "accuracy on changed images",
+        "accuracy",
+        {
+            "accuracy_clean": "as they are",
+            "accuracy_corrupted": "corrupted, mean over kinds",
+            "accuracy_fgsm": "attacked by FGSM",
+            "accuracy_pgd": "attacked by PGD",
+        },
+        "The share of right answers to validation images, to the same ones changed by noise and the like, and to ones "
+        "changed against this very network.",
+    ),
+    Drawing(
+        "smoothness",
+        "loss and gradient along the gradient",
+        "value",
+        {
+            "loss": "loss (nats)",
+            "gradient_mean": "distance to the gradient before",
+            "beta": "change of the gradient over the distance",
+        },
+        "What a step of a few lengths along the gradient does, in the form of Santurkar et al. 2018, figure 4: the "
+        "area is the range over the lengths, and the narrower it is, the better the gradient foretells the loss.",
+        bands={"loss": ("loss_low", "loss_high"), "gradient_mean": ("gradient_low", "gradient_high")},
+    ),
+    Drawing(
+        "covariate_shift",
+        "internal covariate shift",
+        "cosine of the gradients",
+        {"cosine": "cosine"},
+        "The cosine between a layer's gradient before and after the layers in front of it made their step "
+        "(Santurkar et al. 2018, definition 2.1): 1 where their step changes nothing for the layer.",
     ),
 )
 
@@ -115,7 +171,8 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
         .add_params(marks.toggle),
     ]
     chart = alt.layer(*layers, data=frame).properties(width=WIDTH, height=HEIGHT)
-    area = f"area: {drawing.band[0]} to {drawing.band[1]}" if drawing.band else "area: range over seeds"
+    ends = "; ".join(" to ".join(band) for band in drawing.bands.values())
+    area = f"area: {ends or 'range over seeds'}"
     text = f"{capital(drawing.text)} over {AXES['samples']}"
     notes = "; ".join(part for part in ("mean over seeds", area, note) if part)
     by_layer = len(drawing.quantities) == 1
@@ -160,12 +217,15 @@ def _averaged(found: pd.DataFrame, drawing: Drawing) -> pd.DataFrame:
         samples=("samples", "max"),
     ).reset_index()
     drawn = frame[frame["quantity"].isin(list(drawing.quantities))]
-    if drawing.band:
-        keys = [FACTOR, "layer", "step"]
-        for end, quantity in zip(("low", "high"), drawing.band, strict=True):
-            ends = frame.loc[frame["quantity"] == quantity, [*keys, "mean"]].rename(columns={"mean": end})
-            drawn = drawn.drop(columns=end).merge(ends, on=keys)
-    return drawn
+    keys = [FACTOR, "layer", "quantity", "step"]
+    parts = [drawn[~drawn["quantity"].isin(list(drawing.bands))]]
+    for quantity, band in drawing.bands.items():
+        part = drawn[drawn["quantity"] == quantity]
+        for end, bound in zip(("low", "high"), band, strict=True):
+            ends = frame.loc[frame["quantity"] == bound, [*keys, "mean"]].rename(columns={"mean": end})
+            part = part.drop(columns=end).merge(ends.assign(quantity=quantity), on=keys)
+        parts.append(part)
+    return pd.concat([part for part in parts if not part.empty]) if any(map(len, parts)) else drawn
 
 
 def _panels(frame: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame, list[str]]:

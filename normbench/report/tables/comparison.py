@@ -24,7 +24,10 @@ def cell_text(row: Mapping[Any, Any], metric: Metric) -> str:
     elif pd.isna(row["ci_low"]):
         text = metric.shown(row["mean"])
     elif row["method"] == "Student t":
-        text = f"{metric.shown(row['mean'])} ± {metric.shown(row['ci_high'] - row['mean'])}"
+        half = row["ci_high"] - row["mean"]
+        # Two seeds give intervals of ± 109 points: beyond the scale the number says nothing.
+        whole = metric.unit == "%" and half >= 1
+        text = f"{metric.shown(row['mean'])} ± {f'over {metric.scale:g}' if whole else metric.shown(half)}"
     else:
         text = f"{metric.shown(row['mean'])} [{metric.shown(row['ci_low'])}, {metric.shown(row['ci_high'])}]"
     return text + (f" ({row['diverged']:.0f} of {row['n']:.0f} diverged)" if row["diverged"] else "")
@@ -157,12 +160,13 @@ def _note(evidence: Evidence, contrast: Contrast, table: pd.DataFrame) -> str:
         "pooled": "its variance pooled over its cell",
     }
     used = "; ".join(text for error, text in errors.items() if (table["error"] == error).any()) or "no pair yet"
-    rows = f"{len(table)} rows with data" if len(table) != family else f"{family} rows"
+    rows = "" if len(table) == family else f", {counted([len(table)], 'row')} with data here"
+    declared = counted([family], "comparison")
     if contrast != evidence.contrasts[0]:
-        return f"As above: {used}; the intervals hold at once for a family of {family}, {rows} here."
+        return f"As above: {used}; the intervals hold at once for a family of {declared}{rows}."
     note = (
         f"Difference in {metric.label}, paired by seed ({used}). The intervals hold all at once "
-        f"with 95 %: family of {family} comparisons that the study declares, {rows} here; p is adjusted likewise "
+        f"with 95 %: family of {declared} that the study declares{rows}; p is adjusted likewise "
         f"(Bonferroni), and the verdict is read off the interval."
     )
     if evidence.looks:

@@ -10,6 +10,7 @@ from normbench.report.cost import NOT_MEASURED, measured_cells
 from normbench.report.evidence import SELECT, VALIDATION, Evidence
 from normbench.report.tables.grid import Cell, Grid
 from normbench.stats import cost_to_target, summarize_cost
+from normbench.study.file import asked_as
 from normbench.study.metrics import get_metric
 
 
@@ -106,7 +107,7 @@ def cost_grid(evidence: Evidence) -> Grid:
         f"Speed: training images/s as a multiple of {base}'s, measured by normbench cost with each cell alone on the "
         "machine, in turns with the baseline; each 95 % interval by itself."
         if speeds
-        else f"Speed: not measured; normbench cost {evidence.study.name} measures it."
+        else f"Speed: not measured; normbench cost {asked_as(evidence.study)} measures it."
     )
     note = (
         "Medians over seeds of training alone: evaluation, checkpoints and the first steps are left out. Times and "

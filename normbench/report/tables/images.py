@@ -14,7 +14,7 @@ from normbench.report.images import Pair, image_pairs
 from normbench.report.tables.grid import Cell, Grid
 from normbench.report.words import interval_text
 from normbench.stats.images import crossed_interval, disagreement, mcnemar_by_seed
-from normbench.study.metrics import METRICS
+from normbench.study.metrics import METRICS, counted
 
 METRIC = METRICS["test_accuracy"]
 ALPHA = 0.05
@@ -49,7 +49,7 @@ def images_grid(evidence: Evidence) -> Grid | None:
         f"tested on these very images. Population of the one over other seeds and images: further trainings, tested "
         f"on further images such as these; it takes its "
         f"error from the cell's own seeds and images (of few seeds it can be the narrower one: images add degrees of "
-        f"freedom). Both hold for all {evidence.family} comparisons at once. "
+        f"freedom). Both hold for the study's whole family ({counted([evidence.family], 'comparison')}) at once. "
         f"McNemar's exact test, without correction, compares the two trained networks of one seed: it says nothing "
         f"of another seed. The last two columns: share of images given another class than by {baseline}, and by "
         f"another seed of {baseline}, the scale for it."

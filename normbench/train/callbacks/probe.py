@@ -119,7 +119,8 @@ class Probes:
                     one.rows = other.rows  # the mask of the step
         previous = {key: values[-1].copy() for key, values in self._arrays[name].items() if key != "step"}
         position = self.position
-        return Moment(own, images, labels, position.step, position.steps, samples, before, rate, previous)
+        seed = trainer.lightning_module.seed
+        return Moment(own, images, labels, position.step, position.steps, samples, before, rate, previous, seed)
 
     def _copied(self, net: nn.Module, name: str) -> nn.Module:
         try:
