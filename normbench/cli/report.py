@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def _report(options: argparse.Namespace) -> int:
 def _write(options: argparse.Namespace, parts: tuple[str, ...]) -> int:
     from normbench.report import write_report
 
+    gc.set_threshold(100_000)  # of the objects of a large study none is garbage: to look for some is time lost
     for path in write_report(chosen_study(options), open_store(options.runs), options.reports, parts):
         print(path)
     return 0

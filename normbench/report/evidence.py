@@ -17,6 +17,7 @@ from normbench.report.design import configuration, design
 from normbench.report.looks import LookProgress, look_progress
 from normbench.report.measurements import probes_of
 from normbench.stats import Criterion, chosen_runs, chosen_values, error_term, family_size
+from normbench.stats.curves import with_runs
 from normbench.store import Store, axis_columns
 from normbench.store.measurements import measurements
 from normbench.study import Plan, PlannedRun, Study
@@ -155,9 +156,7 @@ class Evidence:
         wanted = [("train", "loss"), *((split, "accuracy") for split in VALIDATION)]
         points = self.store.curves(self.chosen["run_id"], wanted=wanted)
         axes = self.chosen.set_index("run_id")[[*self.keys, "seed", "diverged_at_step"]]
-        runs = points["run_id"].cat  # by place: to compare a million names takes longer than to read the points
-        told = axes.reindex(runs.categories).take(runs.codes.to_numpy()).set_axis(points.index)
-        return pd.concat([points, told], axis=1)
+        return with_runs(points, axes)
 
     def measured(self, probe: str) -> pd.DataFrame:
         """What a probe found in the compared runs that did not diverge, whole layers only: MEASUREMENT_COLUMNS with

@@ -109,6 +109,20 @@ def summarize_cost(costs: pd.DataFrame, by: Columns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "n", "reached", "median", "first", "note"])
 
 
+def with_runs(points: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Points with the columns of their runs; those of a run that stands in two cells come twice.
+
+    Args:
+        points: Frame of curves, `run_id` a categorical.
+        runs: A row a run, with its id as index.
+    """
+    if not runs.index.is_unique:
+        return points.join(runs, on="run_id")
+    of = points["run_id"].cat  # by place: to compare a million names takes longer than to read the points
+    told = runs.reindex(of.categories).take(of.codes.to_numpy())
+    return pd.concat([points, told.set_axis(points.index)], axis=1)
+
+
 def _logged(curves: pd.DataFrame, metric: str, split: str, axis: str) -> pd.DataFrame:
     """The rows of one metric in one split, in the order of `axis`."""
     require_columns(curves, ["run_id", axis, "split", "metric", "value"], "curves")

@@ -5,6 +5,7 @@ from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from normbench.stats import cost_to_target, kaplan_meier_median, summarize_cost
+from normbench.stats.curves import with_runs
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -123,3 +124,14 @@ def test_errors_name_the_culprit(curves):
         cost_to_target(curves.drop(columns="seconds"), "accuracy", 0.9, cost="seconds")
     with pytest.raises(ValueError, match="costs has no column 'norm'"):
         summarize_cost(cost_to_target(curves, "accuracy", 0.9), "norm")
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "c"], ["c", "a", "a", "b"], ["b", "c"]], ids=["all", "in two cells", "few"])
+def test_points_get_the_columns_of_their_runs(curves, ids):
+    points = curves.assign(run_id=pd.Categorical(curves["run_id"])).reset_index(drop=True)
+    runs = pd.DataFrame({"norm": list("xyzu")[: len(ids)], "seed": range(len(ids))}, index=ids)
+    runs["diverged_at_step"] = pd.array([None, 7, 8, 9][: len(ids)], dtype="Int64")
+    found, expected = (
+        frame.astype({"run_id": "str"}) for frame in (with_runs(points, runs), points.join(runs, on="run_id"))
+    )
+    pd.testing.assert_frame_equal(found, expected)
