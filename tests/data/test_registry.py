@@ -162,6 +162,7 @@ def test_a_file_given_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert dataset_facts(moved).digest != facts.digest, "a file that has changed is read anew"
 
 
+@pytest.mark.filterwarnings("ignore:.*are training images too")
 def test_where_a_file_lies_is_no_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(path: str) -> RunConfig:
         keys = {"data.name": "npz", "data.path": path, "data.batch_size": 4, "model.name": "mlp"}

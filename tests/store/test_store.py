@@ -132,9 +132,9 @@ def test_an_unchanged_record_is_not_written_again(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "studies").touch()
+    (tmp_path / "runs").touch()
     with pytest.raises(RunFolderError, match=r"cannot write .*width\.json"):
-        Store(tmp_path).record("width", ["a"])
+        Store(tmp_path / "runs").record("width", ["a"])
 
 
 @pytest.mark.parametrize("place", [".", ".curves"])
