@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,12 @@ from normbench.launch.worker import Work, answer
 FIRST_PORT, PORTS = 20_000, 10_000  # below those that systems give to whoever asks for any
 
 
-class _Again:
+class _Again(ABC):
     """A job that can be put into the queue again as it is: what it has done stands in the run folders."""
+
+    @abstractmethod
+    def __call__(self) -> object:
+        """Does it."""
 
     def checkpoint(self) -> Any:
         """What submitit puts into the queue when the job is preempted or its time is up."""
