@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 MEASURED = re.compile(r"\d\.\d+ (?:points|%)")
 DECIMAL = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]*\d)")
-COUNTED = {"three": 3, "five": 5, "six": 6, "seven": 7, "twelve": 12, "four": 4}
+COUNTED = {"three": 3, "five": 5, "six": 6, "seven": 7, "eight": 8, "twelve": 12, "four": 4}
 
 
 @cache
@@ -86,6 +86,14 @@ def devices() -> list[float]:
     return [rate, momentum, *points(eight, -1), *lost, margin, back[0], lost[0], *back[1:]]
 
 
+def colour() -> list[float]:
+    eight = [
+        row("colour", "levels", f"{norm}, batch_size 8", "worse") for norm in ("none", "layer", "instance", "group")
+    ]
+    least = min(-100 * found["high"] for found in eight)
+    return [*(-100 * found["diff"] for found in eight), least]
+
+
 def initialisation() -> list[float]:
     small = [row("initialisation", "levels", f"{norm}, init small", "better") for norm in ("batch", "layer", "group")]
     assert all(100 * found["low"] > 0.2 for found in small)
@@ -100,6 +108,7 @@ def founding_text() -> list[float]:
 RESULTS: dict[str, Callable[[], list[float]]] = {
     "batch_size": batch_size,
     "devices": devices,
+    "colour": colour,
     "initialisation": initialisation,
     "founding_text": founding_text,
 }
@@ -177,6 +186,7 @@ COUNTS: list[tuple[str, str, Callable[[], tuple[int, ...]]]] = [
     ("batch_size", r"families of (\S+) and (\d+)", lambda: families("batch_size")),
     ("batch_size", r"at (\S+) images", lambda: (int(setting("batch_size", "budget.samples")),)),
     ("batch_size", r"open with (\S+) seeds", lambda: (table("batch_size", "results")["seed"].nunique(),)),
+    ("colour", r"all (\S+) comparisons are open", lambda: (open_rows("colour", "levels"),)),
     (
         "devices",
         r"(\S+) images and (\S+) seeds",
