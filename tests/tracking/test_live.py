@@ -75,7 +75,7 @@ def test_it_does_not_wait_for_what_nobody_trains(plan: Plan, store: Store, monke
     monkeypatch.setattr("normbench.cli.live.IDLE_SECONDS", 0.05)
     out = io.StringIO()
     watch(plan, store, Console(file=out, width=140, force_terminal=True), 0.02)
-    assert "no run is being trained: `normbench run live` trains those that are left" in out.getvalue()
+    assert "no run is being trained: `normbench run live.yaml` trains those that are left" in out.getvalue()
 
 
 def test_it_ends_when_only_failed_runs_are_left(plan: Plan, store: Store) -> None:
