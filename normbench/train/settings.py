@@ -103,7 +103,7 @@ def _without_callers_modes() -> Iterator[None]:
                 stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        if torch.get_default_device().type != "cpu":  # only then: this mode costs something with each call
+        if torch.empty(0).device.type != "cpu":  # only then: this mode costs something with each call
             stack.enter_context(torch.device("cpu"))
         yield
 
