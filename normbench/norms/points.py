@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,11 @@ def _shapes(trial: Trial) -> str:
                 return f"{LAYOUTS[layout]} in {_mode(training)}: {tuple(x.shape)} becomes {tuple(y.shape)}"
             if not bool(torch.isfinite(y).all()):
                 return f"{LAYOUTS[layout]} in {_mode(training)}: not every value is finite"
+    for layout in [name for name in LAYOUTS if name not in trial.facts.layouts]:
+        x = trial.input(layout)
+        with suppress(Exception):  # it refuses them, in its own way
+            if (y := output(trial.fresh(layout), x)).shape != x.shape:
+                return f"{LAYOUTS[layout]} is not refused, and {tuple(x.shape)} becomes {tuple(y.shape)}"
     return ""
 
 

@@ -192,7 +192,7 @@ class Played(Whole):
         (Double, {"dtype", "half precision"}, "float32 becomes float64"),
         (Single, {"shapes"}, "cannot be measured: RuntimeError: Float did not match Double"),
         (Rearranging, {"channels_last"}, "leaves the memory layout"),
-        (Flat, {"shapes"}, "cannot be measured"),
+        (Flat, {"shapes"}, "(N, C, H, W) is not refused, and (8, 8, 5, 3) becomes (8, 120)"),
         (Played, {"virtual devices"}, "than two devices with half"),
     ],
 )
