@@ -32,5 +32,6 @@ def measured(plan: Plan, store: Store, probes: Sequence[str], arrays: bool = Tru
     ]
     cells = pd.DataFrame(rows, columns=[*columns.values(), "seed", "run_id"])
     found = [measurements(store, plan.ids, probe, arrays) for probe in probes]
-    frame = pd.concat([pd.DataFrame(columns=list(MEASUREMENT_COLUMNS)), *[one for one in found if not one.empty]])
+    found = [one for one in found if not one.empty] or [pd.DataFrame(columns=list(MEASUREMENT_COLUMNS))]
+    frame = pd.concat(found)
     return cells.merge(frame, on="run_id")
