@@ -105,12 +105,28 @@ def founding_text() -> list[float]:
     return [*both, *points(row("founding_text", "levels", "digit_cnn_bn", "open"))]
 
 
+def init_or_pixels() -> list[float]:
+    def level(init: str, pixels: str, verdict: str) -> list[float]:
+        return points(row("init_or_pixels", "levels", f"batch, init {init}, pixels {pixels}", verdict))
+
+    found = [level(init, "standardised", "better") for init in ("torch", "he")]
+    both = [level(init, "0 to 1", "open")[:1] for init in ("torch", "he")]
+    changes = [
+        points(row("init_or_pixels", "pixels", f"batch, to pixels 0 to 1, init {init}", "worse"))
+        for init in ("torch", "he")
+    ]
+    for pixels in ("0 to 1", "standardised"):
+        row("init_or_pixels", "initialisation", f"batch, to init he, pixels {pixels}", "open")
+    return [value for part in (*found, *both, *changes) for value in part]
+
+
 RESULTS: dict[str, Callable[[], list[float]]] = {
     "batch_size": batch_size,
     "devices": devices,
     "colour": colour,
     "initialisation": initialisation,
     "founding_text": founding_text,
+    "init_or_pixels": init_or_pixels,
 }
 
 
