@@ -15,7 +15,7 @@ from normbench.spec.counts import steps
 from normbench.store import State, Store
 from normbench.store.folder import METRICS
 from normbench.study import Plan, PlannedRun, describe
-from normbench.study.file import asked_as
+from normbench.study.file import IDLE_SECONDS, untrained
 from normbench.tracking.points import Follower, Point
 
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█×", "_.-:=+*#x"  # lowest to highest and no number; the latter for any terminal
@@ -25,7 +25,6 @@ REFRESH_SECONDS = 1.0
 TURN = 100  # unfinished runs that are looked at each time though nothing says that they run
 ORDER: tuple[State, ...] = ("done", "running", "failed", "interrupted", "broken", "waiting")
 LIVING: tuple[State, ...] = ("running", "waiting", "interrupted")
-IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH, blocks: str = BLOCKS) -> str:
@@ -145,4 +144,4 @@ def watch(plan: Plan, store: Store, console: Console | None = None, seconds: flo
     except KeyboardInterrupt:
         return
     if any(found[name] for name in LIVING):
-        console.print(f"no run is being trained: `normbench run {asked_as(plan.study)}` trains those that are left")
+        console.print(untrained(plan.study))

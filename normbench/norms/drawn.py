@@ -29,7 +29,6 @@ SOURCES: tuple[tuple[Any, str], ...] = (
     (random, "Random"),
     (random, "seed"),
 )
-KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 @contextmanager
@@ -68,13 +67,3 @@ def _spy(real: Any, told: str, seen: list[str]) -> Any:
             return isinstance(instance, real)
 
     return Noted(real.__name__, (), {})
-
-
-def own_generators(net: nn.Module) -> list[str]:
-    """Names of the attributes of a network's modules that are generators."""
-    return [
-        f"{prefix}{'.' if prefix else ''}{name}"
-        for prefix, module in net.named_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, KINDS)
-    ]

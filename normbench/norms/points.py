@@ -9,9 +9,10 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from normbench.norms.drawn import own_generators, watched
+from normbench.norms.drawn import watched
 from normbench.norms.response import equal
 from normbench.norms.trial import Trial, output
+from normbench.seeds import own_generators
 
 LAYOUTS = {"image": "(N, C, H, W)", "tokens": "(N, C, L)", "vector": "(N, C)"}
 HALF = 2.0**-7  # of bfloat16, which keeps eight bits

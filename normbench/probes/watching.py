@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from normbench.norms.contract import replaces_activation
+
 EVALUATED = 500  # images that are evaluated at a time
 ACTIVATIONS = torch.nn.modules.activation.__name__  # the module in which torch defines its activation functions
 
@@ -20,7 +22,7 @@ def activations(net: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in net.named_modules()
-        if type(module).__module__ == ACTIVATIONS or getattr(module, "replaces_activation", False)
+        if type(module).__module__ == ACTIVATIONS or replaces_activation(module)
     }
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from normbench.report.collection import gather
 from normbench.store import Store
 from normbench.study import Study
-from normbench.study.file import asked_as
+from normbench.study.file import IDLE_SECONDS, untrained
 
 WATCH_SECONDS = 20.0
-IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
 COMING = ("running", "waiting")  # states of which a result can still come without anybody doing anything
 
 
@@ -41,6 +40,6 @@ def watch_report(
             return
         idle = 0.0 if evidence.states.get("running") else idle + every
         if idle > IDLE_SECONDS:
-            yield f"no run is being trained: `normbench run {asked_as(evidence.study)}` trains those that are left"
+            yield untrained(evidence.study)
             return
         time.sleep(every)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import typing
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from normbench.errors import UsageError
 from normbench.spec.keys import from_dict
-from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen
+from normbench.spec.marks import LeftOutAt, NotIdentity, UsedWhen, marks_of
 from normbench.spec.neighbours import digest_of, own_files
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, REQUIRED, Entry
 from normbench.spec.schema import SECTIONS, RunConfig, has_options, hints
@@ -26,7 +25,7 @@ def counted_in_identity(section: str, values: Any) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, hint in hints(section).items():
         value = getattr(values, name)
-        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
+        marks = marks_of(hint)
         if any(isinstance(mark, NotIdentity) for mark in marks):
             continue
         if any(isinstance(mark, LeftOutAt) and mark.value == value for mark in marks):
@@ -45,7 +44,7 @@ def _options_in_identity(entry: Entry, values: Mapping[str, Any]) -> dict[str, A
     kept = {}
     for name, given in values.items():
         option, value = entry.options[name], given
-        marks = typing.get_args(option.hint)[1:] if typing.get_origin(option.hint) is Annotated else ()
+        marks = marks_of(option.hint)
         if any(isinstance(mark, NotIdentity) for mark in marks):
             if option.default is REQUIRED:
                 continue

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from normbench.errors import UsageError
-from normbench.spec.marks import LeftOutAt
+from normbench.spec.marks import LeftOutAt, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
 from normbench.spec.schema import (
@@ -152,7 +152,7 @@ def later_keys(section: str) -> dict[str, Any]:
     return {
         name: mark.value
         for name, hint in hints(section).items()
-        for mark in getattr(hint, "__metadata__", ())
+        for mark in marks_of(hint)
         if isinstance(mark, LeftOutAt)
     }
 

@@ -26,3 +26,8 @@ class UsedWhen:
 
 
 NOT_IDENTITY = NotIdentity()
+
+
+def marks_of(hint: Any) -> tuple[Any, ...]:
+    """What the annotation of a key or option is marked with."""
+    return getattr(hint, "__metadata__", ())

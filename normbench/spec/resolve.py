@@ -28,7 +28,7 @@ from normbench.spec.counts import (
 from normbench.spec.degenerate import check_statistics
 from normbench.spec.gpus import visible_gpus
 from normbench.spec.keys import own_value
-from normbench.spec.marks import NOT_IDENTITY
+from normbench.spec.marks import NOT_IDENTITY, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
 from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
@@ -81,9 +81,7 @@ def resolve_section(section: str, config: RunConfig) -> Any:
 
 def _placed(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
     """`options` with whole paths of the files that they name, where a path is no part of an identity."""
-    marked = {
-        name for name, option in entry.options.items() if NOT_IDENTITY in getattr(option.hint, "__metadata__", ())
-    }
+    marked = {name for name, option in entry.options.items() if NOT_IDENTITY in marks_of(option.hint)}
     return {name: _whole(value) if name in marked and value else value for name, value in options.items()}
 
 

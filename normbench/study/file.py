@@ -18,6 +18,7 @@ from normbench.study.rates import RATE, Rates, source, without_rates
 
 EXPERIMENTS = Path("experiments")
 SMALLER = "-smoke"  # what the name of a smaller study made from one ends with
+IDLE_SECONDS = 60.0  # after which runs that wait, while none runs, are no longer waited for
 KEYS = ("name", "question", "notes", "base", "grid", "seeds", "skip", "compare", "launch", "plugins")
 NAME = re.compile(r"\w[\w-]*")  # of a study: never an option of a command line
 LONGEST_NAME = 100  # characters of a study's name, which becomes a folder
@@ -145,6 +146,11 @@ def asked_as(study: Study) -> str:
     """A study as a command line names it; a smaller one is asked for by the options that made it smaller."""
     named = study.path.stem if study.path.parent == EXPERIMENTS else study.path.name
     return f"{named} with its --set, --seeds and --only" if study.name.endswith(SMALLER) else named
+
+
+def untrained(study: Study) -> str:
+    """What is said where runs wait and none has run for IDLE_SECONDS: nobody may be there to train them."""
+    return f"no run is being trained: `normbench run {asked_as(study)}` trains those that are left"
 
 
 def _plugin_path(plugin: Any, study: Path) -> Path:

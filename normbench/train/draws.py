@@ -5,7 +5,6 @@ Operators that draw are known by torch's own tag (`nondeterministic_seeded`), so
 
 from __future__ import annotations
 
-import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,7 +19,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from normbench.seeds import generator
 
 RESETS = ("reset_parameters", "_reset_parameters")
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 _TORCH = str(Path(torch.__file__).parent)
 
 
@@ -33,16 +30,6 @@ def reset_method(module: nn.Module) -> Callable[[], Any] | None:
 def draws(operator: Any) -> bool:
     """Whether an operator takes random numbers."""
     return torch.Tag.nondeterministic_seeded in operator.tags
-
-
-def own_generators(net: nn.Module) -> list[str]:
-    """Attributes of a network's modules that are random generators of their own: no seed of a run decides them."""
-    return [
-        f"{name}.{key}".lstrip(".")
-        for name, module in net.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, GENERATORS)
-    ]
 
 
 def _callers() -> Iterator[FrameType]:

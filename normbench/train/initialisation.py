@@ -31,8 +31,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from normbench.errors import UsageError
 from normbench.models.scalars import GAIN
-from normbench.seeds import generator
-from normbench.train.draws import NamedDraws, Origins, own_generators, reset_method
+from normbench.seeds import generator, own_generators
+from normbench.train.draws import NamedDraws, Origins, reset_method
 from normbench.train.randomness import preserved_generators, seed_generators
 
 Word = Literal["init", "reset", "drawn", "fixed"]

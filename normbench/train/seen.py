@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
-from normbench.norms.contract import replaces_activation
+from normbench.probes.watching import activations, watched
 from normbench.store.folder import RunFolder
 from normbench.train.evaluation import loaded, one_device
 from normbench.train.run import surroundings
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 
 
 @dataclass(frozen=True)
@@ -85,16 +84,13 @@ def maps(run: RunFolder, label: int) -> Maps:
         data.setup()
         number, image = _first_of(data, label)
         found: list[tuple[str, Array]] = []
-        hooks = [
-            module.register_forward_hook(_noting(name, found))
-            for name, module in net.named_modules()
-            if isinstance(module, ACTIVATIONS) or replaces_activation(module)
-        ]
-        try:
+
+        def note(name: str, given: Tensor, output: Tensor) -> None:
+            if output.dim() == 4:
+                found.append((name, np.asarray(output[0].float().numpy())))
+
+        with watched(activations(net), note):
             predicted = int(net(image[None]).argmax())
-        finally:
-            for hook in hooks:
-                hook.remove()
     if not found:
         raise UsageError(f"{run.path}: no activation function of its network gives maps (C, H, W)")
     return Maps(number, label, predicted, np.asarray(image.float().numpy()), found)
@@ -108,11 +104,3 @@ def _first_of(data: MNISTDataModule, label: int) -> tuple[int, Tensor]:
             return seen + int(places[0]), images[int(places[0])]
         seen += len(labels)
     raise UsageError(f"--maps {label}: no test image has that class: choose one of 0 to {data.num_classes - 1}")
-
-
-def _noting(name: str, found: list[tuple[str, Array]]) -> Any:
-    def note(module: nn.Module, given: Any, output: Tensor) -> None:
-        if output.dim() == 4:
-            found.append((name, np.asarray(output[0].float().numpy())))
-
-    return note
