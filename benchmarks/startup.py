@@ -8,7 +8,6 @@ About two minutes. Linux alone tells the memory (PSS: what processes share is di
 from __future__ import annotations
 
 import argparse
-import signal
 import statistics
 import subprocess
 import sys
@@ -73,7 +72,7 @@ def while_training(workers: int, data: Path, look: Callable[[subprocess.Popen[by
                 time.sleep(0.01)
             return look(process, started)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a shell starts what runs in the background deaf to SIGINT
             process.wait(LONGEST)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from normbench.cli.main import run_command
-
 
 def main() -> None:
     """Runs the command line and exits with its status."""
-    sys.exit(run_command(sys.argv[1:]))
+    try:
+        from normbench.cli.main import run_command
+
+        sys.exit(run_command(sys.argv[1:]))
+    except KeyboardInterrupt:  # before, or after, the command line was there to answer it
+        sys.exit(130)
 
 
 if __name__ == "__main__":

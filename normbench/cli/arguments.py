@@ -18,7 +18,7 @@ from normbench.spec import RunConfig, parse_yaml, read_yaml, replace, typed
 from normbench.spec.keys import BUILDERS, key_hint
 from normbench.spec.registry import NORMS, REQUIRED, Entry, argument_helps
 from normbench.spec.schema import SECTIONS, TOP, hints
-from normbench.spec.values import expected, shown_value
+from normbench.spec.values import checked, expected, shown_value
 
 
 @dataclass
@@ -45,7 +45,7 @@ def parse_run(argv: Sequence[str]) -> tuple[RunConfig, Arguments]:
         if key in {"folder", "runs"}:
             setattr(arguments, key, _text(key, text))
         elif key in _FLAGS:
-            setattr(arguments, key, True)
+            setattr(arguments, key, text is None or checked(parse_yaml(text, f"--{key}"), bool, f"--{key}"))
         elif key == "config":
             path = Path(_text(key, text)).expanduser()
             config = replace(config, typed(_loaded(read_yaml(path, "configuration")), str(path)))
@@ -74,10 +74,10 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
                 continue
             raise UsageError(f"'{word}' is not an option: write --key value, for example --data.batch_size 32")
         key, equals, text = word[2:].partition("=")
-        if key in _FLAGS:
-            yield key, None
+        if equals:
+            yield key, text
         else:
-            yield key, text if equals else next(words, None)
+            yield key, None if key in _FLAGS else next(words, None)
 
 
 def _text(key: str, text: str | None) -> str:

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from normbench.norms.contract import Reparametrizes, replaces_activation
 from normbench.norms.registry import register_norm
-from normbench.norms.running import batch_axes, wide
+from normbench.norms.running import batch_axes, spread, wide
 from normbench.spec.values import Count, Positive
 
 RELU = math.sqrt(2 / (1 - 1 / math.pi))  # gain that keeps the variance of a normal input through ReLU
@@ -69,17 +69,22 @@ class WeightNorm(nn.Identity):
             given = layer.forward(*inputs)
             # A linear layer has its channels last, whatever is before them (the tokens of a transformer).
             y = wide(given.flatten(0, -2) if isinstance(layer, nn.Linear) else given)
-            mean, square = y.mean(batch_axes(y)), y.square().mean(batch_axes(y))
-            if dist.is_available() and dist.is_initialized():  # all devices start alike
-                for each in (mean, square):
-                    dist.all_reduce(each)
-                    each.div_(dist.get_world_size())
-            scale = torch.rsqrt((square - mean.square()).clamp_min(1e-10))
+            mean = _of_all_devices(y.mean(batch_axes(y)))
+            var = _of_all_devices((y - spread(mean, y)).square().mean(batch_axes(y)))
+            scale = torch.rsqrt(var.clamp_min(1e-10))
             length = layer.parametrizations.weight.original0
             length *= scale.to(length.dtype).view_as(length)
             if layer.bias is not None:
                 layer.bias.copy_((layer.bias - mean) * scale)
             self.started.fill_(True)
+
+
+def _of_all_devices(mean: Tensor) -> Tensor:
+    """The mean over all devices, so that all start alike."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(mean)
+        mean.div_(dist.get_world_size())
+    return mean
 
 
 class _Standardised(nn.Module):
@@ -134,7 +139,7 @@ class _Scaled(nn.Module):
     def __init__(self, weight: Tensor, gain: float, eps: float) -> None:
         super().__init__()
         self.factor, self.eps = gain, eps
-        self.gain = nn.Parameter(torch.ones(len(weight), *[1] * (weight.dim() - 1)))
+        self.gain = nn.Parameter(weight.new_ones(len(weight), *[1] * (weight.dim() - 1)))
 
     def forward(self, weight: Tensor) -> Tensor:
         var, mean = torch.var_mean(weight, tuple(range(1, weight.dim())), correction=0, keepdim=True)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 from normbench.spec.marks import NOT_IDENTITY, LeftOutAt, UsedWhen
-from normbench.spec.values import Count, NonNegative, Number, Positive, Range
+from normbench.spec.values import Amount, Count, NonNegative, Number, Positive, Range
 
 Precision = Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"]
 Init = Literal[
@@ -127,9 +127,9 @@ class BudgetConfig:
         samples: Training images seen, rounded down to whole batches.
     """
 
-    epochs: Count | None = None
-    steps: Count | None = None
-    samples: Count | None = None
+    epochs: Amount | None = None
+    steps: Amount | None = None
+    samples: Amount | None = None
 
 
 @dataclass(frozen=True)

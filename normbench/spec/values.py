@@ -55,6 +55,7 @@ def _digits(bound: float) -> str:
 _LISTS = (list, Sequence)
 
 Count = Annotated[int, Range(1)]
+Amount = Annotated[int, Range(1, 10**15)]  # what shares of are taken: floats hold it to the digit
 Number = Annotated[int, Range(0)]
 Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]

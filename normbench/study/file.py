@@ -103,8 +103,8 @@ def load_study(name: str | Path) -> Study:
         )
     return Study(
         name=title,
-        question=str(tree["question"]).strip(),
-        notes=str(tree.get("notes") or "").strip(),
+        question=_prose(tree, "question", path),
+        notes=_prose(tree, "notes", path),
         base=base,
         axes=axes,
         seeds=seeds,
@@ -115,6 +115,13 @@ def load_study(name: str | Path) -> Study:
         rates=rates,
         launch=_mapping(tree.get("launch") or {}, "launch", path),
     )
+
+
+def _prose(tree: dict[str, Any], key: str, path: Path) -> str:
+    value = tree.get(key)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{path}: {key} is text, not {value!r}")
+    return (value or "").strip()
 
 
 def _list(value: Any, what: str, path: Path) -> list[Any]:

@@ -77,6 +77,18 @@ def test_debug_shows_the_traceback(cli_process: RunCli, tmp_path: Path) -> None:
         assert debug.status != 0
 
 
+def test_ctrl_c_while_the_command_line_is_imported_is_status_130_too() -> None:
+    code = (
+        "import sys, normbench.__main__ as entry\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *others):\n"
+        "        if name == 'normbench.cli.main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop()); entry.main()"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
+    assert (answer.returncode, answer.stderr) == (130, "")
+
+
 def test_ctrl_c_is_status_130(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, study: Write) -> None:
     def stop(name: Any) -> None:
         raise KeyboardInterrupt

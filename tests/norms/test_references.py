@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision.ops import FrozenBatchNorm2d
 
 from normbench.errors import UsageError
 from normbench.norms import NORMS, Norms, build_norm
@@ -131,22 +129,6 @@ def test_running_averages_are_those_of_batch_norm(name: str, layout: str) -> Non
             torch.testing.assert_close(layer.state_dict()[key], value, rtol=1e-12, atol=1e-12)
 
 
-def test_layers_that_others_maintain_give_the_same() -> None:
-    vectors, maps = images("vector"), images("image")
-    rms = nn.RMSNorm(CHANNELS, eps=1e-6)
-    rms.weight.data = build("rms", {}).weight.data
-    torch.testing.assert_close(build("rms", {})(vectors), rms(vectors))
-    torch.testing.assert_close(build_norm("rms", CHANNELS)(maps), F.rms_norm(maps, maps.shape[1:], eps=1e-6))
-    local = nn.LocalResponseNorm(3, alpha=0.6, beta=0.75, k=2.0)
-    torch.testing.assert_close(build("local_response", {"size": 3, "alpha": 0.2})(maps), local(maps))
-    channels = nn.LayerNorm(CHANNELS, eps=1e-6)
-    channels.load_state_dict(build("layer_channels", {}).state_dict())
-    right = channels(maps.movedim(1, -1)).movedim(-1, 1)
-    torch.testing.assert_close(build("layer_channels", {})(maps), right, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(build("detached_batch", {})(maps), build("batch", {})(maps), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(build("detached_layer", {})(maps), build("layer", {})(maps), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize(("step", "r_max", "d_max"), [(0, 1, 0), (5, 1, 0), (15, 1 + 2 * 0.1 / 0.35, 2.5), (40, 3, 5)])
 @pytest.mark.parametrize("layout", list(SHAPES))
 def test_batch_renorm_opens_with_the_steps(layout: str, step: int, r_max: float, d_max: float) -> None:
@@ -168,22 +150,6 @@ def test_batch_renorm_opens_with_the_steps(layout: str, step: int, r_max: float,
     torch.testing.assert_close(layer.running_mean, moved.mean(1), rtol=1e-9, atol=1e-9)
     deviation = 0.1 * (moved.var(1, correction=0) / 0.01 + 1e-5).sqrt() + 0.9
     torch.testing.assert_close(layer.running_std, deviation, rtol=1e-9, atol=1e-9)
-
-
-def test_frozen_batch_norm_computes_in_training_what_it_does_in_evaluation() -> None:
-    layer = build("frozen_batch", {"share": 0.25})
-    for step in range(3):
-        layer.set_step(step, 12)
-        layer(images("image", step))
-    layer.set_step(3, 12)
-    kept = {key: value.clone() for key, value in layer.state_dict().items()}
-    x = images("image", 7)
-    y = layer(x)
-    assert all(torch.equal(value, kept[key]) for key, value in layer.state_dict().items())
-    twin = FrozenBatchNorm2d(CHANNELS)
-    twin.load_state_dict({key: value for key, value in kept.items() if key != "num_batches_tracked"})
-    torch.testing.assert_close(y, twin(x), rtol=1e-5, atol=1e-5)
-    assert torch.equal(y, layer.eval()(x))
 
 
 def test_the_gate_is_clipped_before_the_next_step_and_where_it_is_used() -> None:

@@ -126,6 +126,9 @@ def test_a_files_unknown_key_is_named(tmp_path: Path) -> None:
         (["--trainer.channels_last=yes"], r"^trainer.channels_last=yes: expected true or false$"),
         (["--model.hidden=wide"], r"^model.hidden=wide: expected a list, each a whole number from 1$"),
         (["--model.hidden=[0]"], r"^model.hidden=\[0\]: expected a list, each a whole number from 1$"),
+        (["--budget.steps=1" + 21 * "0"], r"^budget.steps=10{21}: expected a whole number from 1 to 10{15} or null$"),
+        (["--budget.samples=1e21"], r"^budget.samples=1e\+21: expected a whole number from 1 to 10{15} or null$"),
+        (["--print_config=perhaps"], r"^--print_config=perhaps: expected true or false$"),
         (["--seed=-1"], r"^seed=-1: expected a whole number from 0"),
         (["--seed=99999999999999999999999"], r"^seed=99999999999999999999999: expected a whole number from 0 to"),
         (["train"], r"^'train' is not an option: write --key value"),
@@ -265,3 +268,8 @@ def test_another_norm_unsets_the_options_of_the_norm_before_it() -> None:
     assert resolve(other).model.norm_options == {"groups": 8, "eps": 1e-5}
     same = replace(printed, typed({"model.norm": "batch", "model.norm_options.eps": 0.001}))
     assert resolve(same).model.norm_options == {"momentum": 0.5, "eps": 0.001}
+
+
+@pytest.mark.parametrize(("word", "asked"), [("--print_config", True), ("--print_config=false", False)])
+def test_a_flag_may_say_whether(word: str, asked: bool) -> None:
+    assert parse_run([word, "--seed=1"])[1].print_config is asked

@@ -45,6 +45,8 @@ def test_a_study_is_read_as_written(write: Write) -> None:
     [
         ({"name": None}, r"'name' is missing or empty"),
         ({"question": ""}, r"'question' is missing or empty"),
+        ({"question": 3}, r"question is text, not 3"),
+        ({"notes": ["one"]}, r"notes is text, not \['one'\]"),
         ({"grid": None}, r"'grid' is missing or empty: a study has a name, a question, a grid and a compare"),
         ({"grid": {}}, r"'grid' is missing or empty"),
         ({"compare": None}, r"'compare' is missing or empty"),
