@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ROOT / "benchmarks" / "contenders"
 # Each contender chooses its threads and its memory itself, as on a machine where nothing is set.
 UNSET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "LD_PRELOAD")
+UNSET += ("PYTHONDONTWRITEBYTECODE",)  # with it every process compiles all modules anew
 
 ENDING_SECONDS = 60.0
 

@@ -31,9 +31,12 @@ def measured(plan: Plan, store: Store, left: Sequence[PlannedRun]) -> Measured:
 def time_told(left: Sequence[PlannedRun], speed: Measured, workers: int) -> str:
     """`about 45 s with 2 workers (from 3 finished runs)`."""
     from normbench.launch.progress import duration
+    from normbench.study import describe
     from normbench.study.estimate import WORKER_SECONDS
 
-    each = [speed.seconds(run.config) for run in left]
+    cells = {describe(run.cell): run.config for run in left}  # whose seeds take equally long
+    of_cell = {cell: speed.seconds(config) for cell, config in cells.items()}
+    each = [of_cell[describe(run.cell)] for run in left]
     seconds = WORKER_SECONDS + max(sum(each) / workers, *each)  # the longest run is on one worker
     return f"about {duration(seconds)} with {number(workers, 'worker')} ({speed.basis})"
 

@@ -16,6 +16,7 @@ elsewhere.py    runs that another process trains
 resources.py    cores and GPUs, dealt out by what runs ask for
 single.py       one run from its claim to its result
 ranks.py        one run on as many processes as it asks for
+lean.py         what is imported before a training
 rendezvous.py   how these find each other
 ends.py         how processes end, in words
 orphan.py       no process outlives the command that started it

@@ -78,6 +78,9 @@ def execute(config: RunConfig, folder: Path, progress: Progress | None = None) -
 
 def train_here(config: RunConfig, folder: Path, progress: Progress | None = None) -> Result:
     """Trains a run, or one rank of it, in this process; mirrored to W&B unless that is off."""
+    from normbench.launch.lean import import_torchmetrics
+
+    import_torchmetrics()
     from normbench.spec.counts import steps
     from normbench.tracking.mirror import Mirror
     from normbench.train.run import train

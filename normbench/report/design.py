@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from normbench.report.privacy import without_places
+from normbench.privacy import without_places
 from normbench.spec import to_dict
 from normbench.spec.keys import flatten
 from normbench.study.plan import files_of_rates

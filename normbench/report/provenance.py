@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from normbench.report.privacy import without_places
+from normbench.privacy import without_places
 
 if TYPE_CHECKING:
     from normbench.report.evidence import Evidence

@@ -3,7 +3,6 @@
     client.py    the wandb package: found, quiet, and deaf to variables that rename runs
     mode.py      online, offline or off: decided before anything is sent, and said once
     identity.py  what a run is filed under: its id, project, studies and labels
-    privacy.py   what leaves the machine names neither folders nor people
     points.py    metrics.csv as rows of W&B, and back
     session.py   one W&B run: opened, filled, closed, all within bounded time
     writer.py    the thread that owns a session while a run is trained

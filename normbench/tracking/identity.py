@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normbench.report.privacy import without_places
+from normbench.privacy import without_places
 from normbench.spec import LoggerConfig, RunConfig, run_id, to_dict
 
 PROJECT = "normbench"

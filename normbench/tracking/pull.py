@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench.errors import NormbenchError, UsageError
-from normbench.report.privacy import file_name
+from normbench.privacy import file_name
 from normbench.spec import run_id, to_dict
 from normbench.store import LAYOUT, Store, layout1, write_atomically
 from normbench.store.folder import METRICS

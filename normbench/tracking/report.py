@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from normbench.privacy import without_paths, without_places
 from normbench.report import tables
 from normbench.report.evidence import Evidence
-from normbench.report.privacy import without_paths, without_places
 from normbench.report.provenance import code_notes, environments
 from normbench.study import describe
 from normbench.study.file import asked_as

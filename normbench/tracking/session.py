@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normbench.report.privacy import without_places
+from normbench.privacy import without_places
 from normbench.spec import RunConfig, run_id
 from normbench.tracking.client import open_run, say_once, settings, wandb_module
 from normbench.tracking.identity import AXES, Places, axis_config, identity, tags

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from normbench.report.privacy import file_name, without_paths, without_places
+from normbench.privacy import file_name, without_paths, without_places
 from normbench.spec import resolve, run_config, run_id
 from normbench.spec.registry import NORMS
 from normbench.store import Store

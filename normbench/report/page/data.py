@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from normbench.privacy import without_paths
 from normbench.report.evidence import Evidence
-from normbench.report.privacy import without_paths
 from normbench.report.tables import Cell, Grid, html_table, paired_seeds
 
 MOST_PAIRS = 1000  # raw pairs that the page lists; pairs.csv has them all
