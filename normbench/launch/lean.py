@@ -22,10 +22,10 @@ def import_torchmetrics() -> None:
     hidden = set(UNUSED)
     version, find_spec = importlib.metadata.version, importlib.util.find_spec
 
-    def version_unless_hidden(name: str) -> str:
-        if name in hidden:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return version(name)
+    def version_unless_hidden(distribution_name: str) -> str:
+        if distribution_name in hidden:
+            raise importlib.metadata.PackageNotFoundError(distribution_name)
+        return version(distribution_name)
 
     def spec_unless_hidden(name: str, package: str | None = None) -> Any:
         return None if name.partition(".")[0] in hidden else find_spec(name, package)
