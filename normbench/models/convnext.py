@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 KERNEL, WIDER = 7, 4  # of the depthwise convolution, and of the hidden layer of a block (sections 2.5 and 2.4)
 
 
-@register_model("convnext", norm="layer", presets={"convnext_tiny": {"blocks": (1, 1, 1), "width": 16}})
+@register_model("convnext", norm="layer", presets={"convnext_tiny": {"blocks": (1, 1, 1), "width": 16}}, branches=True)
 @dataclass(frozen=True)
 class ConvNeXt:
     """Patches, Norm, stages of x + [depthwise Conv 7x7, Norm, Conv 1x1, Act, Conv 1x1](x), Norm, mean, Linear.
 
     Liu et al. 2022 (arXiv 2201.03545), for small images: narrow, without layer scale and stochastic depth, and with
     the last norm before the mean over the map instead of after it, so that it has a map to average over. Before every
-    stage but the first a Norm and a convolution 2x2 of stride 2 halve the map and double the channels.
+    stage but the first a Norm and a convolution 2x2 of stride 2 halve the map and double the channels. It takes
+    `skip_init` and `fixup` in place of a norm.
 
     Args:
         blocks: Blocks of each stage.
@@ -51,7 +52,8 @@ class ConvNeXt:
         ) -> Layer:
             side = [length if stride == 1 else length // stride for length in inputs[1:]]
             groups, padding = (inputs[0], kernel - 1) if name.endswith("depthwise") else (1, 0)
-            bias = has_bias(self.bias, norms, channels, normed, direct)
+            branch = norms.branch if "block" in name else None
+            bias = has_bias(self.bias, norms, channels, normed or branch is not None, direct)
             outputs = (channels, side[0], side[1])
             return Layer(
                 name,
@@ -64,6 +66,7 @@ class ConvNeXt:
                 groups=groups,
                 direct=direct,
                 padding=padding,
+                scalars=branch.parameters(last=name.endswith("down")) if branch is not None else 0,
             )
 
         shape = image
@@ -87,6 +90,7 @@ class ConvNeXt:
 
         from normbench.models.pool import MeanPool
         from normbench.models.residual import AddedTo
+        from normbench.models.scalars import build_branch, end_network
 
         walk = {layer.name: layer for layer in self.layers(image, classes, norms)}
 
@@ -105,12 +109,15 @@ class ConvNeXt:
             for index in range(count):
                 name = f"stage{stage}.block{index}"
                 depthwise, up, down = (conv(f"{name}.{key}") for key in ("depthwise", "up", "down"))
+                if norms.branch is not None:  # the norm's place is before `up`
+                    layers = depthwise, up, down
+                    build_branch(layers, norms.branch, sum(self.blocks), before=(depthwise, down), after=(up,))
                 block = OrderedDict(depthwise=depthwise, **dict(norms.after(depthwise, None, channels)))
                 block.update(up=up, act=activation_layer(self.activation), down=down)
                 inside[f"block{index}"] = AddedTo(block)
             inside.update((f"{key}_end", part) for key, part in norms.after(down, None, channels))
             parts[f"stage{stage}"] = nn.Sequential(inside)
-        output = walk["output"]
-        return nn.Sequential(
-            OrderedDict(**parts, pool=MeanPool(), output=nn.Linear(output.inputs[0], classes, bias=output.bias))
-        )
+        output = nn.Linear(walk["output"].inputs[0], classes, bias=walk["output"].bias)
+        if norms.branch is not None:
+            end_network(output, norms.branch, biased=False)  # the mean of what the last norm's place has shifted
+        return nn.Sequential(OrderedDict(**parts, pool=MeanPool(), output=output))

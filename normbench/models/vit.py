@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@register_model("vit", norm="layer", presets={"vit_tiny": {"width": 32, "depth": 2, "heads": 2}})
+@register_model("vit", norm="layer", presets={"vit_tiny": {"width": 32, "depth": 2, "heads": 2}}, branches=True)
 @dataclass(frozen=True)
 class ViT:
     """Vision transformer: patches, [x + attention(Norm x), x + MLP(Norm x)] x depth, Norm, mean over tokens, Linear.
 
     Dosovitskiy et al. 2021 (arXiv 2010.11929), with the mean in place of a class token and a fixed table of sines as
     positions (Beyer et al. 2022, arXiv 2205.01580). The norm's input is (N, width, tokens); the norm of those papers is
-    over the channels of each token.
+    over the channels of each token. It takes `skip_init` and `fixup` in place of a norm.
 
     Args:
         patch: Side of the square patches, which must divide the image's.
@@ -89,7 +89,10 @@ class ViT:
         products: int = 0,
     ) -> Layer:
         """A linear layer on tokens. A norm after it follows a sum, so that its bias stays."""
-        bias = has_bias(self.bias, norms, outputs, normed, False)
+        branch = norms.branch
+        bias = has_bias(self.bias, norms, outputs, normed or branch is not None, False)
+        # The norm's place before the first layer of a branch has that one's scalar.
+        scalars = 0 if branch is None or name.endswith("qkv") else branch.parameters(last=normed)
         return Layer(
             name,
             (inputs, tokens, 1),
@@ -101,6 +104,7 @@ class ViT:
             direct=False,
             mixes=mixed,
             product_macs=products,
+            scalars=scalars,
         )
 
     def build(self, image: Shape, classes: int, norms: Norms) -> nn.Module:
@@ -108,6 +112,7 @@ class ViT:
         from torch import nn
 
         from normbench.models.attention import Embedding, TokenMean, TokenNorm, TransformerBlock
+        from normbench.models.scalars import build_branch, end_network
 
         walk = {layer.name: layer for layer in self.layers(image, classes, norms)}
 
@@ -128,6 +133,11 @@ class ViT:
             qkv, projection, up, down = (
                 linear(walk[f"block{index}.{key}"]) for key in ("qkv", "projection", "up", "down")
             )
+            if norms.branch is not None:
+                branches = 2 * self.depth
+                # Queries, keys, values and the projection: four layers that are multiplied with each other.
+                build_branch((qkv, projection), norms.branch, branches, before=(projection,), depth=4)
+                build_branch((up, down), norms.branch, branches, before=(down,), after=(up,))
             act = activation_layer(self.activation)
             parts[f"block{index}"] = TransformerBlock(
                 norm_after(last), qkv, projection, norm_after(projection), up, act, down, self.heads
@@ -135,5 +145,7 @@ class ViT:
             last = down
         parts["norm"] = norm_after(last)
         parts["pool"] = TokenMean()
-        parts["output"] = linear(walk["output"])
+        parts["output"] = output = linear(walk["output"])
+        if norms.branch is not None:
+            end_network(output, norms.branch, biased=False)  # the mean of what the last norm's place has shifted
         return nn.Sequential(parts)

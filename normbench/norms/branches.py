@@ -16,10 +16,10 @@ class SkipInit(nn.Identity):
     """No norm, and a trained multiplier, at first 0, at the end of each residual branch: every block starts as x.
 
     y = shortcut(x) + alpha branch(x), one number alpha for each branch. Where a norm would stand there is the
-    identity. For models whose branches are built for it: `resnet`.
+    identity. For models whose branches are built for it: `resnet`, and `vit` (two branches a block) and `convnext`.
 
-    Source: De & Smith 2020 (arXiv 2002.10444), section 5. Convolutions keep their biases, as there. The paper's
-    drop-out before the last layer is the model's business.
+    Source: De & Smith 2020 (arXiv 2002.10444), section 5, of which `vit` and `convnext` are our own use. Layers keep
+    their biases, as there. The paper's drop-out before the last layer is the model's business.
 
     Args:
         num_channels: C; not used.
@@ -44,13 +44,19 @@ class Fixup(nn.Module):
 
     Of L branches with m layers each, the first m - 1 layers of a branch are drawn as `model.init` says and multiplied
     by L^(-1/(2m - 2)), and the last is zero, as is the classifier. One scalar bias, at first 0, is added before each
-    activation (this module: y = x + b), before each convolution of a branch and before the classifier; a scalar
-    multiplier, at first 1, ends each branch. With `bias` auto or never these take the place of the biases of the
-    layers that a norm would follow. For models whose branches are built for it: `resnet`, where m is 2.
+    activation, each layer of a branch and the classifier (where a norm would stand it is this module: y = x + b); a
+    scalar multiplier, at first 1, ends each branch. Scalars train at a tenth of the learning rate. With `bias` auto or
+    never they take the place of the biases of layers in branches, and of those that a norm would follow.
+
+    For models whose branches are built for it. `resnet`: m is 2. `vit`: m is 2 in the MLP and 4 in attention (queries,
+    keys, values, projection), L twice the depth, as in the authors' transformer; the scalar before the projection is
+    the paper's rule, which that code leaves out, and its last multiplier is left out here. `convnext` is our own
+    reading: m is 3. Where the norm's place is directly before a layer (in both, also before the mean that goes into the
+    classifier), the layer has no second scalar.
 
     Source: Zhang, Dauphin & Ma 2019 (arXiv 1901.09321), section 3; https://github.com/hongyi-zhang/Fixup, from which
-    differ: the scaled draw is He's with the fan-out there (here any `model.init`), a shortcut that changes the shape
-    has the branch's first bias there too, and scalars learn at a tenth of the rate there.
+    differ: the scaled draw is He's with the fan-out there in ResNets (here any `model.init`), a shortcut that changes
+    the shape has the branch's first bias there too, and the classifier's biases learn at a tenth of the rate there too.
 
     Args:
         num_channels: C; not used.
@@ -60,11 +66,12 @@ class Fixup(nn.Module):
         tensor([[2.]])
     """
 
-    branch = BranchRule(multiplier=1.0, scalar_biases=True, rescaled=True)
+    branch = BranchRule(multiplier=1.0, scalar_biases=True, rescaled=True, rate=0.1)
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1))
+        self.rate_factors = {"bias": self.branch.rate}
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.bias.to(x.dtype)

@@ -39,7 +39,7 @@ class ChannelLayerNorm(_OverChannels):
     This is the layer norm of transformers and of ConvNeXt, torch.nn.LayerNorm(C) on channels last; `layer` takes a
     statistic over (C, H, W). Behind a linear layer the two are one.
 
-    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450); Liu et al. 2022, ConvNeXt (arXiv 2201.03545).
+    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Liu et al. 2022, ConvNeXt (arXiv 2201.03545).
 
     Args:
         num_channels: C.
@@ -101,7 +101,7 @@ class LocalResponseNorm(nn.Module):
     `alpha` multiplies the sum, as in the paper; torch.nn.LocalResponseNorm divides it by `size`.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep convolutional neural networks,
-    with its constants.
+    section 3.3, with its constants.
 
     Args:
         num_channels: C; not used.

@@ -1,11 +1,13 @@
 """What a norm may do besides normalising its input. None of it has to be declared: it is found on the module.
 
 A norm is a module on (N, C), (N, C, L) or (N, C, H, W). It may also act on the layer before it, take the place of the
-activation after it, be told the step, and say how residual branches are built without a norm.
+activation after it, be told the step, train some of its parameters at a rate of their own, and say how residual
+branches are built without a norm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -36,6 +38,14 @@ class FollowsSteps(Protocol):
         """Called before every optimizer step: `step` counts from 0 to `total` - 1."""
 
 
+@runtime_checkable
+class HasRates(Protocol):
+    """A module of which some parameters train at a rate of their own: the gate of batch-instance norm."""
+
+    rate_factors: Mapping[str, float]
+    """For names of its own parameters: the factor on the learning rate of the run, at every step."""
+
+
 @dataclass(frozen=True)
 class BranchRule:
     """How a method that does without norm builds residual branches: the attribute `branch` of its class.
@@ -48,6 +58,7 @@ class BranchRule:
             place of biases that layers have for each channel.
         rescaled: Whether, of L branches of m layers, the first m - 1 layers of each are drawn and then multiplied by
             L^(-1/(2m - 2)), and the last layer and the classifier start at zero.
+        rate: Factor on the learning rate of the scalars.
 
     Example:
         >>> BranchRule(scalar_biases=True).parameters(last=True), BranchRule(scalar_biases=True).parameters(last=False)
@@ -57,6 +68,7 @@ class BranchRule:
     multiplier: float = 1.0
     scalar_biases: bool = False
     rescaled: bool = False
+    rate: float = 1.0
 
     def parameters(self, last: bool) -> int:
         """The parameters that belong to a layer of a branch, which may be its last."""

@@ -36,7 +36,8 @@ class LayerNorm(_ImageNorm):
     This is the LN that the Group Normalization paper compares with, equal to `group` with one group; it is
     neither torch.nn.LayerNorm([C, H, W]), which has C*H*W weights, nor a norm over C at each pixel (ConvNeXt).
 
-    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450); Wu & He 2018 (arXiv 1803.08494).
+    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Wu & He 2018 (arXiv 1803.08494), section 3.1,
+    equation 4.
 
     Args:
         num_channels: C.
@@ -62,7 +63,7 @@ class InstanceNorm(_ImageNorm):
 
     Affine (torch's default is not) and without running statistics, so that training and evaluation agree.
 
-    Source: Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022).
+    Source: Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022); Wu & He 2018 (arXiv 1803.08494), equation 5.
 
     Args:
         num_channels: C.
@@ -95,7 +96,7 @@ class GroupNorm(_ImageNorm):
 
     One group is `layer`; as many groups as channels is `instance`.
 
-    Source: Wu & He 2018 (arXiv 1803.08494).
+    Source: Wu & He 2018 (arXiv 1803.08494), section 3.1, equation 7.
 
     Args:
         num_channels: C, a multiple of `groups`.

@@ -25,7 +25,7 @@ class RMSNorm(nn.Module):
     y[n, c] = gamma[c] x[n, c] / sqrt(mean of x[n]^2 + eps): `layer` without its centring and without beta.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma: (C,).
 
-    Source: Zhang & Sennrich 2019 (arXiv 1910.07467).
+    Source: Zhang & Sennrich 2019 (arXiv 1910.07467), section 4, equation 4.
 
     Args:
         num_channels: C.
@@ -93,7 +93,7 @@ class DetachedBatchNorm(RunningNorm):
     Values, running averages, shapes and parameters as `batch`; but dy/dx = gamma / sqrt(var + eps), where batch norm
     takes away the parts along the mean and along x. Some teaching code does this by accident.
 
-    Source: Ioffe & Szegedy 2015 (arXiv 1502.03167), on why it fails: the bias before it grows without
+    Source: Ioffe & Szegedy 2015 (arXiv 1502.03167), section 2, on why it fails: the bias before it grows without
     bound. Xu et al. 2019 (arXiv 1911.07013) study layer norm so.
 
     Args:

@@ -40,7 +40,7 @@ class DynamicTanh(_Squash):
 
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,), alpha: a scalar.
 
-    Source: Zhu et al. 2025, Transformers without normalization (arXiv 2503.10622).
+    Source: Zhu et al. 2025, Transformers without normalization (arXiv 2503.10622), section 4 and Algorithm 1.
 
     Args:
         num_channels: C.

@@ -30,7 +30,7 @@ class WeightNorm(nn.Identity):
     channel, mean zero (where it has a bias) and variance one. The activations stay as they are: y = x. It adds a
     parameter for each channel, g.
 
-    Source: Salimans & Kingma 2016 (arXiv 1602.07868), also on the first batch;
+    Source: Salimans & Kingma 2016 (arXiv 1602.07868), section 3 on the first batch;
     torch.nn.utils.parametrizations.weight_norm.
 
     Args:
@@ -190,7 +190,8 @@ class SpectralNorm(nn.Identity):
     w = v / sigma(v), v as a matrix (C, rest), sigma by a power iteration whose vectors are kept from step to step;
     evaluation takes them as they are. The activations stay as they are: y = x. No parameters.
 
-    Source: Miyato et al. 2018 (arXiv 1802.05957); torch.nn.utils.parametrizations.spectral_norm.
+    Source: Miyato et al. 2018 (arXiv 1802.05957), equation 8, section 2.2 on the iteration;
+    torch.nn.utils.parametrizations.spectral_norm.
 
     Args:
         num_channels: C; not used.

@@ -252,7 +252,7 @@ class NormClassifier(pl.LightningModule):
         lr = learning_rate(config, getattr(datamodule, "batch_size", None))
         optimizer = build_optimizer(
             config.name,
-            parameter_groups(self.net, config),
+            parameter_groups(self.net, config, lr),
             lr,
             config.options,
             fused=self.trainer.precision != "16-mixed",

@@ -70,8 +70,8 @@ def filters(run: RunFolder) -> Filters:
     raise UsageError(f"{run.path}: the first layer of its network is no convolution: it has no filters to show")
 
 
-def maps(run: RunFolder, label: int) -> Maps:
-    """What the layers of a run's kept weights make, in evaluation, of the first test image of a class.
+def maps(run: RunFolder, label: int | None = None) -> Maps:
+    """What the layers of a run's kept weights make, in evaluation, of the first test image, or the first of a class.
 
     Raises:
         RunFolderError: The weights cannot be read.
@@ -82,7 +82,7 @@ def maps(run: RunFolder, label: int) -> Maps:
         net = loaded(run, config).net.float().eval()
         data = MNISTDataModule.from_config(config.data, config.seed)
         data.setup()
-        number, image = _first_of(data, label)
+        number, image, label = _first_of(data, label)
         found: list[tuple[str, Array]] = []
 
         def note(name: str, given: Tensor, output: Tensor) -> None:
@@ -96,11 +96,13 @@ def maps(run: RunFolder, label: int) -> Maps:
     return Maps(number, label, predicted, np.asarray(image.float().numpy()), found)
 
 
-def _first_of(data: MNISTDataModule, label: int) -> tuple[int, Tensor]:
+def _first_of(data: MNISTDataModule, label: int | None) -> tuple[int, Tensor, int]:
+    """Number, image and class of the first test image, or the first of a class."""
     seen = 0
     for images, labels in data.test_dataloader():
-        places = (labels == label).nonzero()
+        places = (labels == labels[0] if label is None else labels == label).nonzero()
         if len(places):
-            return seen + int(places[0]), images[int(places[0])]
+            place = int(places[0])
+            return seen + place, images[place], int(labels[place])
         seen += len(labels)
     raise UsageError(f"--maps {label}: no test image has that class: choose one of 0 to {data.num_classes - 1}")

@@ -21,8 +21,22 @@ from tests.models.test_models import agrees_with_what_is_built
 METHODS = [name for name in NORMS if NORMS.get(name).facts.get("branch")]
 
 
-def network(norm: str, rule: Rule | None = None, seed: int = 0, **options: Any) -> nn.Module:
-    config = ModelConfig("resnet", norm=norm, options={"blocks": [2, 1], "width": 8, **options})
+SMALL: dict[str, dict[str, Any]] = {
+    "resnet": {"blocks": [2, 1], "width": 8},
+    "vit": {"depth": 2, "width": 8, "heads": 2},
+    "convnext": {"blocks": [2, 1], "width": 8},
+}
+# Of each branch: its layers, the last last.
+BRANCHES = {
+    "vit": [(f"block{i}.{a}", f"block{i}.{z}") for i in (0, 1) for a, z in (("qkv", "projection"), ("up", "down"))],
+    "convnext": [
+        tuple(f"stage{s}.block{b}.{key}" for key in ("depthwise", "up", "down")) for s, b in ((0, 0), (0, 1), (1, 0))
+    ],
+}
+
+
+def network(norm: str, rule: Rule | None = None, seed: int = 0, model: str = "resnet", **options: Any) -> nn.Module:
+    config = ModelConfig(model, norm=norm, options={**SMALL[model], **options})
     return initialise(lambda: build_model(config, (3, 16, 16)), seed, rule)
 
 
@@ -40,6 +54,9 @@ def test_layers_as_data_are_the_built_ones(norm: str, bias: str) -> None:
     for shortcut, preactivation in itertools.product(("identity", "projection"), (False, True)):
         keys = {"name": "resnet8", "width": 4, "shortcut": shortcut, "preactivation": preactivation, "bias": bias}
         agrees_with_what_is_built(resolve(run_config({"model": {**keys, "norm": norm}, "data.name": "mnist_5k"})).model)
+    for name in ("vit_tiny", "convnext_tiny"):
+        keys = {"name": name, "bias": bias, "norm": norm}
+        agrees_with_what_is_built(resolve(run_config({"model": keys, "data.name": "mnist_5k"})).model)
 
 
 @pytest.mark.parametrize("preactivation", [False, True])
@@ -53,11 +70,21 @@ def test_every_block_starts_as_its_shortcut(norm: str, bias: str, preactivation:
     assert torch.equal(net(images()), torch.zeros(6, 10)) == (norm == "fixup")
 
 
-@pytest.mark.parametrize("preactivation", [False, True])
+@pytest.mark.parametrize("bias", ["auto", "always"])
 @pytest.mark.parametrize("norm", METHODS)
-def test_every_scalar_comes_to_move(norm: str, preactivation: bool) -> None:
+def test_every_block_of_the_others_starts_as_what_comes_in(norm: str, bias: str) -> None:
+    vit, convnext = (network(norm, bias=bias, model=name) for name in BRANCHES)
+    tokens, maps = torch.randn(3, 16, 8, generator=generator(0, "x")), torch.randn(3, 8, 6, 6)
+    for net, name, x in ((vit, "block1", tokens), (convnext, "stage0.block1", maps)):
+        assert torch.equal(net.get_submodule(name)(x), x)
+        assert torch.equal(net(images()), torch.zeros(6, 10)) == (norm == "fixup")
+
+
+@pytest.mark.parametrize("keys", [{"preactivation": False}, {"preactivation": True}, *({"model": m} for m in BRANCHES)])
+@pytest.mark.parametrize("norm", METHODS)
+def test_every_scalar_comes_to_move(norm: str, keys: dict[str, Any]) -> None:
     """The zeros at the start let gradients through one after the other: to the classifier, to the ends of branches."""
-    net = network(norm, Rule("he_normal"), preactivation=preactivation)
+    net = network(norm, Rule("he_normal"), **keys)
     labels, optimizer = torch.arange(6) % 3, torch.optim.SGD(net.parameters(), 0.05)
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     losses = []
@@ -70,6 +97,39 @@ def test_every_scalar_comes_to_move(norm: str, preactivation: bool) -> None:
     assert losses[-1] < losses[0]
     for name, parameter in net.named_parameters():
         assert not torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize("model", list(BRANCHES))
+def test_skip_init_adds_one_number_to_each_branch_of_the_others(model: str) -> None:
+    plain = dict(network("none", model=model).named_parameters())
+    built = dict(network("skip_init", model=model).named_parameters())
+    assert built.keys() - plain.keys() == {f"{branch[-1]}.branch_scale" for branch in BRANCHES[model]}
+    for name, value in plain.items():
+        assert torch.equal(built[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("model", "powers"),
+    [
+        ("vit", {"qkv": 4 ** (-1 / 6), "up": 4 ** (-1 / 2)}),  # L = 4; m = 4 in attention, 2 in the MLP
+        ("convnext", {"depthwise": 3 ** (-1 / 4), "up": 3 ** (-1 / 4)}),  # L = 3, m = 3
+    ],
+)
+def test_fixup_starts_the_others_from_those_weights_times_its_factor(model: str, powers: dict[str, float]) -> None:
+    rule = Rule("he_normal")
+    plain, net = dict(network("none", rule, model=model).named_parameters()), network("fixup", rule, model=model)
+    zero = {f"{branch[-1]}.weight" for branch in BRANCHES[model]} | {"output.weight", "output.bias"}
+    for name, value in net.named_parameters():
+        layer = name.split(".")[-2]
+        if name in zero:
+            assert not value.any(), name
+        elif value.numel() == 1:
+            assert value.item() == float(name.endswith("branch_scale")), name
+        else:
+            expected = plain[name] * (powers[layer] if "block" in name else 1.0)
+            torch.testing.assert_close(value, expected, rtol=1e-6, atol=0, msg=name)
+    in_branches = [name for name, _ in net.named_parameters() if "block" in name and name.endswith(".bias")]
+    assert all(name.endswith("norm.bias") for name in in_branches), "scalars stand in the place of layers' biases"
 
 
 def test_skip_init_starts_from_the_weights_of_no_norm() -> None:
@@ -121,6 +181,40 @@ def test_fixup_computes_what_its_formula_says() -> None:
     y = nn.functional.conv2d(y + p["conv2.input_bias"], p["conv2.weight"], padding=1)
     y = (x + p["conv2.branch_scale"] * y + p["end.norm.bias"]).relu()
     torch.testing.assert_close(block(x), y)
+
+
+def with_values(part: nn.Module) -> dict[str, Tensor]:
+    """Its parameters, with random values."""
+    make = generator(0, "values")
+    with torch.no_grad():
+        for parameter in part.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=make, dtype=torch.float64))
+    return dict(part.named_parameters())
+
+
+def test_fixup_in_a_transformer_computes_what_its_formula_says() -> None:
+    """As the authors' transformer_zero.py, and a scalar before the projection."""
+    block = network("fixup", model="vit").double().get_submodule("block1")
+    p, linear = with_values(block), nn.functional.linear
+    x = torch.randn(2, 16, 8, dtype=torch.float64)
+    query, key, value = linear(x + p["norm1.norm.bias"], p["qkv.weight"]).view(2, 16, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    mixed = nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(2, 16, 8)
+    y = x + p["projection.branch_scale"] * linear(mixed + p["projection.input_bias"], p["projection.weight"])
+    hidden = nn.functional.gelu(linear(y + p["norm2.norm.bias"], p["up.weight"]) + p["up.output_bias"])
+    y = y + p["down.branch_scale"] * linear(hidden + p["down.input_bias"], p["down.weight"])
+    torch.testing.assert_close(block(x), y)
+    assert len(p) == 4 + 2 + 1 + 2 + 2, "four weights, and the scalars named here"
+
+
+def test_fixup_in_convnext_computes_what_its_formula_says() -> None:
+    block = network("fixup", model="convnext").double().get_submodule("stage0.block1")
+    p, conv = with_values(block), nn.functional.conv2d
+    x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
+    y = conv(x + p["depthwise.input_bias"], p["depthwise.weight"], padding=3, groups=8)
+    y = nn.functional.gelu(conv(y + p["norm.bias"], p["up.weight"]) + p["up.output_bias"])
+    y = x + p["down.branch_scale"] * conv(y + p["down.input_bias"], p["down.weight"])
+    torch.testing.assert_close(block(x), y)
+    assert len(p) == 3 + 5
 
 
 def test_fixup_has_as_many_parameters_as_the_authors_network() -> None:

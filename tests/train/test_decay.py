@@ -1,4 +1,4 @@
-"""Which parameters weight decay acts on."""
+"""Which parameters weight decay acts on, and which have a rate of their own."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def named(module: NormClassifier, groups: list[Any]) -> list[set[str]]:
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance"])
 def test_weights_of_layers_decay_and_nothing_else(norm: str) -> None:
     module = module_of(**{"model.norm": norm, "model.bias": "always"})
-    decaying, rest = named(module, parameter_groups(module.net, module.optimizer_config))
+    decaying, rest = named(module, parameter_groups(module.net, module.optimizer_config, 0.01))
     layers = {name for name, m in module.net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     assert decaying == {f"{name}.weight" for name in layers}
     assert rest == {name for name, _ in module.net.named_parameters()} - decaying
@@ -53,7 +53,7 @@ def test_parameters_of_a_norm_of_ones_own_are_spared_whatever_their_shape() -> N
 
     try:
         module = module_of(**{"model.norm": "matrix_norm"})
-        decaying, rest = named(module, parameter_groups(module.net, module.optimizer_config))
+        decaying, rest = named(module, parameter_groups(module.net, module.optimizer_config, 0.01))
     finally:
         NORMS.remove("matrix_norm")
     assert any("mix" in name for name in rest)
@@ -63,7 +63,32 @@ def test_parameters_of_a_norm_of_ones_own_are_spared_whatever_their_shape() -> N
 @pytest.mark.parametrize("keys", [{"optimizer.decay_norms": True}, {"optimizer.weight_decay": 0.0}])
 def test_otherwise_there_is_one_group(keys: dict[str, Any]) -> None:
     module = module_of(**keys)
-    assert parameter_groups(module.net, module.optimizer_config) == list(module.net.parameters())
+    assert parameter_groups(module.net, module.optimizer_config, 0.01) == list(module.net.parameters())
+
+
+@pytest.mark.parametrize("decay", [{}, DECAY], ids=["plain", "decay"])
+@pytest.mark.parametrize(
+    ("keys", "own", "rate"),
+    [
+        ({"model.norm": "batch_instance"}, "norm.gate", 10.0),
+        ({"model": {"name": "resnet8", "norm": "fixup"}}, ("norm.bias", "input_bias", "branch_scale"), 0.1),
+        ({"model": {"name": "vit_tiny", "norm": "fixup"}}, ("norm.bias", "put_bias", "branch_scale"), 0.1),
+    ],
+    ids=["batch_instance", "fixup", "fixup-vit"],
+)
+def test_some_parameters_have_a_rate_of_their_own(keys: Any, own: Any, rate: float, decay: dict[str, Any]) -> None:
+    config = resolve(run_config({**keys, **decay, "data.name": "mnist_5k"}))
+    net = NormClassifier(config.model, config.optimizer, 0).net
+    groups = parameter_groups(net, config.optimizer, 0.5)
+    assert "lr" not in groups[0], "probes read the rate of the run there"
+    found = {p: group.get("lr", 0.5) for group in groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        assert found.pop(parameter) == pytest.approx(0.5 * (rate if name.endswith(own) else 1)), name
+    assert not found
+    spared = {p for group in groups if group.get("weight_decay") == 0 for p in group["params"]}
+    assert {name for name, p in net.named_parameters() if p in spared} == {
+        name for name, p in net.named_parameters() if decay and p.squeeze().dim() <= 1
+    }
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -71,7 +96,7 @@ def test_a_step_without_a_gradient_shrinks_weights_alone(name: str) -> None:
     module = module_of(**{"optimizer.name": name})
     config = module.optimizer_config
     before = {key: p.detach().clone() for key, p in module.net.named_parameters()}
-    optimizer = build_optimizer(config.name, parameter_groups(module.net, config), 0.01, config.options)
+    optimizer = build_optimizer(config.name, parameter_groups(module.net, config, 0.01), 0.01, config.options)
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -1,5 +1,6 @@
 """NormClassifier: in a user's own code, from a checkpoint, and what it measures."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -184,19 +185,22 @@ def test_mean_pool_has_a_deterministic_gradient() -> None:
 
 
 class Watch(pl.Callback):
-    """Learning rates of every step."""
+    """Learning rates of every step, in one group of parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: int) -> None:
         self.rates: list[float] = []
+        self.group = group
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rates.append(trainer.optimizers[0].param_groups[self.group]["lr"])
 
 
-def rates(config: OptimizerConfig, batch_size: int = 32, **options: Any) -> list[float]:
-    watch = Watch()
+def rates(
+    config: OptimizerConfig, batch_size: int = 32, group: int = 0, model: ModelConfig = SMALL, **options: Any
+) -> list[float]:
+    watch = Watch(group)
     data = MNISTDataModule("mnist_5k", batch_size=batch_size, train_samples=320)
-    plain_trainer(callbacks=[watch], **options).fit(NormClassifier(SMALL, config), datamodule=data)
+    plain_trainer(callbacks=[watch], **options).fit(NormClassifier(model, config), datamodule=data)
     return watch.rates
 
 
@@ -217,6 +221,13 @@ def rates(config: OptimizerConfig, batch_size: int = 32, **options: Any) -> list
 )
 def test_learning_rates_follow_the_schedule(name: str, schedule: dict[str, Any], expected: list[float]) -> None:
     assert rates(OptimizerConfig(name=name, lr=0.1, **schedule)) == pytest.approx(expected)
+
+
+def test_a_rate_of_ones_own_follows_the_schedule_too() -> None:
+    config = OptimizerConfig(lr=0.01, schedule="cosine", warmup_steps=4)
+    gated = dataclasses.replace(SMALL, norm="batch_instance")
+    ordinary, gates = (rates(config, group=group, model=gated) for group in (0, 1))
+    assert gates == pytest.approx([10 * rate for rate in ordinary])
 
 
 def test_a_schedule_counts_optimizer_steps_not_accumulated_parts() -> None:

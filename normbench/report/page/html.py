@@ -21,6 +21,7 @@ from normbench.report.figures import drawn_figures
 from normbench.report.figures.style import FACTOR, styles
 from normbench.report.page.choices import figure_choices
 from normbench.report.page.data import paired_table, run_link, run_table, states_text, unfinished_list
+from normbench.report.page.networks import networks
 from normbench.report.page.pictures import pictures
 from normbench.report.provenance import code_notes, environments
 from normbench.store import make_folder, write_atomically
@@ -59,6 +60,7 @@ def page(evidence: Evidence, link: str = "") -> str:
         further=_further(evidence),
         paired=paired_table(evidence),
         pictures=pictures(evidence),
+        networks=networks(evidence),
         cost=tables.html_table(tables.cost_grid(evidence), "cost") if len(evidence.chosen) else "",
         levels=list(zip(evidence.levels, styles(evidence.levels)[0], strict=True)),
         charts=[(name, figure) for name, figure in charts.items()],
