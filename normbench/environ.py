@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 
 # All variables that normbench or what it stands on is meant to hear, and what they do.
 DOCUMENTED = {
@@ -144,6 +145,18 @@ def _set(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def cache_folder(name: str) -> Path | None:
+    """The folder of that name in this user's cache; None where neither XDG_CACHE_HOME nor HOME says where that is.
+
+    `~` is home, and a relative XDG_CACHE_HOME is none, as its specification has it.
+    """
+    try:
+        named = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()
+        return (named if named.is_absolute() else Path.home() / ".cache") / "normbench" / name
+    except RuntimeError:  # a user without a name and without HOME
+        return None
 
 
 def quiet_matplotlib() -> None:

@@ -109,6 +109,16 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> RunCli:
     return run
 
 
+@pytest.fixture
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that the system does not know, without HOME."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(RuntimeError):
+        Path.home()
+
+
 def start_cli(*argv: object, **options: Any) -> subprocess.Popen[str]:
     """A command line as a process of its own: see `start_words`."""
     return start_words([sys.executable, "-m", "normbench", *map(str, argv)], **options)

@@ -10,6 +10,7 @@ from pathlib import Path
 from normbench.cli.check import add_check
 from normbench.cli.measurements import add_measurements, measured_or
 from normbench.cli.options import positive
+from normbench.cli.output import takes_unicode
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
 
@@ -130,13 +131,12 @@ def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     console = Console(width=None if sys.stdout.isatty() else 180, markup=False)
     columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:
         words.pop()  # on a narrow terminal words stay whole, and the last columns are left out
-    table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if unicode else box.ASCII)
+    table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if takes_unicode() else box.ASCII)
     for column, word in zip(columns, words, strict=False):
         lines = [line for cell in column for line in cell.splitlines()]
         table.add_column(column[0], overflow="fold", no_wrap=max(map(len, lines)) == word)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from normbench.cli.output import takes_unicode
 from normbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,9 +73,8 @@ def print_findings(entry: Entry, findings: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
-    table = Table(title=f"norm {entry.name}", box=box.SIMPLE_HEAD if unicode else box.ASCII)
+    table = Table(title=f"norm {entry.name}", box=box.SIMPLE_HEAD if takes_unicode() else box.ASCII)
     for heading in ("", "holds", "what was found"):
         table.add_column(heading, overflow="fold")
     for finding in findings:

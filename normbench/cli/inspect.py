@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.cli.options import folder, number, positive, size
+from normbench.cli.output import takes_unicode
 from normbench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -119,11 +120,10 @@ def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
 
     from normbench.models.inspection import totals
 
-    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
     model = config.model
     title = f"{model.name} with norm {model.norm}, images {_shape(image)}, batch {config.data.batch_size}"
-    table = Table(title=title, box=box.SIMPLE_HEAD if unicode else box.ASCII)
+    table = Table(title=title, box=box.SIMPLE_HEAD if takes_unicode() else box.ASCII)
     for heading in ("layer", "output", "site"):
         table.add_column(heading)
     for heading in ("parameters", "of the norm", "MACs", "bytes", "sees", "values per statistic", "bias"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 
@@ -119,18 +120,19 @@ class Curves:
 
 
 def watch(plan: Plan, store: Store, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
-    """Shows the curves until all runs are done or have failed, or Ctrl-C; where there is no terminal, once.
+    """Shows the curves until all runs are done or have failed, or Ctrl-C; once where nothing can be written over.
 
     Runs that wait or were interrupted are waited for IDLE_SECONDS while none runs: nobody may be there to train them.
     """
-    console = console or Console()
+    # FORCE_COLOR, which continuous integration sets, would take a log for a terminal.
+    console = console or Console(force_terminal=sys.stdout.isatty())
     curves = Curves(plan, store)
     found = curves.look()
 
     def shown() -> RenderableType:
         return curves.shown(found, console.width, console.encoding)
 
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         console.print(shown())
         return
     idle = 0.0

@@ -17,6 +17,11 @@ class _Tolerant:
         return text if text.isascii() else "?" * (error.end - error.start), error.end
 
 
+def takes_unicode() -> bool:
+    """Whether standard output takes every character as it is; else what programs read back is to be escaped."""
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
 def tolerate_encodings() -> None:
     """Makes standard output and standard error take every character."""
     import codecs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from normbench.cli.arguments import help_text, parse_run
 from normbench.cli.devices import refuse_missing_devices
+from normbench.cli.output import takes_unicode
 from normbench.errors import NormbenchError, Stopped
 from normbench.spec import RunConfig, resolve, run_id, steps, to_dict, yaml_text
 
@@ -20,7 +22,7 @@ def train(argv: Sequence[str]) -> int:
         print(help_text())
         return 0
     if arguments.print_config:
-        print(yaml_text(to_dict(resolve(config))), end="")
+        print(yaml_text(to_dict(resolve(config)), takes_unicode()), end="")
         return 0
     from normbench.data import with_data_at_hand
 
@@ -33,7 +35,7 @@ def train(argv: Sequence[str]) -> int:
     from normbench.launch import train_run
     from normbench.tracking.mode import settled
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_terminal=sys.stderr.isatty())  # whatever FORCE_COLOR says
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("training", total=steps(config))
     # Before rich 15 a bar that is not shown ends with an empty line.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from normbench import environ
 from normbench.data.idx import FILES, FileSet, missing_files
 from normbench.errors import DataError
 from normbench.spec.schema import DataConfig
@@ -44,11 +45,7 @@ def place_of(config: DataConfig) -> Place | None:
 
 def cache_dir() -> Path | None:
     """Where downloads go if no folder is named; None where neither XDG_CACHE_HOME nor HOME says where that is."""
-    try:
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base).expanduser() if base else Path.home() / ".cache") / "normbench" / "data"
-    except RuntimeError:  # a user without a name and without HOME
-        return None
+    return environ.cache_folder("data")
 
 
 def expanded(folder: str, key: str) -> Path:

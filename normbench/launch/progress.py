@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -39,7 +40,8 @@ class Display:
         console: Console | None = None,
         seconds: Callable[[RunConfig], float] = estimate,
     ) -> None:
-        self.console = console or Console(stderr=True)
+        # FORCE_COLOR, which continuous integration sets, would take a log for a terminal.
+        self.console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
         self.runs = {run.id: run for run in runs}
         self.weights = {run.id: seconds(run.config) for run in runs}
         self.total, self.count = sum(self.weights.values()), len(runs)

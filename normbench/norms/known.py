@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from normbench import environ
 from normbench.errors import UsageError
 from normbench.norms.claims import check_claims
 from normbench.norms.contract import BranchRule
@@ -103,7 +104,7 @@ def measured(entry: Entry, options: Mapping[str, Any]) -> Facts:
     if _connected() and (handed := _handed.get((entry.name, options_key(options)))):
         return handed
     file = _cache_file(entry, options)
-    if isinstance(entry.build, Deferred) or _connected():
+    if file and (isinstance(entry.build, Deferred) or _connected()):
         with suppress(OSError, ValueError, TypeError, KeyError):
             return Facts.from_dict(json.loads(file.read_text(encoding="utf-8")))
     if _connected():
@@ -122,12 +123,17 @@ def measured(entry: Entry, options: Mapping[str, Any]) -> Facts:
     ]
     defaults = all(options[key] == option.default for key, option in entry.options.items())
     check_claims(entry.name, entry.facts["claims"], found, options, counts, defaults)
+    if file:
+        _keep(found, file)
+    return found
+
+
+def _keep(found: Facts, file: Path) -> None:
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(found.to_dict()), encoding="utf-8")
         partial.replace(file)
-    return found
 
 
 def _connected() -> bool:
@@ -135,15 +141,16 @@ def _connected() -> bool:
     return bool(torch and torch.distributed.is_available() and torch.distributed.is_initialized())
 
 
-def _cache_file(entry: Entry, options: Mapping[str, Any]) -> Path:
+def _cache_file(entry: Entry, options: Mapping[str, Any]) -> Path | None:
+    if (folder := environ.cache_folder("norms")) is None:
+        return None
     try:
         source = digest_of(own_files(Path(entry.source))).encode() if entry.source else b""
     except (OSError, UsageError):
         source = b""
     parts = (digest().encode(), source, entry.name.encode(), options_key(options).encode())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (may have no home)
-    return Path(root) / "normbench" / "norms" / f"{key}.json"
+    return folder / f"{key}.json"
 
 
 @cache

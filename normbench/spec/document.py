@@ -119,8 +119,13 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     return tree
 
 
-def yaml_text(tree: Any) -> str:
-    """`tree` as YAML that `parse_yaml` reads back to an equal value."""
+def yaml_text(tree: Any, unicode: bool = True) -> str:
+    """`tree` as YAML that `parse_yaml` reads back to an equal value.
+
+    Args:
+        tree: Mappings, lists, texts, numbers, truth values and nulls.
+        unicode: Write characters outside of ASCII as they are, not as escapes.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.representer import SafeRepresenter
 
@@ -146,7 +151,7 @@ def yaml_text(tree: Any) -> str:
     writer.default_flow_style = None
     setattr(writer, "sort_base_mapping_type_on_output", False)  # noqa: B010  (its type says None)
     writer.width = 110
-    writer.allow_unicode = True
+    writer.allow_unicode = unicode
     stream = StringIO()
     writer.dump(tree, stream)
     return stream.getvalue()

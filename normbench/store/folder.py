@@ -126,6 +126,11 @@ class RunFolder:
             raise RunFolderError(f"{self.result_path} {why}: `normbench run` sets it aside and repeats the run")
         return result
 
+    def trained_id(self) -> str | None:
+        """The id of the run whose result lies here, whatever the folder is called; None without a readable one."""
+        result, _ = self._read()
+        return None if result is None else str(result.get("run_id"))
+
     def write_result(self, result: Mapping[str, Any]) -> Result:
         """Writes result.json, the last file of a run, and returns what it holds: see `normbench.store.result.plain`.
 

@@ -51,7 +51,10 @@ def asked(logger: LoggerConfig) -> str:
         if wish not in WISHES:
             raise UsageError(f"{VARIABLE}={wish}: expected one of {', '.join(WISHES)}")
         return wish
-    return WANDB_MODES.get(os.environ.get("WANDB_MODE", "").strip().lower(), logger.wandb)
+    mode = os.environ.get("WANDB_MODE", "").strip().lower()
+    if mode and mode not in WANDB_MODES:  # a misspelt "offline" must not send anything
+        raise UsageError(f"WANDB_MODE={mode}: expected one of {', '.join(WANDB_MODES)}")
+    return WANDB_MODES.get(mode, logger.wandb)
 
 
 def decide(logger: LoggerConfig, verify: bool = False) -> Decision:

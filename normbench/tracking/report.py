@@ -71,7 +71,7 @@ def specification(report: Any) -> str:
         "project": report.project,
         "spec": json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True)),
     }
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(whole, indent=2, ensure_ascii=True) + "\n"
 
 
 class Sections:

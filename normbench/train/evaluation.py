@@ -8,7 +8,7 @@ from typing import Any
 
 from normbench.data.module import MNISTDataModule
 from normbench.errors import RunFolderError
-from normbench.spec import from_dict, to_dict
+from normbench.spec import from_dict, run_id, to_dict
 from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
 from normbench.store.folder import RunFolder
@@ -46,7 +46,18 @@ def one_device(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def loaded(run: RunFolder, config: RunConfig) -> NormClassifier:
-    """The network with a run's kept weights. Raises RunFolderError where they cannot be read."""
+    """The network with a run's kept weights.
+
+    Raises:
+        RunFolderError: They cannot be read, or a file of the run's, a plug-in, say, is no longer what it was trained
+            with: what is computed would be of another network, under the run's name.
+    """
+    trained, now = run.trained_id(), run_id(resolve(from_dict(run.config())))
+    if trained not in (None, now):
+        raise RunFolderError(
+            f"{run.path} was trained as run {trained}, and its config.yaml gives run {now} now: a plug-in or a data "
+            "file has changed since; put it back, or train the run again"
+        )
     try:
         module = NormClassifier.load_from_checkpoint(run.weights_path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what is no checkpoint

@@ -7,6 +7,7 @@ from (seed, rank), saved in every checkpoint and restored from it.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 
+from normbench.errors import UsageError
 from normbench.seeds import generator
 
 State = dict[str, Any]  # of plain values and tensors, so that torch.load reads it with weights_only
@@ -72,6 +75,29 @@ def preserved_generators() -> Iterator[None]:
         yield
     finally:
         restore_generators(state)
+
+
+def check_repeats(net: nn.Module, x: Tensor) -> None:
+    """Raises UsageError where a network in training draws what no seed of these generators repeats.
+
+    Args:
+        net: The network; a copy of it is tried.
+        x: Images (N, C, H, W) of a batch.
+    """
+    outputs: list[Any] = []
+    with preserved_generators(), torch.no_grad():
+        for _ in range(2):
+            seed_generators(0, "repeats")
+            try:
+                outputs.append(copy.deepcopy(net).train()(x))
+            except Exception:  # a user's code may raise anything: the training says it, where it happens
+                return
+    one, other = outputs
+    if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise UsageError(
+            "the network draws random numbers that the seed of a run does not repeat, from a generator of its own or "
+            "from the system: draw them with torch (torch.rand, nn.Dropout), numpy.random or random, unseeded"
+        )
 
 
 def gathered_states(world_size: int) -> list[State]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from normbench import environ
 from normbench.data import with_data_at_hand
 from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
+from normbench.seeds import generator
 from normbench.spec import run_id, to_dict
 from normbench.spec.counts import (
     device_batch,
@@ -39,7 +41,7 @@ from normbench.train.environment import code_digest, environment
 from normbench.train.memory import keep_freed_memory
 from normbench.train.module import NormClassifier
 from normbench.train.precise import precise_metrics
-from normbench.train.randomness import preserved_generators, seed_generators
+from normbench.train.randomness import check_repeats, preserved_generators, seed_generators
 from normbench.train.schedule import learning_rate
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
@@ -86,6 +88,11 @@ def train(
             image=data.image_shape,
             classes=data.num_classes,
         )
+        if config.plugins:
+            images = device_batch(config) * config.trainer.virtual_devices
+            check_repeats(
+                module.net, torch.rand(images, *data.image_shape, generator=generator(config.seed, "repeats"))
+            )
         if config.trainer.precision == "64-true":
             # Lightning restores a checkpoint before it converts the module, which would round it to float32.
             module.double()

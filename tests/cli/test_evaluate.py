@@ -6,10 +6,22 @@ from pathlib import Path
 import pytest
 
 from normbench import NormClassifier
+from normbench.norms import NORMS
+from normbench.spec.identity import file_digest
 from normbench.store.folder import WEIGHTS
 
 from ..conftest import RunCli
 from .conftest import TINY
+
+NORM = """
+from torch import nn
+from normbench import register_norm
+
+@register_norm("edited")
+class Edited(nn.GroupNorm):
+    def __init__(self, num_channels: int, gain: float = {}):
+        super().__init__(1, num_channels)
+"""
 
 
 def numbers(text: str) -> dict[str, str]:
@@ -39,6 +51,35 @@ def test_corrupted_test_images(run_cli: RunCli, tmp_path: Path) -> None:
     other = numbers(run_cli("evaluate", tmp_path / "run", "--corruption", "contrast=0.9").out)
     assert set(other) - set(numbers(trained.out)) == {"test_accuracy_contrast"}
     assert run_cli("evaluate", tmp_path / "run", "--corruption", "fog").status == 2
+
+
+@pytest.mark.parametrize("words", [["evaluate"], ["inspect", "--filters", "--out", "{}"]])
+def test_a_plug_in_that_was_edited_since_is_no_longer_the_run(
+    words: list[str], run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights were scored in another network, as the run."""
+    plugin, folder = tmp_path / "edited.py", tmp_path / "kept"
+    plugin.write_text(NORM.format("1.0"))
+    keys = [
+        *TINY[2:],
+        "--model.name=cnn",
+        "--model.channels=[4]",
+        "--plugins",
+        plugin,
+        "--model.norm",
+        "edited",
+        "--trainer.keep=last",
+        f"--folder={folder}",
+    ]
+    assert run_cli("train", *keys).status == 0
+    command = [words[0], folder, *(word.format(tmp_path) for word in words[1:])]
+    assert run_cli(*command).status == 0
+    plugin.write_text(NORM.format("3.0"))
+    file_digest.cache_clear()  # as in a new process
+    said = run_cli(*command)
+    assert said.status == 1
+    assert "a plug-in or a data file has changed since; put it back, or train the run again" in said.error
+    NORMS.remove("edited")
 
 
 def test_a_run_without_weights_says_how_to_keep_them(run_cli: RunCli, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What holds for every command: fast answers, one line with the culprit and the remedy, exit statuses."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from normbench.cli.main import run_command
 from normbench.cli.output import tolerate_encodings
+from normbench.spec import parse_yaml
 
 from ..conftest import REPOSITORY, RunCli
 from .conftest import Write
@@ -123,6 +126,20 @@ def test_any_terminal_takes_any_words(cli_process: RunCli, study: Write, encodin
     wrong = cli_process("plan", study(name="größe−"), env=environment, encoding=encoding)
     assert wrong.status == 2
     assert "becomes a folder" in wrong.error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_configuration_printed_on_any_terminal_is_the_same_run(
+    run_cli: RunCli, encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`größe` was printed as `gr??e`, which `--config` then took for what was meant."""
+    terminal = io.TextIOWrapper(printed := io.BytesIO(), encoding=encoding, write_through=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        assert run_command(["train", "--logger.tags", "[größe, 字]", "--print_config"]) == 0
+    (path := tmp_path / "run.yaml").write_bytes(printed.getvalue())
+    assert parse_yaml(path.read_text(encoding="utf-8"), "")["logger"]["tags"] == ["größe", "字"]
+    assert run_cli("train", "--config", path, "--print_config").out.count("[größe, 字]") == 1
 
 
 def test_characters_that_an_encoding_lacks_are_the_nearest_ones() -> None:

@@ -1,6 +1,5 @@
 """Which folder counts, and what is said of a named one that is almost right."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,17 +155,7 @@ def test_an_empty_named_folder_without_a_network_is_an_error_not_a_fall_back(
 # Machines where the cache cannot be.
 
 
-@pytest.fixture
-def _nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user that the system does not know, without HOME."""
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
-    with pytest.raises(RuntimeError):
-        Path.home()
-
-
-@pytest.mark.usefixtures("_nobody")
+@pytest.mark.usefixtures("no_home")
 def test_an_unknown_user_without_a_home_gets_the_embedded_digits(capfd: pytest.CaptureFixture[str]) -> None:
     assert cache_dir() is None
     assert available(DataConfig("mnist_5k")) == ensure(DataConfig("mnist_5k")) == "mnist_5k"
@@ -179,14 +168,14 @@ def test_an_unknown_user_without_a_home_gets_the_embedded_digits(capfd: pytest.C
             call(DataConfig("fashion_mnist"))
 
 
-@pytest.mark.usefixtures("_nobody")
+@pytest.mark.usefixtures("no_home")
 def test_an_unknown_user_needs_no_cache_where_the_files_are(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORMBENCH_DATA_DIR", str(raw.parent.parent))
     assert available(DataConfig("made_up")) == ensure(DataConfig("made_up")) == "made_up"
     assert len(read(DataConfig("made_up")).test[1]) == 10_000
 
 
-@pytest.mark.usefixtures("_nobody")
+@pytest.mark.usefixtures("no_home")
 def test_a_tilde_without_a_home_names_home() -> None:
     with pytest.raises(DataError, match=r"data.dir=~/data: there is no home folder: set HOME"):
         ensure(DataConfig("mnist", dir="~/data"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,14 @@ def test_variables_are_changed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> N
         assert {name: os.environ.get(name) for name in values} == values
     assert (os.environ["NORMBENCH_WANDB"], os.environ["NODE_RANK"]) == ("offline", "1")
     assert "MASTER_PORT" not in os.environ
+
+
+def test_the_cache_is_one_place_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, place in (("", ".cache"), ("~/kept", "kept"), ("relative/kept", ".cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert environ.cache_folder("norms") == tmp_path / place / "normbench" / "norms"
+
+
+def test_without_a_home_there_is_no_cache(no_home: None) -> None:
+    assert environ.cache_folder("norms") is None

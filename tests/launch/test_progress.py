@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from normbench.launch import task_of
@@ -49,3 +50,12 @@ def test_lines_of_a_log() -> None:
 
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (45, 420, 7500)] == ["45 s", "7 min", "2 h 5 min"]
+
+
+def test_a_log_gets_plain_lines_whatever_its_variables_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Display([]) as display:
+        display._print("a line")
+    assert capsys.readouterr().err == "a line\n"

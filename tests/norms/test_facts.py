@@ -345,3 +345,13 @@ def test_what_one_process_measured_another_takes_over(
         assert facts(name, {"eps": 0.1}) == before
     finally:
         dist.destroy_process_group()
+
+
+def test_without_a_home_nothing_is_kept_anywhere(
+    plug: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_home: None
+) -> None:
+    """A folder named `~` was made where the command was given."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert facts(plug(RMSNorm)).has_statistics
+    assert sorted(tmp_path.iterdir()) == before

@@ -171,3 +171,10 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, content: bytes, word
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no study at .*nowhere.yaml: check the path"):
         read_yaml(tmp_path / "nowhere.yaml", "study")
+
+
+def test_escaped_for_a_terminal_that_lacks_a_character_it_is_the_same() -> None:
+    tree = {"größe": ["≥ 32", "字", "\U0001f600", "plain"], "Zürich/√2": "a: ü"}
+    text = yaml_text(tree, unicode=False)
+    assert text.isascii()
+    assert parse_yaml(text, "") == tree

@@ -127,3 +127,28 @@ def test_runs_that_do_not_run_are_looked_at_in_turns(plan: Plan, store: Store, m
         curves.look()
         assert looked == [second, first], "one that runs, always"
     assert [run.id for run in curves.look()["interrupted"]] == [second]
+
+
+@pytest.mark.parametrize("variables", [{"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
+def test_a_log_is_no_terminal_whatever_its_variables_say(
+    variables: dict[str, str],
+    plan: Plan,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Continuous integration sets FORCE_COLOR; the curves were written into its log again and again."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    watch(plan, store, seconds=60)
+    assert capsys.readouterr().out == "live: 2 waiting\n"
+
+
+def test_a_terminal_that_cannot_write_over_what_it_shows_is_told_once(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was shown at all until the study was done."""
+    monkeypatch.setenv("TERM", "dumb")
+    out = io.StringIO()
+    watch(plan, store, Console(file=out, width=140, force_terminal=True), 60)
+    assert out.getvalue() == "live: 2 waiting\n"

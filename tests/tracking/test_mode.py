@@ -110,6 +110,22 @@ def test_a_wrong_override_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         decide(LoggerConfig())
 
 
+@pytest.mark.parametrize("mode", ["ofline", "disable", "shared"])
+def test_a_wrong_mode_of_wandb_is_named_and_sends_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(UsageError, match=f"WANDB_MODE={mode}: expected one of disabled, offline, dryrun"):
+        decide(LoggerConfig())
+    monkeypatch.setenv("NORMBENCH_WANDB", "off")
+    assert decide(LoggerConfig()).mode == "off", "the stronger variable says it"
+
+
+def test_without_a_home_it_is_off_and_that_is_said(no_home: None) -> None:
+    """wandb ended with RuntimeError, and with it every training."""
+    assert str(decide(LoggerConfig())) == "wandb: off: there is no home folder for its settings: set HOME"
+    with pytest.raises(UsageError, match=r"logger\.wandb=online: there is no home folder"):
+        decide(LoggerConfig(wandb="online"))
+
+
 def test_settled_holds_for_what_is_inside_and_no_longer(capsys: pytest.CaptureFixture[str]) -> None:
     with settled(LoggerConfig()):
         assert os.environ["NORMBENCH_WANDB"] == "offline"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from normbench import __version__
+from normbench import __version__, environ
 from normbench.errors import NormbenchError
 from normbench.report import tables
 from normbench.report.evidence import Evidence
@@ -110,16 +109,17 @@ def vega_bundle() -> str:
     """
     import vl_convert
 
-    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111  (may have no home)
-    kept = root / "normbench" / "page" / f"vega-{version('vl-convert-python')}.js"
+    folder = environ.cache_folder("page")
+    kept = folder / f"vega-{version('vl-convert-python')}.js" if folder else None
     with suppress(OSError, UnicodeDecodeError):
-        if (text := kept.read_text(encoding="utf-8")).endswith(WHOLE):
+        if kept and (text := kept.read_text(encoding="utf-8")).endswith(WHOLE):
             return text
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     text = bundle.replace("</script", "<\\/script") + WHOLE
     with suppress(OSError, NormbenchError):
-        make_folder(kept.parent)
-        write_atomically(kept, text)
+        if kept:
+            make_folder(kept.parent)
+            write_atomically(kept, text)
     return text
 
 
