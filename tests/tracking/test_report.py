@@ -70,9 +70,9 @@ def blank_figures(evidence: Evidence, folder: Path) -> list[Path]:
 
 
 def sections_of_the_page() -> list[str]:
-    """The headings of report.html, which the W&B report has too."""
+    """The headings of report.html, which the W&B report has too: all but that of filters, a run's media there."""
     template = (Path(normbench.__file__).parent / "report" / "page" / "page.html.jinja").read_text(encoding="utf-8")
-    return re.findall(r"<h2>(.*?)</h2>", template)
+    return [title for title in re.findall(r"<h2>(.*?)</h2>", template) if title != "Inside the networks"]
 
 
 def headings(spec: dict[str, Any]) -> list[str]:
