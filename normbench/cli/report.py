@@ -30,30 +30,31 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from normbench.report import PARTS, watch_report
-
     if options.watch:
+        from normbench.report import watch_report
+
         for told in watch_report(chosen_study(options), open_store(options.runs), options.reports):
             print(told, flush=True)
         return 0
-    return _write(options, tuple(PARTS))
+    return _write(options)
 
 
-def _write(options: argparse.Namespace, parts: tuple[str, ...]) -> int:
-    from normbench.report import write_report
+def _write(options: argparse.Namespace, *parts: str) -> int:
+    """Writes the parts that are named, or all."""
+    gc.set_threshold(100_000)  # of what is imported, and of a large study, nothing is garbage: to look is time lost
+    from normbench.report import PARTS, write_report
 
-    gc.set_threshold(100_000)  # of the objects of a large study none is garbage: to look for some is time lost
-    for path in write_report(chosen_study(options), open_store(options.runs), options.reports, parts):
+    for path in write_report(chosen_study(options), open_store(options.runs), options.reports, parts or tuple(PARTS)):
         print(path)
     return 0
 
 
 def _tables(options: argparse.Namespace) -> int:
-    return _write(options, ("tables",))
+    return _write(options, "tables")
 
 
 def _plots(options: argparse.Namespace) -> int:
-    return _write(options, ("figures",))
+    return _write(options, "figures")
 
 
 def _compare(options: argparse.Namespace) -> int:

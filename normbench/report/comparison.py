@@ -23,8 +23,16 @@ FACTS = ("images_per_statistic", "values_per_statistic", "parameters")
 def contrast_table(evidence: Evidence, contrast: Contrast, metric: Metric) -> pd.DataFrame:
     """The estimates of one contrast in a metric, with the intervals of its whole family.
 
-    With planned looks: each row at the look that decided it, else at the latest (`estimates_at_look`).
+    With planned looks: each row at the look that decided it, else at the latest (`estimates_at_look`). Worked out
+    once, also for the same runs asked about another metric.
     """
+    key = ("estimates", contrast.name, contrast.across, metric.name)
+    if key not in evidence.worked_out:
+        evidence.worked_out[key] = _contrast_table(evidence, contrast, metric)
+    return evidence.worked_out[key]
+
+
+def _contrast_table(evidence: Evidence, contrast: Contrast, metric: Metric) -> pd.DataFrame:
     if evidence.looks:
         return look_table(evidence, contrast, metric, evidence.looks.done)
     family = evidence.families[contrast.family]

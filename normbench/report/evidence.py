@@ -47,7 +47,7 @@ class Evidence:
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
     measured_cost: pd.DataFrame | None = None
-    _differences: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+    worked_out: dict[tuple[Any, ...], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def study(self) -> Study:
@@ -176,13 +176,13 @@ class Evidence:
 
     def differences(self, contrast: Contrast, metric: Metric) -> pd.DataFrame:
         """The per-seed differences of a contrast in a metric; tables and figures share them."""
-        key = (contrast.name, metric.name)
-        if key not in self._differences:
+        key = ("differences", contrast.name, contrast.across, metric.name)
+        if key not in self.worked_out:
             found = contrast.differences(self.chosen, metric.name)
             rows = found.drop_duplicates("id").to_dict("records") if self.skipped else []
             gone = [row["id"] for row in rows if any(contrast.uses(row, cell) for cell in self.skipped)]
-            self._differences[key] = found[~found["id"].isin(gone)] if gone else found
-        return self._differences[key]
+            self.worked_out[key] = found[~found["id"].isin(gone)] if gone else found
+        return self.worked_out[key]
 
     @cached_property
     def skipped(self) -> list[dict[str, Any]]:
@@ -296,4 +296,4 @@ class Evidence:
 
 
 VALIDATION = ("val", "validation")  # names of the split in metrics.csv, now and in version 0.1
-_SAME = ("columns", "titles", "planned", "choice", "chosen", "curves", "skipped", "families", "looks")
+_SAME = ("columns", "titles", "planned", "choice", "chosen", "curves", "skipped", "families", "looks", "worked_out")

@@ -5,7 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from normbench.report import comparison
 from normbench.report.tables import contrasts_csv, tidy
+from normbench.study.metrics import METRICS
 
 from .conftest import NOISE, MakeLab
 
@@ -107,3 +109,21 @@ def test_slopes_and_places(make_lab: MakeLab) -> None:
         "group: batch is better (+1.00 points"
     )
     assert evidence.family == 7
+
+
+def test_estimates_are_worked_out_once_for_all_that_is_asked_of_the_same_runs(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = GRID | {"data.batch_size": [16, 32]}
+    evidence = make_lab(outcome, grid, [FIRST], seeds=5).evidence()
+    assert len(evidence.comparison)
+    nll, layout = METRICS["test_nll"], {"swept": "layout"}
+    fresh = make_lab(outcome, grid, [FIRST], seeds=5).evidence().asking(nll, **layout).estimates[0]
+    other = evidence.asking(nll, **layout).estimates[0]
+    pd.testing.assert_frame_equal(other, fresh)  # another order of the axes is another table
+    counted: list[int] = []
+    work = comparison.estimates
+    monkeypatch.setattr(comparison, "estimates", lambda *given, **named: counted.append(1) or work(*given, **named))
+    pd.testing.assert_frame_equal(evidence.asking(nll, **layout).estimates[0], fresh)
+    assert len(evidence.asking(nll).pairs) == len(fresh)
+    assert not counted

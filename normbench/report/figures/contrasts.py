@@ -46,7 +46,9 @@ def figure(evidence: Evidence) -> Figure | None:
             layers[2] if place else layers[2].add_params(marks.toggle),
             data=part,
             title=alt.TitleParams(titles[place], fontSize=12, offset=4),
-        ).properties(width=WIDTH, height=ROW * len(part))
+            width=WIDTH,
+            height=ROW * len(part),
+        )
         for place, (_, part) in enumerate(rows.groupby(PANEL_PLACE))
     ]
     chart = alt.vconcat(*panels).resolve_scale(x="shared")
@@ -55,7 +57,7 @@ def figure(evidence: Evidence) -> Figure | None:
     head = f"Further contrasts: 95 % intervals, {counted_families(sizes)}"
     return Figure(
         "contrasts",
-        chart.properties(title=titled(evidence, head, note)),
+        titled(evidence, chart, head, note),
         f"Differences in {metric.label} of the further contrasts with simultaneous 95 % intervals.",
         frames.named(
             evidence,

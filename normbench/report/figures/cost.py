@@ -48,12 +48,12 @@ def figure(evidence: Evidence) -> Figure | None:
         plain.mark_point(filled=True, size=80).encode(x=x, shape=marks.shape, tooltip=tell).add_params(marks.toggle),
     ]
     small = bool(order)
-    chart = alt.layer(*layers, data=frame).properties(width=WIDTH * (0.62 if small else 1), height=200)
+    chart = alt.layer(*layers, data=frame, width=WIDTH * (0.62 if small else 1), height=200)
     note = "; ".join(part for part in ("right: faster; lines: 95 % interval of the speed", left_away) if part)
     text = f"{capital(shown.metric.label)} against training speed"
     return Figure(
         "cost",
-        frames.faceted(chart, order, heading).properties(title=titled(evidence, text, note)),
+        titled(evidence, frames.faceted(chart, order, heading), text, note),
         f"{text} as a multiple of {base}'s, a point a cell; the cost table has the numbers.",
         frames.named(
             evidence,

@@ -72,13 +72,13 @@ def figure(evidence: Evidence) -> Figure | None:
         layers.append(rule.encode(y="margin:Q"))
     now = alt.Chart().transform_calculate(now=f"{evidence.seeds}").transform_aggregate(now="min(now)")
     layers.append(now.mark_rule(color="#bbbbbb").encode(x="now:Q"))
-    chart = alt.layer(*layers, data=frame).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=frame, width=WIDTH, height=HEIGHT)
     dashed = f"dashed: the margin of {evidence.margin_text}; " if evidence.margin is not None else ""
     note = f"{dashed}grey: the seeds of this study; 80 % power in a family of {evidence.family}"
-    title = titled(evidence, "What n seeds can show: from the spread at hand to its upper limit", note)
+    title = "What n seeds can show: from the spread at hand to its upper limit"
     return Figure(
         "detectable",
-        chart.properties(title=title),
+        titled(evidence, chart, title, note),
         f"Smallest difference in {metric.label} that n seeds find, and smallest margin of equivalence that they show.",
         frame.rename(columns=ends),
         f"How small a difference in {metric.label} n seeds would find, and how small a margin they would show to be "

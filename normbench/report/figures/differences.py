@@ -45,9 +45,8 @@ def figure(evidence: Evidence) -> Figure | None:
     marks = Marks(evidence, [level for level in evidence.levels if level != evidence.baseline])
     x, bent = _x(evidence, whole)
     y = alt.Y(f"{FACTOR}:N", sort=levels, title=None, scale=alt.Scale(domain=levels), axis=alt.Axis(ticks=False))
-    chart = alt.layer(*_layers(evidence, marks, x, y), data=whole).properties(
-        width=WIDTH if not evidence.across[:-1] else WIDTH * 0.7, height=ROW * len(levels) + 6
-    )
+    width = WIDTH if not evidence.across[:-1] else WIDTH * 0.7
+    chart = alt.layer(*_layers(evidence, marks, x, y), data=whole, width=width, height=ROW * len(levels) + 6)
     chart = _paneled(evidence, chart, whole, swept)
     notes = ["filled: told apart; faint: every seed"]
     if evidence.margin is not None:
@@ -57,7 +56,7 @@ def figure(evidence: Evidence) -> Figure | None:
     notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
     text = f"Paired differences from {evidence.level_name(evidence.baseline)}: 95 % intervals, family of "
-    chart = chart.properties(title=titled(evidence, f"{text}{evidence.family}", "; ".join(notes)))
+    chart = titled(evidence, chart, f"{text}{evidence.family}", "; ".join(notes))
     return Figure(
         "differences",
         chart,
@@ -193,9 +192,12 @@ def _paneled(evidence: Evidence, chart: Any, frame: pd.DataFrame, swept: str | N
 def _ordered(evidence: Evidence, frame: pd.DataFrame, axes: list[str], field: str) -> tuple[list[str], pd.DataFrame]:
     """The combinations of axes as text in order, and the frame with the place of each row's among them."""
     of = [frames.fields(evidence)[axis] for axis in axes]
-    places = pd.concat([frames.place(evidence, axis, frame[name]) for axis, name in zip(axes, of, strict=True)], axis=1)
-    texts = frame[of].astype(str).agg(", ".join, axis=1)
+    cells = frame[of].drop_duplicates()
+    places = pd.concat([frames.place(evidence, axis, cells[name]) for axis, name in zip(axes, of, strict=True)], axis=1)
+    texts = cells.astype(str).agg(", ".join, axis=1)
     keys = list(map(tuple, places.to_numpy().tolist()))
     first = dict(sorted(dict(zip(keys, texts, strict=True)).items()))
     rank = {key: i for i, key in enumerate(first)}
-    return list(first.values()), frame.assign(**{field: [rank[key] for key in keys]})
+    ranks = np.array([rank[key] for key in keys], dtype=int)
+    cell = frame.groupby(of, sort=False, dropna=False).ngroup()  # numbered as they come, as in `cells`
+    return list(first.values()), frame.assign(**{field: ranks[cell]})

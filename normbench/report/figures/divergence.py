@@ -47,11 +47,11 @@ def figure(evidence: Evidence) -> Figure | None:
         base.mark_text(fontSize=11).encode(text="text:N", color=text),
     ]
     width = CELL_WIDTH if swept is None else {"step": CELL_WIDTH}  # a step needs an axis
-    chart = alt.layer(*layers, data=cells).properties(width=width, height={"step": CELL_HEIGHT})
+    chart = alt.layer(*layers, data=cells, width=width, height={"step": CELL_HEIGHT})
     note = "; ".join(part for part in ("of all runs, tuned or not" if evidence.tuned else "", left_away) if part)
     return Figure(
         "divergence",
-        frames.faceted(chart, order, heading).properties(title=titled(evidence, "Runs that diverged", note)),
+        titled(evidence, frames.faceted(chart, order, heading), "Runs that diverged", note),
         "How many runs of each cell diverged.",
         frames.named(evidence, cells, {PANEL: "panel", "diverged": "diverged", "n": "runs"}),
         "How many runs of each cell diverged; they have no accuracy and are in no mean.",

@@ -63,7 +63,7 @@ def figure(evidence: Evidence) -> Figure | None:
     names = {PANEL: "panel", "at": "at", "change": "change", "low": "95 % from", "high": "95 % to"}
     return Figure(
         "interaction",
-        chart.properties(title=titled(evidence, head, "; ".join(note for note in notes if note))),
+        titled(evidence, chart, head, "; ".join(note for note in notes if note)),
         f"{head}; the tables of changes have the numbers.",
         frames.named(evidence, rows, names | {"base": f"change of {base}", "verdict": "verdict"}),
         f"How far each {factor} moves along the axis: where lines are parallel, it does to all what it does to {base}, "

@@ -70,7 +70,9 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     tell += [alt.Tooltip(f"{field}:Q", title=text, format=",.0f") for field, text in AXES.items()]
     tell += [alt.Tooltip("mean:Q", title=label, format=".4f"), alt.Tooltip("n:Q", title="runs")]
     band = base.mark_area().encode(
-        y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", fillOpacity=marks.shade(0.18)
+        y=alt.Y("low:Q", scale=scale, title=title, axis=axis),
+        y2="high:Q",
+        fillOpacity=marks.shade(0.18, alt.FillOpacityValue),
     )
     y = alt.Y("mean:Q", scale=scale, title=title, axis=axis)
     line = base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity)
@@ -79,17 +81,16 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     if diverged:
         notes.append(f"without {counted([diverged], 'run')} that diverged")
     small = bool(order)
-    chart = alt.layer(band, line.add_params(marks.toggle), hover, data=frame).properties(
-        width=WIDTH * (0.62 if small else 1), height=HEIGHT * (0.75 if small else 1)
-    )
+    size = {"width": WIDTH * (0.62 if small else 1), "height": HEIGHT * (0.75 if small else 1)}
+    chart = alt.layer(band, line.add_params(marks.toggle), hover, data=frame, **size)
     chart = frames.faceted(chart, order, heading)
     text = f"{capital(label)} over {AXES['samples']}"
-    chart = chart.properties(title=titled(evidence, text, "; ".join(note for note in notes if note)))
+    chart = titled(evidence, chart, text, "; ".join(note for note in notes if note))
     # What the page may put on the x axis instead: field, title of the axis, title of the figure.
     choices = [
         {"field": field, "title": shown, "head": f"{capital(label)} over {shown}"} for field, shown in AXES.items()
     ]
-    chart = chart.properties(usermeta={"axes": choices})
+    chart.usermeta = {"axes": choices}
     return Figure(
         name,
         chart,

@@ -79,14 +79,14 @@ def heat_map(evidence: Evidence) -> Figure | None:
         base.transform_filter(alt.datum.n_used > 0).mark_text(fontSize=10).encode(text="text:N", color=shade),
         base.transform_filter(alt.datum.n_used == 0).mark_text(fontSize=10, color="#8A4B00").encode(text="text:N"),
     ]
-    chart = alt.layer(*layers, data=cells).properties(width={"step": CELL_WIDTH}, height={"step": CELL_HEIGHT})
+    chart = alt.layer(*layers, data=cells, width={"step": CELL_WIDTH}, height={"step": CELL_HEIGHT})
     note = "; ".join(
         part for part in ("mean over seeds; a diverged run has no accuracy: k/n diverged", left_away) if part
     )
     title = f"Validation accuracy by {shown_title(evidence, evidence.factor)} and {_titles(evidence, rate)}"
     return Figure(
         "learning_rates" if rate == RATE else f"tuned_{shown_title(evidence, rate)}",
-        frames.faceted(chart, order, heading).properties(title=titled(evidence, title, note)),
+        titled(evidence, frames.faceted(chart, order, heading), title, note),
         f"{title}; the table of chosen values has those that were best.",
         frames.named(evidence, cells, {PANEL: "panel", "value": metric.title, "n": "runs", "diverged": "diverged"}),
         f"Mean accuracy on the validation images, from which {_titles(evidence, rate)} may be chosen; no test image "
@@ -131,15 +131,13 @@ def sensitivity(evidence: Evidence) -> Figure | None:
         base.mark_line(strokeWidth=1.5).encode(opacity=marks.opacity).add_params(marks.toggle),
         base.mark_point(size=60).encode(shape=marks.shape, opacity=marks.opacity, fill=fill, tooltip=tell),
     ]
-    chart = alt.layer(*layers, data=cells).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=cells, width=WIDTH, height=HEIGHT)
     notes = ["mean over seeds", "open: some runs diverged" if (cells["diverged"] > 0).any() else "", left_away]
     notes += [f"at {', '.join(f'{value:g}' for value in gone)} all runs diverged"] if gone else []
     title = f"{capital(shown.metric.label)} against {_titles(evidence, rate)}"
     return Figure(
         "learning_rate_sensitivity" if rate == RATE else f"sensitivity_to_{shown_title(evidence, rate)}",
-        frames.faceted(chart, order, heading).properties(
-            title=titled(evidence, title, "; ".join(part for part in notes if part))
-        ),
+        titled(evidence, frames.faceted(chart, order, heading), title, "; ".join(part for part in notes if part)),
         f"{title}, one curve for each {evidence.title(evidence.factor)}.",
         frames.named(evidence, cells, {PANEL: "panel", "value": shown.metric.title, "diverged": "diverged"}),
         f"How much each {evidence.title(evidence.factor)} depends on {_titles(evidence, rate)}, on the validation "

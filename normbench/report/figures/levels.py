@@ -52,12 +52,12 @@ def figure(evidence: Evidence) -> Figure | None:
     same = sorted({f"{level} as {original}" for (level, *_), original in copies.items()})
     once = f"identical runs are drawn once: {', '.join(same)} in {counted([len(copies)], 'cell')}" if same else ""
     note = "; ".join(part for part in ("mean and 95 % interval; faint: every run", once, without, left_away) if part)
-    chart = alt.layer(*layers, data=whole).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=whole, width=WIDTH, height=HEIGHT)
     chart = frames.faceted(chart, order, heading)
     name = f"{shown.metric.label.replace(' ', '_')}" + (f"_against_{label.replace(' ', '_')}" if axis else "")
     return Figure(
         name,
-        chart.properties(title=titled(evidence, title + shown_title(evidence, evidence.factor), note)),
+        titled(evidence, chart, title + shown_title(evidence, evidence.factor), note),
         f"{capital(shown.metric.title)} of every {evidence.title(evidence.factor)}"
         + (f" against {label}" if axis else "")
         + "; the table of means has the numbers.",

@@ -59,12 +59,12 @@ def figure(evidence: Evidence) -> Figure | None:
         .encode(y=shown.y("mean:Q", scale), shape=shape, tooltip=tell)
         .add_params(marks.toggle),
     ]
-    chart = alt.layer(*layers, data=frame).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=frame, width=WIDTH, height=HEIGHT)
     text = f"{capital(shown.metric.label)} with running averages and with precise statistics"
     note = "; ".join(part for part in ("the same weights twice, mean and 95 % interval", left_away) if part)
     return Figure(
         "precise_statistics",
-        frames.faceted(chart, order, heading).properties(title=titled(evidence, text, note)),
+        titled(evidence, frames.faceted(chart, order, heading), text, note),
         f"{text}; the table of both has the numbers.",
         frames.named(evidence, frame, {KIND: "evaluated with", **frames.CELL_COLUMNS}),
         f"{text}: where the latter do better, the running averages were noisy; what is left comes from training.",

@@ -163,14 +163,16 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
     y = alt.Y("mean:Q", scale=scale, title=title, axis=axis)
     layers = [
         base.mark_area().encode(
-            y=alt.Y("low:Q", scale=scale, title=title, axis=axis), y2="high:Q", fillOpacity=marks.shade(0.18)
+            y=alt.Y("low:Q", scale=scale, title=title, axis=axis),
+            y2="high:Q",
+            fillOpacity=marks.shade(0.18, alt.FillOpacityValue),
         ),
         base.mark_line(strokeWidth=1.6).encode(y=y, opacity=marks.opacity),
         base.mark_point(filled=True, size=22)
         .encode(y=y, shape=marks.shape, opacity=marks.opacity, tooltip=tell)
         .add_params(marks.toggle),
     ]
-    chart = alt.layer(*layers, data=frame).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=frame, width=WIDTH, height=HEIGHT)
     ends = "; ".join(" to ".join(band) for band in drawing.bands.values())
     area = f"area: {ends or 'range over seeds'}"
     text = f"{capital(drawing.text)} over {AXES['samples']}"
@@ -181,7 +183,7 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
         chart = chart.resolve_scale(y="independent").resolve_axis(x="independent")
     return Figure(
         f"probe_{drawing.probe}",
-        chart.properties(title=titled(evidence, text, notes)),
+        titled(evidence, chart, text, notes),
         f"{text}, one curve for each {evidence.title(evidence.factor)}.",
         frames.named(
             evidence, frame, {PANEL: "panel", **AXES, "mean": "mean", "low": "from", "high": "to", "n": "runs"}

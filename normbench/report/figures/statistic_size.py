@@ -68,13 +68,13 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
     told = frames.tooltip(evidence, cells, shown)
     layers.append(plain.mark_point(filled=True, size=70).encode(y=y, shape=marks.shape, tooltip=told))
     layers[0] = layers[0].add_params(marks.toggle)
-    chart = alt.layer(*layers, data=whole).properties(width=WIDTH, height=HEIGHT)
+    chart = alt.layer(*layers, data=whole, width=WIDTH, height=HEIGHT)
     name = size.replace("_", " ")
     text = f"{capital(shown.metric.label)} against {name}"
     note = "; ".join(part for part in ("a point a cell: mean and 95 % interval", left_away) if part)
     return Figure(
         f"{shown.metric.label.replace(' ', '_')}_against_{size}",
-        frames.faceted(chart, order, heading).properties(title=titled(evidence, text, note)),
+        titled(evidence, frames.faceted(chart, order, heading), text, note),
         f"{text}, one curve for each {evidence.title(evidence.factor)}; the table of means has the numbers.",
         frames.named(evidence, whole, frames.CELL_COLUMNS),
         f"The {shown.metric.label} against how many {label.removeprefix('smallest ').split()[0]} share one mean and "

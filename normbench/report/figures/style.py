@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -77,6 +78,9 @@ def _further(place: int) -> tuple[str, str]:
 class Marks:
     """Colour, marker and legend of the compared levels, shared by all layers of a chart."""
 
+    # A click on a name of the legend shows that level alone; shift adds further ones.
+    toggle = alt.selection_point(fields=[FACTOR], bind="legend", name="shown")
+
     def __init__(self, evidence: Evidence, levels: Sequence[Any] | None = None) -> None:
         chosen = list(evidence.levels if levels is None else levels)
         self.names = [str(level) for level in chosen]
@@ -87,13 +91,17 @@ class Marks:
         names = self.names
         self.color = alt.Color(f"{FACTOR}:N", scale=alt.Scale(domain=names, range=colors), legend=legend, sort=names)
         self.shape = alt.Shape(f"{FACTOR}:N", scale=alt.Scale(domain=names, range=shapes), legend=legend, sort=names)
-        # A click on a name of the legend shows that level alone; shift adds further ones.
-        self.toggle = alt.selection_point(fields=[FACTOR], bind="legend", name="shown")
         self.opacity = self.shade(1.0)
 
-    def shade(self, opacity: float) -> Any:
+    def shade(self, opacity: float, channel: Any = alt.OpacityValue) -> Any:
         """So opaque, and almost gone where the legend chose other levels."""
-        return alt.when(self.toggle).then(alt.value(opacity)).otherwise(alt.value(min(0.06, opacity / 6)))
+        return _shade(opacity, channel)
+
+
+@cache  # Altair takes long to make a channel of a condition
+def _shade(opacity: float, channel: Any) -> Any:
+    other = alt.value(min(0.06, opacity / 6))
+    return channel.from_dict(alt.when(Marks.toggle).then(alt.value(opacity)).otherwise(other), validate=False)
 
 
 def shown_title(evidence: Evidence, column: str) -> str:
@@ -110,8 +118,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def titled(evidence: Evidence, text: str, note: str = "") -> alt.TitleParams:
-    """What is seen, and below it where from; the second line is broken where it is long."""
+def titled(evidence: Evidence, chart: Any, text: str, note: str = "") -> Any:
+    """The chart with a title that says what is seen, and below where from, in lines that are not too long.
+
+    The title is set on the chart itself, which nobody else has: each `properties` of Altair copies the whole of it.
+    """
     runs = evidence.chosen
     parts = []
     for name in ("model", "dataset"):
@@ -123,7 +134,8 @@ def titled(evidence: Evidence, text: str, note: str = "") -> alt.TitleParams:
     parts += [held, counted(seeds, "seed")]
     lines = [", ".join(part for part in parts if part), note]
     broken = [part for line in lines for part in textwrap.wrap(line, LINE, break_on_hyphens=False)]
-    return alt.TitleParams(text, subtitle=broken)
+    chart.title = alt.TitleParams(text, subtitle=broken)
+    return chart
 
 
 _TEXT = {"labelFontSize": 11, "titleFontSize": 12}

@@ -49,8 +49,11 @@ def _mapped(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
         values = frame.iloc[:, place]
         if isinstance(values.dtype, pd.CategoricalDtype):
             values = values.astype(object)
-        if values.dtype == object or pd.api.types.is_string_dtype(values.dtype):
-            values = values.map(change)
+        if values.dtype == object or (
+            pd.api.types.is_string_dtype(values.dtype)
+            and any(change(text) != text for text in values.dropna().unique())
+        ):
+            values = values.map(change)  # of text that stays as it is, a new array would take longer than the check
         columns[change(name)] = values
     return pd.DataFrame(columns, index=frame.index)
 
