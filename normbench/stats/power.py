@@ -6,10 +6,9 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import special
+from scipy import optimize, special
 
 from normbench.stats.cell import require_share
-from normbench.stats.root import bracketed_root
 
 MOST_SEEDS = 1000  # beyond it stands "no": nobody trains so many
 
@@ -155,7 +154,7 @@ def _least_effect(excess: Callable[[float], float]) -> float:
     high = 1.0
     while excess(high) < 0:
         high *= 2
-    return bracketed_root(excess, 0.0, high, xtol=1e-12)
+    return float(optimize.brentq(excess, 0.0, high, xtol=1e-12))
 
 
 def _check(sd: float, power: float, alpha: float) -> None:
