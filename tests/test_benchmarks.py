@@ -48,8 +48,9 @@ def test_the_usual_network_differs_by_biases_that_a_norm_takes_away(cell: tuple[
     assert all(shape in [p.shape for p in usual.parameters()] for shape in kept)
 
 
-def test_what_has_no_network_is_refused_and_nothing_else() -> None:
-    assert {(model, norm) for model, norm in CELLS if training.refused((model, norm, 2))} == REFUSED
+@pytest.mark.parametrize("batch", training.BATCHES)
+def test_what_has_no_network_is_refused_and_nothing_else(batch: int) -> None:
+    assert {(model, norm) for model, norm in CELLS if training.refused((model, norm, batch))} == REFUSED
 
 
 def asked(**given: list[object]) -> argparse.Namespace:
@@ -67,6 +68,8 @@ def test_the_cells_that_are_measured() -> None:
     assert list(named) == [("mlp", "layer", 2), ("mlp", "layer", 32)]
     assert training.ONE in named["mlp", "layer", 2]
     assert training.OBVIOUS[0] in named["mlp", "layer", 2]
+    part = dict(training.chosen_cells(asked(batch=[512])))
+    assert part == {cell: contenders for cell, contenders in cells.items() if cell[2] == 512}
 
 
 def test_operations_of_an_image() -> None:

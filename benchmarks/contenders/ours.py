@@ -32,7 +32,7 @@ def keys(model: str, norm: str, batch: int) -> dict[str, object]:
         "budget.samples": SAMPLES,
         "trainer.validations": 0,
         "trainer.checkpoints": 0,
-        "trainer.loss_points": SAMPLES // POINT,
+        "trainer.loss_points": SAMPLES // max(POINT, batch),
     }
 
 
