@@ -92,8 +92,11 @@ def _whole(path: str) -> str:
 
 
 def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every probe with all of its options."""
-    return {name: PROBES.get(name).chosen(options or {}, f"probes.{name}") for name, options in probes.items()}
+    """Every probe with all of its options; what a probe itself makes of them is tried."""
+    chosen = {name: PROBES.get(name).chosen(options or {}, f"probes.{name}") for name, options in probes.items()}
+    for name, options in chosen.items():
+        PROBES.get(name).build(**options)
+    return chosen
 
 
 def resolve_model(config: RunConfig) -> ModelConfig:
@@ -190,9 +193,20 @@ def check_clashes(config: RunConfig) -> None:
     if trainer.keep == "best" and not validates(config):
         raise UsageError("trainer.keep=best needs validation images and trainer.validations of 1 or more")
     _check_validation_part(config)
+    _check_probes(config)
     _check_cadence(config)
     check_warmup(config)
     check_statistics(config)
+
+
+def _check_probes(config: RunConfig) -> None:
+    """Refuses probes that look at validation images where there are none."""
+    for name, options in config.probes.items():
+        if PROBES.get(name).build(**options).wants_held_out and not validation_images(config):
+            raise UsageError(
+                f"probe '{name}' needs images that are not trained on, and the run has no validation images: "
+                "give it some by data.validation (the test images are scored once, at the end)"
+            )
 
 
 def _check_validation_part(config: RunConfig) -> None:

@@ -118,6 +118,14 @@ def test_the_first_batch_of_training_sets_length_and_bias(kind: str, bias: bool)
     assert torch.equal(copied.train()(3 * x), net(3 * x)), "what was set is part of the state"
 
 
+def test_the_first_variance_survives_a_large_mean() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 8)
+    norm = Norms("weight_norm").after(layer, None, 8)[0][1]
+    y = norm(layer(1e4 + torch.randn(256, 3)))
+    torch.testing.assert_close(y.std(0, correction=0), torch.ones(8), rtol=0.01, atol=0)
+
+
 def test_a_compound_is_both() -> None:
     torch.manual_seed(0)
     layer, x = nn.Conv2d(3, 8, 3), torch.randn(4, 3, 6, 6)

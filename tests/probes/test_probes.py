@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from normbench.errors import UsageError
 from normbench.probes import Measurement, Moment, Probe, digest, register_probe
 from normbench.probes.layers import Layers
+from normbench.spec import resolve
 from normbench.spec.registry import PROBES
 from normbench.spec.values import Count
 
@@ -163,10 +164,14 @@ def test_the_same_images_are_seen_whatever_the_seed_and_the_block(tmp_path: Path
     assert torch.equal(one.trained_on(50)[0], last.trained_on(50)[0])
 
 
-def test_a_run_without_validation_images_is_refused_before_it_trains(tmp_path: Path, witness: str) -> None:
+def test_a_run_without_validation_images_is_refused_by_the_plan(witness: str) -> None:
     with pytest.raises(UsageError, match=r"probe 'witness' needs images .* data.validation"):
-        trained(tiny(**{"data.validation": 0, "trainer.validations": 0, "probes": {witness: {"at": [24]}}}), tmp_path)
-    assert not Witness.seen
+        resolve(tiny(**{"data.validation": 0, "trainer.validations": 0, "probes": {witness: {"at": [24]}}}))
+
+
+def test_what_a_probe_refuses_the_plan_refuses() -> None:
+    with pytest.raises(UsageError, match=r"probes.robustness.corruptions: .*did you mean 'noise'"):
+        resolve(tiny(**{"probes": {"robustness": {"corruptions": ["nois"]}}}))
 
 
 def test_when_to_measure() -> None:

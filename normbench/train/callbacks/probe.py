@@ -73,12 +73,6 @@ class Probes:
             else:
                 path.unlink()
 
-    def check(self, data: MNISTDataModule) -> None:
-        """Raises UsageError where a probe needs images that the run has not, before anything is trained."""
-        for name, probe in self.probes.items():
-            if probe.wants_held_out:
-                FixedSamples(data, torch.empty(0), name).held_out(1)
-
     def copy(self, trainer: pl.Trainer, net: nn.Module) -> None:
         """Keeps the network as it is before the step that comes next, for the probes that want it."""
         if self.position.step in self.copies:

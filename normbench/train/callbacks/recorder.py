@@ -133,7 +133,6 @@ class Recorder(pl.Callback):
             restore_generators(self._generators[trainer.global_rank])
         if self.diverged_at_step is not None:
             trainer.should_stop = True
-        self.probes.check(pl_module.trainer.datamodule)
         if self.position.step == 0 and 0 in self.probes.schedule:
             self.probes.measure(trainer, pl_module.net)
         self.probes.copy(trainer, pl_module.net)
