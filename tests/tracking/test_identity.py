@@ -170,7 +170,7 @@ def test_planning_imports_no_wandb() -> None:
 
     code = (
         "import sys\n"
-        "from normbench.report import privacy\nfrom normbench.tracking import commands, identity, mode, points\n"
+        "from normbench import privacy\nfrom normbench.tracking import commands, identity, mode, points\n"
         "assert 'wandb' not in sys.modules and 'torch' not in sys.modules, 'imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

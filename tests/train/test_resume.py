@@ -132,13 +132,13 @@ train(run_config(json.loads(sys.argv[1])), Path(sys.argv[2]))
 
 def test_draws_of_a_plug_in_repeat_in_one_worker_in_another_process_and_after_a_cut(tmp_path: Path) -> None:
     plugin = tmp_path / "dropnet.py"
-    plugin.write_text(PLUGIN.format(name="dropnet"))
+    plugin.write_text(PLUGIN.format(name="noisy_dropnet"))
     keys = {
         "plugins": [str(plugin)],
         "data.name": "mnist_5k",
         "data.train_samples": 512,
         "data.batch_size": 32,
-        "model.name": "dropnet",
+        "model.name": "noisy_dropnet",
         "budget.steps": 12,
         "trainer.accelerator": "cpu",
         "trainer.checkpoints": 12,

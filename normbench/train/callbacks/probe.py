@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from normbench.data.module import MNISTDataModule
 from normbench.errors import UsageError
 from normbench.models.dropout import SeededDropout
 from normbench.norms.contract import set_step
