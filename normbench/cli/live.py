@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from normbench.launch.progress import console_of
 from normbench.spec.counts import steps
 from normbench.store import State, Store
 from normbench.store.folder import METRICS
@@ -124,8 +124,7 @@ def watch(plan: Plan, store: Store, console: Console | None = None, seconds: flo
 
     Runs that wait or were interrupted are waited for IDLE_SECONDS while none runs: nobody may be there to train them.
     """
-    # FORCE_COLOR, which continuous integration sets, would take a log for a terminal.
-    console = console or Console(force_terminal=sys.stdout.isatty())
+    console = console or console_of(stderr=False)
     curves = Curves(plan, store)
     found = curves.look()
 

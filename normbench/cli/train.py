@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,13 +28,13 @@ def train(argv: Sequence[str]) -> int:
     config = with_data_at_hand(config)
     refuse_missing_devices([config])
     path = Path(arguments.folder or Path(arguments.runs, run_id(config))).expanduser()
-    from rich.console import Console
     from rich.progress import Progress
 
     from normbench.launch import train_run
+    from normbench.launch.progress import console_of
     from normbench.tracking.mode import settled
 
-    console = Console(stderr=True, force_terminal=sys.stderr.isatty())  # whatever FORCE_COLOR says
+    console = console_of(stderr=True)
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("training", total=steps(config))
     # Before rich 15 a bar that is not shown ends with an empty line.

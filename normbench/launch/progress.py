@@ -25,6 +25,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def console_of(stderr: bool) -> Console:
+    """A console that is a terminal where its stream is: FORCE_COLOR, which CI sets, would take a log for one."""
+    return Console(stderr=stderr, force_terminal=(sys.stderr if stderr else sys.stdout).isatty())
+
+
 class Display:
     """A listener that shows how far a study is.
 
@@ -40,8 +45,7 @@ class Display:
         console: Console | None = None,
         seconds: Callable[[RunConfig], float] = estimate,
     ) -> None:
-        # FORCE_COLOR, which continuous integration sets, would take a log for a terminal.
-        self.console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
+        self.console = console or console_of(stderr=True)
         self.runs = {run.id: run for run in runs}
         self.weights = {run.id: seconds(run.config) for run in runs}
         self.total, self.count = sum(self.weights.values()), len(runs)

@@ -201,12 +201,19 @@ def check_clashes(config: RunConfig) -> None:
 
 def _check_probes(config: RunConfig) -> None:
     """Refuses probes that look at validation images where there are none."""
+    if validation_images(config):
+        return
     for name, options in config.probes.items():
-        if PROBES.get(name).build(**options).wants_held_out and not validation_images(config):
-            raise UsageError(
-                f"probe '{name}' needs images that are not trained on, and the run has no validation images: "
-                "give it some by data.validation (the test images are scored once, at the end)"
-            )
+        if PROBES.get(name).build(**options).wants_held_out:
+            raise no_held_out(name)
+
+
+def no_held_out(probe: str) -> UsageError:
+    """What is said of a probe that needs validation images where there are none."""
+    return UsageError(
+        f"probe '{probe}' needs images that are not trained on, and the run has no validation images: "
+        "give it some by data.validation (the test images are scored once, at the end)"
+    )
 
 
 def _check_validation_part(config: RunConfig) -> None:

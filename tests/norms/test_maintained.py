@@ -79,7 +79,7 @@ def test_timm(name: str, options: dict[str, Any], other: Any, names: dict[str, s
     ours.train(training)
     twin.train(training)
     # Those that take the activation's place have their statistics in single precision there.
-    agree(ours, twin, close=SINGLE if "slope" in names.values() or "threshold" in names.values() else CLOSE)
+    agree(ours, twin, close=SINGLE if names else CLOSE)
 
 
 def test_ghost_batches_are_timms_split_batch_norm() -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ from .test_images import STUDY, of
 CNN = {"name": "cnn", "channels": [4, 18], "stride": 2, "pool": "none", "hidden": [16]}
 
 
-def lab_of(root: Path, model: dict, keep: str, norms: list[str]) -> Lab:  # type: ignore[type-arg]
-    base = {**STUDY["base"], "model": model, "budget": {"samples": 256}}  # type: ignore[dict-item]
+def lab_of(root: Path, model: dict[str, Any], keep: str, norms: list[str]) -> Lab:
+    study: dict[str, Any] = dict(STUDY)
+    base = {**study["base"], "model": model, "budget": {"samples": 256}}
     base["trainer"] = {"validations": 1, "accelerator": "cpu", "keep": keep}
     path = root / "kept.yaml"
-    path.write_text(yaml_text({**STUDY, "name": "kept", "base": base, "grid": {"model.norm": norms}}))
+    path.write_text(yaml_text({**study, "name": "kept", "base": base, "grid": {"model.norm": norms}}))
     for run in make_plan(load_study(path)).runs:
         execute(run.config, root / "runs" / run.id)
     return Lab(path, root / "runs", root / "reports")
@@ -56,10 +58,9 @@ def test_the_page_shows_filters_and_maps_of_the_first_seed(kept: Lab) -> None:
     section = text[text.index('<section id="networks">') : text.index('<section id="cost-section">')]
     assert [heading.split(",")[0] for heading in headings(section)] == ["batch", "layer"] * 2
     assert headings(section)[:2] == ["batch, seed 0: block0.conv", "layer, seed 0: block0.conv"]
-    number, label, said = map(
-        int,
-        re.search(r"batch, seed 0: test image (\d+) of class (\d), taken for (\d)", section).groups(),  # type: ignore[union-attr]
-    )
+    told = re.search(r"batch, seed 0: test image (\d+) of class (\d), taken for (\d)", section)
+    assert told is not None
+    number, label, said = map(int, told.groups())
     found = seen.maps(shown.RunFolder(of(kept, "batch", 0)))
     assert (number, label, said) == (0, found.label, found.predicted)
     per_network = 4 + 1 + 4 + 16  # filters, the image, the maps of two layers, of which the second has two more

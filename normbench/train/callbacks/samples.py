@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from normbench.data.module import MNISTDataModule
-from normbench.errors import UsageError
 from normbench.seeds import generator
+from normbench.spec.resolve import no_held_out
 
 
 class FixedSamples:
@@ -29,10 +29,7 @@ class FixedSamples:
     def held_out(self, count: int) -> tuple[Tensor, Tensor]:
         """So many validation images (all at most) and their labels."""
         if not len(self.data.split("validation")):
-            raise UsageError(
-                f"probe '{self.probe}' needs images that are not trained on, and the run has no validation images: "
-                "give it some by data.validation (the test images are scored once, at the end)"
-            )
+            raise no_held_out(self.probe)
         return self._of("validation", count)
 
     def pixels(self, images: Tensor) -> Tensor:
