@@ -30,7 +30,7 @@ from normbench import register_norm
 
 @register_norm("counted", axes="nothing", scope="none", same_in_eval=True)
 def counted(num_channels, spatial=True):
-    """Says in a file that it is trained: one line a training. Measurements are made in float64."""
+    """Says in a file that it is trained: one line a training. Trials are in float64 or without gradients."""
     import torch
     from torch import nn
 
@@ -38,7 +38,7 @@ def counted(num_channels, spatial=True):
         told = False
 
         def forward(self, x):
-            if self.training and x.dtype == torch.float32 and not self.told:
+            if self.training and torch.is_grad_enabled() and x.dtype == torch.float32 and not self.told:
                 self.told = True
                 with Path(os.environ["TRAININGS"]).open("a") as file:
                     file.write(f"{os.getpid()}\\n")
@@ -55,7 +55,7 @@ def broken(num_channels, spatial=True):
 
     class Broken(nn.Module):
         def forward(self, x):
-            if self.training and x.dtype == torch.float32:
+            if self.training and torch.is_grad_enabled() and x.dtype == torch.float32:
                 raise RuntimeError("this norm is broken")
             return x
 
