@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from normbench.stats.cell import cells
 
 ALPHA, POWER = 0.05, 0.8
 GOAL = 0.5  # of the seeds of the unpaired analysis
+BATCHES = (2, 8, 32, 128)  # of the default study
 
 
 def p_values(values: np.ndarray, method: str) -> np.ndarray:
@@ -211,6 +212,33 @@ def cost_table(rows: Sequence[Cost]) -> Iterator[str]:
         texts += [f"{row.share:.0%}"]
         both = (row.unpaired * hours, row.share * row.unpaired * hours)
         yield f"| {' | '.join([*texts, *(f'{value:.2f}' if hours else '' for value in both)])} |"
+
+
+def runs_an_hour(page: Path) -> dict[int, tuple[float, float]]:
+    """(better script, normbench) at each batch size, from the table of whole studies that `training.py` wrote."""
+    table = page.read_text(encoding="utf-8").partition("## Whole studies")[2].partition("\n## ")[0]
+    found = {}
+    for line in table.splitlines():
+        batch, *rest = [cell.strip() for cell in line.strip("|").split("|")]
+        if batch.isdigit():
+            *scripts, normbench, _ = map(float, rest)
+            found[int(batch)] = max(scripts), normbench
+    if not found:
+        raise SystemExit(f"{page}: no table of whole studies; `python benchmarks/training.py --part studies` makes it")
+    return found
+
+
+def time_table(rows: Sequence[Cost], speeds: Mapping[int, tuple[float, float]]) -> Iterator[str]:
+    """Hours until a verdict of the default study is there, of the script and of normbench, in Markdown."""
+    heads = ["difference", "batch", "seeds, script", "seeds, normbench", "hours, script", "hours, normbench", "share"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|" + "---:|" * len(heads)
+    for row, (batch, (script, ours)) in itertools.product(rows, speeds.items()):
+        seeds = min(row.mean, row.paired)
+        runs = row.of.runs_a_seed / len(BATCHES)
+        hours = row.unpaired * runs / script, seeds * runs / ours
+        texts = [f"{row.difference:g}", f"{batch}", f"{row.unpaired}", f"{seeds:.1f}"]
+        yield f"| {' | '.join([*texts, *(f'{h:.2f}' for h in hours), f'{hours[1] / hours[0]:.0%}'])} |"
 
 
 def goal_sentence(rows: Sequence[Cost]) -> str:

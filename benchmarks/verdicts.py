@@ -17,7 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from verdict_costs import ALPHA, STUDIES, Spread, cost_table, costs, goal_sentence, p_values, spread
+from verdict_costs import (
+    ALPHA,
+    STUDIES,
+    Spread,
+    cost_table,
+    costs,
+    goal_sentence,
+    p_values,
+    runs_an_hour,
+    spread,
+    time_table,
+)
 
 from normbench.stats import Criterion, Looks, error_term, estimates, level_differences
 
@@ -130,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=2500)
     parser.add_argument("--reports", type=Path, default=Path("reports"))
+    parser.add_argument("--speeds", type=Path, default=Path("benchmarks/training.md"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/verdicts.md"))
     options = parser.parse_args()
     started, rng = time.perf_counter(), np.random.default_rng(20)
@@ -182,6 +194,15 @@ def main() -> None:
         "16:",
         "",
         *cost_table(costs(made_up, MEANT[:2], options.trials, 22)),
+        "",
+        "## Time to a verdict",
+        "",
+        "Hours on two cores until a contrast of the default study (`batch_size`) is decided: the seeds of the table "
+        "above times the runs of a seed at one batch size, at the runs an hour that `training.md` measured for whole "
+        "studies (digit CNN; the other network is taken to cost as much). *Script*: the better obvious script and the "
+        "unpaired analysis. *normbench*: paired or planned looks, whichever takes fewer seeds. Equal error, power .8.",
+        "",
+        *time_table([row for row in rows if row.of.name == "batch_size"], runs_an_hour(options.speeds)),
         "",
     ]
     options.out.write_text("\n".join(lines), encoding="utf-8")

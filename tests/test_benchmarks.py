@@ -1,6 +1,7 @@
 """The benchmarks compare the same networks, and measure what they say. Nothing here depends on a time."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "contenders"
 import networks  # noqa: E402  (benchmarks is no package)
 import ours  # noqa: E402
 import training  # noqa: E402
+import verdict_costs  # noqa: E402
 from turns import Contender, rate, turns  # noqa: E402
 
 from normbench.spec import resolve, run_config  # noqa: E402
@@ -98,3 +100,24 @@ def test_contenders_start_together_and_add_up(tmp_path: Path) -> None:
 def test_a_contender_that_fails_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="KeyError: 'seconds'"):
         rate(Contender("one", "peak"), {}, tmp_path)
+
+
+def test_the_time_to_a_verdict_is_seeds_and_runs_an_hour_of_the_committed_pages() -> None:
+    folder = ROOT / "benchmarks"
+    speeds = verdict_costs.runs_an_hour(folder / "training.md")
+    assert list(speeds) == [2, 32, 128]
+    assert all(ours > script > 0 for script, ours in speeds.values())
+    of = verdict_costs.Spread("batch_size", 0.1, 0.1, 5, 44, runs_a_seed=56, seconds=60)
+    row = verdict_costs.Cost(of, 0.25, unpaired=20, paired=12, looks=verdict_costs.Looks((3,), (1.0,)), mean=15.0)
+    head, rule, line = verdict_costs.time_table([row], {2: (35.0, 100.0)})
+    assert line == "| 0.25 | 2 | 20 | 12.0 | 8.00 | 1.68 | 21% |"  # 20 x 14 / 35 and 12 x 14 / 100
+    assert head.count("|") == rule.count("|") == line.count("|")
+    shares = re.findall(r"(\d+)% \|$", (folder / "verdicts.md").read_text().partition("## Time")[2], re.M)
+    assert len(shares) == 9
+    assert 20 <= min(map(int, shares)) <= max(map(int, shares)) <= 40, "docs/getting_started.md says so in words"
+
+
+def test_a_page_without_speeds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "training.md").write_text("# Speed\n")
+    with pytest.raises(SystemExit, match="no table of whole studies"):
+        verdict_costs.runs_an_hour(tmp_path / "training.md")
