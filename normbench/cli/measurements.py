@@ -1,8 +1,9 @@
-"""`normbench probes STUDY`: what the probes of a study's runs found, as one tidy file."""
+"""`normbench probes`: with STUDY what its runs found, as one tidy file; with `--probe NAME` alone what it measures."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,14 +19,32 @@ SUFFIXES = (".csv", ".parquet")
 def add_measurements(sub: argparse.ArgumentParser) -> None:
     """Adds the options to the command `probes`."""
     add_study(sub, optional="without one, the probes are listed")
-    sub.add_argument("--probe", action="append", default=[], metavar="NAME", help="this one alone; again for more")
+    text = "this one alone; again for more; without a study: what each of its numbers is, and what it costs"
+    sub.add_argument("--probe", action="append", default=[], metavar="NAME", help=text)
     sub.add_argument("--no-arrays", action="store_true", help="leave out the numbers of single units")
     sub.add_argument("--to", type=folder, metavar="FILE", help="CSV or Parquet (default: reports/STUDY/probes.csv)")
 
 
 def measured_or(show: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """The command: with a study its measurements, without one the list."""
-    return lambda options: show(options) if options.study is None else _write(options)
+    """The command: with a study its measurements, without one the list, or what is written of the named ones."""
+
+    def command(options: argparse.Namespace) -> int:
+        if options.study is not None:
+            return _write(options)
+        return _explain(options) if options.probe else show(options)
+
+    return command
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from normbench.spec import load_plugins
+    from normbench.spec.registry import PROBES
+
+    load_plugins(tuple(options.plugins))
+    entries = [PROBES.get(name) for name in dict.fromkeys(options.probe)]
+    texts = (inspect.getdoc(entry.build) or f"{entry.source} says nothing of it" for entry in entries)
+    print("\n\n".join(f"{entry.name}: {text}" for entry, text in zip(entries, texts, strict=True)))
+    return 0
 
 
 def _write(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ measure.py     networks and images of the direct computations
 catalogue.py   all claims, their status and their cost
 results.py     what was measured, as files
 report.py      the table and a page for each
+figures.py     what a page shows: a plot, or a study's curve beside the published one
 summary.py     a figure of all
 """
 

@@ -28,8 +28,30 @@ def study_outcome(finding: Finding, store: Store) -> Outcome:
     evidence = gather(study_path(experiment.study), store)
     if missing := sum(evidence.states.values()):
         raise NormbenchError(f"{finding.id}: {missing} runs of its study have no result: {finding.command}")
-    detail = experiment.detail(evidence) if experiment.detail else None
+    detail = experiment.detail(evidence) if experiment.detail else compared_runs(evidence)
     return Outcome(experiment.measure(evidence), detail)
+
+
+def compared_runs(evidence: Evidence) -> pd.DataFrame | None:
+    """What a study's curve is drawn from: every compared run with its labels, its seed and the metric.
+
+    Evaluation with recomputed statistics stands beside where there is one; a diverged run has no value.
+
+    Returns:
+        A row a run, its axes as the study names them; None where no axis but the compared one varies.
+    """
+    from normbench.stats.cell import counted_runs
+    from normbench.study.metrics import ENDING, METRICS
+
+    if not evidence.study.compare.across:
+        return None
+    runs = evidence.chosen[evidence.chosen["run_id"].isin(evidence.plan.ids)]
+    runs = evidence.in_order(runs.sort_values("seed"))
+    names = [evidence.metric.name, evidence.metric.name + ENDING]
+    names = [name for name in names if name in METRICS and name in runs and runs[name].notna().any()]
+    axes = runs[list(evidence.columns.values())].astype(str).set_axis(list(evidence.columns), axis=1)
+    counted = {name: counted_runs(runs, evidence.keys, name)["value"] for name in names}
+    return axes.assign(seed=runs["seed"], **counted)
 
 
 def contrast(evidence: Evidence, name: str, treatment: Any, cell: Cell | None = None, sign: int = 1) -> Quantity:

@@ -25,11 +25,17 @@ class Published:
         value: As it stands there.
         source: Where it stands: section, figure, table.
         verified: Whether it was read there; False: quoted from memory, and so to be shown.
+        curves: Of arms of the claim's study: the published value at values of the study's last other axis.
+        unit: Of the curves' values: the title of their axis.
+        setting: What they are of.
     """
 
     value: str
     source: str
     verified: bool = True
+    curves: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    unit: str = ""
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Outcome:
 
     Args:
         quantities: Those of the criterion, and others that a reader should see.
-        detail: What the plot shows, a row a point.
+        detail: What the figure shows: of the claim's plot a row a point, of a study's curve a row a run.
     """
 
     quantities: Mapping[str, Quantity]
@@ -167,7 +173,8 @@ class StudyExperiment:
     Args:
         study: File in `studies/`, without its suffix.
         measure: Gives the quantities from its finished runs.
-        detail: Gives what the plot shows; None: the claim has no plot.
+        detail: Gives what the claim's plot shows; None: a study with another axis than the compared one shows its
+            metric against that.
     """
 
     study: str

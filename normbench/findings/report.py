@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.findings.catalogue import all_findings, summary_line
-from normbench.findings.finding import Bound, Finding, Plot, Quantity
+from normbench.findings.figures import drawn_figures
+from normbench.findings.finding import Bound, Finding, Quantity
 from normbench.findings.results import FOLDER, Result, read_result, verdict_of
 from normbench.findings.summary import summary_svg
 from normbench.store import make_folder, write_atomically
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOT_RUN = "not run"
-FEW = 8  # values on an axis up to which a plot marks each
 COLUMNS = (
     "id",
     "part",
@@ -155,8 +155,9 @@ def write_report(reports: Path) -> list[Path]:
     texts["index.html"] = _page("index.html.jinja", rows=rows, summary=summary_line(reports))
     for row in rows:
         name = f"{row.finding.id}.html"
-        figure = _figure(row, folder)
-        texts[name] = _page("finding.html.jinja", row=row, figure=figure, shown=shown, plot=row.finding.plot)
+        drawn = drawn_figures(row.finding, row.result) if row.result and row.verdict != NOT_RUN else []
+        texts |= {figure.file: figure.svg for figure in drawn}
+        texts[name] = _page("finding.html.jinja", row=row, figures=drawn, shown=shown)
     texts["figures/summary.svg"] = summary_svg({row.finding.id: row.verdict for row in rows})
     for name, text in texts.items():
         write_atomically(folder / name, text)
@@ -182,55 +183,6 @@ def _markdown(rows: Sequence[Row], reports: Path) -> str:
         words=("claim", "source", "published", "measured", "verdict"),
     )
     return markdown(grid)
-
-
-def _figure(row: Row, folder: Path) -> str:
-    """Draws the detail of a claim; returns the file relative to the page, "" where there is nothing to draw."""
-    plot, result = row.finding.plot, row.result
-    if plot is None or result is None or result.detail is None or row.verdict == NOT_RUN:
-        return ""
-    import pandas as pd
-    import vl_convert
-
-    from normbench.report.figures.style import specification
-
-    svg = vl_convert.vegalite_to_svg(specification(_chart(pd.read_csv(result.detail), plot)))
-    write_atomically(folder / "figures" / f"{row.finding.id}.svg", svg)
-    return f"figures/{row.finding.id}.svg"
-
-
-def _chart(frame: pd.DataFrame, plot: Plot) -> Any:
-    import altair as alt
-    import pandas as pd
-
-    names = list(dict.fromkeys(frame[plot.series]))
-    columns = {plot.x: "x", plot.y: "y", plot.series: "series"} | ({plot.facet: "facet"} if plot.facet else {})
-    frame = frame.rename(columns=columns)
-    frame["published"] = frame["series"].str.startswith("published")
-    colors = ["#0072B2", "#505050", "#E69F00", "#009E73", "#CC79A7"]
-    palette = ["#D55E00" if name.startswith("published") else colors.pop(0) for name in names]
-    kinds: Any = ["log" if axis in plot.log else "linear" for axis in "xy"]
-    x = alt.X("x:Q", title=plot.x, scale=alt.Scale(type=kinds[0], nice=kinds[0] == "linear"))
-    if not pd.api.types.is_numeric_dtype(frame["x"]):
-        x = alt.X("x:O", title=plot.x, sort=list(dict.fromkeys(frame["x"])), axis=alt.Axis(labelAngle=-30))
-    legend = alt.Legend(orient="bottom", columns=2) if plot.facet else alt.Legend()
-    scale = alt.Scale(domain=names, range=palette)
-    series = alt.Color("series:N", title=plot.series, sort=names, scale=scale, legend=legend)
-    lines = alt.Chart().encode(
-        x=x,
-        y=alt.Y("y:Q", title=plot.y, scale=alt.Scale(type=kinds[1]), axis=alt.Axis(format="~g", tickCount=6)),
-        color=series,
-    )
-    dash = alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]])
-    layers: list[Any] = [lines.mark_line().encode(strokeDash=alt.StrokeDash("published:N", legend=None, scale=dash))]
-    if frame["x"].nunique() <= FEW:  # each point is a measurement; shapes tell the lines apart without their colours
-        shape = alt.Shape("series:N", title=plot.series, sort=names, scale=alt.Scale(domain=names))
-        layers.append(lines.mark_point(size=60, filled=True).encode(shape=shape))
-    if not plot.facet:
-        return alt.layer(*layers, data=frame).properties(width=420, height=260)
-    panels = list(dict.fromkeys(frame["facet"]))
-    chart = alt.layer(*layers, data=frame).properties(width=420, height=180)
-    return chart.facet(row=alt.Row("facet:N", title=None, sort=panels, header=alt.Header(orient="top", labelAngle=0)))
 
 
 def _page(template: str, **values: Any) -> str:

@@ -17,10 +17,11 @@ class Layers(Probe):
     A layer is a module that has parameters of its own. LAYER/mean and LAYER/std are over all its outputs;
     LAYER/gradient is the Euclidean norm of the gradient of the mean cross-entropy (nats) with respect to its
     parameters, in train mode. A layer that is not reached has no numbers. With several devices they are of rank 0's
-    part of the batch.
+    part of the batch. Cost: a forward and a backward pass of one batch; memory: the activations of one.
 
     Args:
         times: How many times, evenly spread over the budget, the last at its end.
+        at: Optimizer steps after which to measure, instead.
     """
 
     def measure(self, moment: Moment) -> Measurement:

@@ -78,3 +78,20 @@ def test_what_a_plug_in_registers_is_listed(run_cli: RunCli, tmp_path: Path) -> 
     answer = run_cli("models", "--plugins", "nowhere.py")
     assert answer.status == 2
     assert "plugin nowhere.py is not a Python file" in answer.error
+
+
+def test_a_probe_is_explained_by_its_name(run_cli: RunCli) -> None:
+    said = run_cli("probes", "--probe", "rank", "--probe", "gradients")
+    assert said.status == 0, said.err
+    assert said.out.startswith("rank: Stable rank")
+    for words in ("LAYER/stable_rank is", "Cost:", "images: Validation images", "gradients: Norm of every layer"):
+        assert words in said.out
+    assert "did you mean 'rank'" in run_cli("probes", "--probe", "rnk").error
+
+
+def test_every_built_in_probe_says_its_cost() -> None:
+    built_in = [
+        PROBES.get(name) for name in PROBES if Path(PROBES.get(name).source).parts[-3:-1] == ("normbench", "probes")
+    ]
+    assert len(built_in) >= 9
+    assert [entry.name for entry in built_in if "Cost: " not in (entry.build.__doc__ or "")] == []

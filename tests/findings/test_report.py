@@ -30,6 +30,19 @@ def test_a_committed_result_is_found_again(name: str) -> None:
         assert found.value == pytest.approx(stored.quantities[key].value, rel=1e-4, abs=SLACK), key
 
 
+@pytest.mark.slow
+def test_a_committed_result_of_tier_1_is_found_again() -> None:
+    """Twenty-five short trainings, whose rounding differs between machines: the measured means stay."""
+    claim = all_findings()["B10"]
+    assert claim.tier == 1
+    assert isinstance(claim.experiment, Computation)
+    stored, again = read_result(claim, REPORTS), claim.experiment.measure()
+    assert stored is not None
+    assert claim.verdict(again.quantities) == claim.verdict(stored.quantities)
+    for key, found in again.quantities.items():
+        assert found.value == pytest.approx(stored.quantities[key].value, abs=0.01), key
+
+
 def test_every_computation_has_a_committed_result() -> None:
     rows = rows_of(REPORTS)
     assert not [row.finding.id for row in rows if row.finding.tier == 0 and row.verdict == "not run"]

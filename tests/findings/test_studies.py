@@ -31,7 +31,8 @@ def evidence_of(claim: Finding, store: Store, accuracy: float = 0.95) -> Evidenc
     random = np.random.default_rng(0)
     rows = []
     for run in plan.runs:
-        names = ["test_accuracy", "test_accuracy_precise", "val_accuracy", "train_loss"]
+        names = ["test_accuracy", "val_accuracy", "train_loss"]
+        names += ["test_accuracy_precise"] if run.config.trainer.precise_statistics else []
         names += [f"test_accuracy_{text.partition('=')[0]}" for text in run.config.trainer.corruptions]
         values = accuracy + 0.001 * random.standard_normal(len(names))
         rows.append(
@@ -48,6 +49,14 @@ def test_a_study_gives_the_quantities_of_its_criterion(claim: Finding, tmp_path)
     found = claim.experiment.measure(evidence_of(claim, Store(tmp_path)))
     assert {bound.quantity for bound in claim.criterion} <= found.keys()
     assert claim.verdict(found) in ("reproduced", "contradicted", "open")
+
+
+@pytest.mark.parametrize("name", sorted({claim.experiment.study for claim in TRAINED}))
+def test_a_study_says_its_momentum(name: str) -> None:
+    """Sources that train by plain SGD were repeated with its default of 0.9, by studies that said it had none."""
+    path = study_path(name)
+    if load_study(path).base.optimizer.name == "sgd":
+        assert "momentum: 0." in path.read_text(encoding="utf-8")
 
 
 def test_a_study_whose_runs_are_missing_has_no_outcome(tmp_path) -> None:

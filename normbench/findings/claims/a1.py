@@ -27,6 +27,9 @@ FINDING = Finding(
         Published(
             "test accuracy without / with, 50,000 steps: rate 0.01 .809 / .973, rate 1 .977 / .980",
             "Udacity, Batch_Normalization_Lesson, the same network",
+            curves={"none": {0.01: 19.1, 1: 2.3}, "batch": {0.01: 2.7, 1: 2.0}},
+            unit="test error (%)",
+            setting="the same network, 50,000 steps",
         ),
     ),
     experiment=StudyExperiment("sigmoid", measure),
@@ -37,7 +40,9 @@ FINDING = Finding(
     ),
     tier=1,
     differs=(
-        "5,000 steps instead of 50,000; real-valued instead of binary pixels; rates and initial spread of the "
-        "course repository. That it also takes fewer steps to 90 % is not tested here."
+        "5,000 steps instead of 50,000; real-valued instead of binary pixels; rates and initial spread of the course "
+        "repository, but SGD with momentum 0.9 where that has none, so that steps are up to ten times as large: that "
+        "the network fails at rate 1 without a norm, which it does not there, is of rate and momentum together. That "
+        "it also takes fewer steps to 90 % is not tested here."
     ),
 )

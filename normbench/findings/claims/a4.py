@@ -45,5 +45,7 @@ FINDING = Finding(
         Bound("range over spreads, none less batch", low=0.0),
     ),
     tier=1,
-    differs="Sigmoid network 3 x 100, SGD at rate 0.1, 2,000 steps; the course repository trained 50,000.",
+    differs=(
+        "Sigmoid network 3 x 100, SGD without momentum at rate 0.1, 2,000 steps; the course repository trained 50,000."
+    ),
 )

@@ -42,7 +42,7 @@ def figure(evidence: Evidence) -> Figure | None:
     quantity = axis is not None and frames.is_quantity(evidence.chosen[axis])
     if quantity:
         whole = _dodged(evidence, whole, field)
-        x = _quantity(whole, field, label, axis)
+        x = quantity_axis(whole, field, label, axis)
     else:
         x = _names(evidence, whole, field, label)
     offset = {} if quantity or axis is None else {"xOffset": alt.XOffset(f"{FACTOR}:N", sort=Marks(evidence).names)}
@@ -74,7 +74,8 @@ def _dodged(evidence: Evidence, frame: pd.DataFrame, field: str) -> pd.DataFrame
     return frame.assign(x=frame[field].astype(float) * 2.0 ** ((rank - middle) * frames.DODGE))
 
 
-def _quantity(frame: pd.DataFrame, field: str, label: str, axis: str | None) -> alt.X:
+def quantity_axis(frame: pd.DataFrame, field: str, label: str, axis: str | None) -> alt.X:
+    """The logarithmic axis of the field `x`, with a tick at each value of another field."""
     values = sorted(float(value) for value in frame[field].unique())
     unit = " (images)" if axis == "batch_size" else ""
     return alt.X(
