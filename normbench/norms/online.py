@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from normbench.norms.registry import register_norm
 from normbench.norms.running import check_dimensions, image_axes, position_axes, spread, wide
-from normbench.spec.values import Factor, Positive, Probability
+from normbench.spec.values import Count, Factor, Positive, Probability
 
 
 @register_norm("online_norm", scope="past", cancels_bias=False)
@@ -40,6 +40,10 @@ class OnlineNorm(nn.Module):
 
     Each backward pass moves the errors once. The recurrences are computed for all images of a batch at once.
 
+    Every device has a stream of its own, which begins each batch where that of the first device stands (a run on
+    several devices hands it over). With `virtual_devices` a batch is divided into as many consecutive parts, which do
+    the same.
+
     The guard limits what wrong estimates come to over many layers: `layer_scaling`, the paper's, divides each image by
     its root mean square over (C, H, W); `clamp`, which the authors found as good and made the default of their code,
     cuts off at +-`limit`. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, mu, var, e_z and e_1: (C,).
@@ -55,6 +59,7 @@ class OnlineNorm(nn.Module):
         eps: Added to the variance, and to the mean square of layer_scaling.
         guard: clamp, layer_scaling or none.
         limit: Of the clamp, from one standard deviation.
+        virtual_devices: Compute as so many data-parallel devices would; in training they divide N.
 
     Example:
         >>> import torch
@@ -78,10 +83,11 @@ class OnlineNorm(nn.Module):
         eps: Positive = 1e-5,
         guard: Literal["clamp", "layer_scaling", "none"] = "clamp",
         limit: Factor = 5.0,
+        virtual_devices: Count = 1,
     ) -> None:
         super().__init__()
         self.num_channels, self.decay, self.decay_gradient, self.eps = num_channels, decay, decay_gradient, eps
-        self.guard, self.limit = guard, limit
+        self.guard, self.limit, self.virtual_devices = guard, limit, virtual_devices
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.register_buffer("running_mean", torch.zeros(num_channels))
@@ -98,17 +104,21 @@ class OnlineNorm(nn.Module):
             zero.zero_()
 
     def extra_repr(self) -> str:
+        virtual = f", virtual_devices={self.virtual_devices}" if self.virtual_devices > 1 else ""
         return (
             f"{self.num_channels}, decay={self.decay}, decay_gradient={self.decay_gradient}, eps={self.eps}, "
-            f"guard={self.guard}, limit={self.limit}"
+            f"guard={self.guard}, limit={self.limit}{virtual}"
         )
 
     def forward(self, x: Tensor) -> Tensor:
         check_dimensions(x)
         y = wide(x)
         if self.training:
-            mean, scale = self._met(y.detach())
-            y = _Controlled.apply(y, mean, scale, self.error_along, self.error_mean, 1 - self.decay_gradient)
+            if len(x) % self.virtual_devices:
+                raise ValueError(f"a batch of {len(x)} images cannot be divided among {self.virtual_devices} devices")
+            mean, scale = self._statistics(y.detach())
+            errors = self.error_along, self.error_mean
+            y = _Controlled.apply(y, mean, scale, *errors, 1 - self.decay_gradient, self.virtual_devices)
         else:
             y = (y - spread(self.running_mean, x)) * spread(torch.rsqrt(self.running_var + self.eps), x)
         y = y * spread(self.weight, x) + spread(self.bias, x)
@@ -118,18 +128,15 @@ class OnlineNorm(nn.Module):
             y = y.clamp(-self.limit, self.limit)
         return y.to(x.dtype)
 
-    def _met(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and 1 / deviation that each image meets, (N, C); moves the running statistics past all images."""
         own_mean, own_var = _averaged(x), torch.zeros(x.shape[:2], dtype=x.dtype, device=x.device)
         if x.dim() > 2:
             own_var = torch.var(x, position_axes(x), correction=0)
-        keep = torch.full_like(own_var, self.decay)
-        means = in_order(self.running_mean.to(x.dtype), keep, (1 - self.decay) * own_mean)
-        moved = own_var + self.decay * (own_mean - means[:-1]).square()
-        variances = in_order(self.running_var.to(x.dtype), keep, (1 - self.decay) * moved)
-        self.running_mean.copy_(means[-1])
-        self.running_var.copy_(variances[-1])
-        return means[:-1], torch.rsqrt(variances[:-1] + self.eps)
+        keep, newest, devices = torch.full_like(own_var, self.decay), 1 - self.decay, self.virtual_devices
+        mean = _met(self.running_mean, keep, newest * own_mean, devices)
+        var = _met(self.running_var, keep, newest * (own_var + self.decay * (own_mean - mean).square()), devices)
+        return mean, torch.rsqrt(var + self.eps)
 
 
 class _Controlled(torch.autograd.Function):
@@ -137,11 +144,12 @@ class _Controlled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, along: Tensor, of_mean: Tensor, rate: float
+        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, along: Tensor, of_mean: Tensor, rate: float, devices: int
     ) -> Tensor:
         z = (x - _each(mean, x)) * _each(scale, x)
         ctx.save_for_backward(z, scale)
-        ctx.errors, ctx.rate = (along, of_mean), rate  # as they will be in the backward pass, not as they are now
+        ctx.errors = along, of_mean  # as they will be in the backward pass, not as they are now
+        ctx.rate, ctx.devices = rate, devices
         return z
 
     @staticmethod
@@ -149,30 +157,39 @@ class _Controlled(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         z, scale = ctx.saved_tensors
         (g,) = grads
-        along, of_mean = (error.to(z.dtype) for error in ctx.errors)
-        # The means over positions of (11) and (12): linear in the errors, so one pair of numbers an image suffices.
-        along = in_order(along, 1 - ctx.rate * _averaged(z.square()), _averaged(g * z))
-        corrected = g - ctx.rate * _each(along[:-1], z) * z
-        of_mean = in_order(of_mean, torch.full_like(scale, 1 - ctx.rate), _averaged(corrected) * scale)
-        for error, now in zip(ctx.errors, (along, of_mean), strict=True):
-            error.copy_(now[-1])
-        return corrected * _each(scale, z) - ctx.rate * _each(of_mean[:-1], z), *[None] * 5
+        along, of_mean = ctx.errors
+        # (11b) and (12b) with (11a) and (12a) put in: linear in the errors, so means over positions are all they need.
+        met = _met(along, 1 - ctx.rate * _averaged(z.square()), _averaged(g * z), ctx.devices)
+        corrected = g - ctx.rate * _each(met, z) * z
+        met = _met(of_mean, torch.full_like(scale, 1 - ctx.rate), _averaged(corrected) * scale, ctx.devices)
+        return corrected * _each(scale, z) - ctx.rate * _each(met, z), *[None] * 6
+
+
+def _met(running: Tensor, keep: Tensor, new: Tensor, devices: int) -> Tensor:
+    """What each image of (N, C) meets, where image t moves it to `keep[t]` times what it met, plus `new[t]`.
+
+    `running` (C,) is moved past all images, of the first device where there are several.
+    """
+    parts = [values.view(devices, -1, *values.shape[1:]).transpose(0, 1) for values in (keep, new)]
+    state = in_order(running.to(new.dtype).expand(devices, -1), *parts)
+    running.copy_(state[-1, 0])
+    return state[:-1].transpose(0, 1).reshape(new.shape)
 
 
 def in_order(first: Tensor, keep: Tensor, new: Tensor) -> Tensor:
-    """state[t] = keep[t] state[t-1] + new[t] for all t at once, in log2(N) steps of doubling.
+    """state[t] = keep[t] state[t-1] + new[t] for all t at once, in log2(T) steps of doubling.
 
     Args:
-        first: state[0], (C,).
-        keep: (N, C).
-        new: (N, C).
+        first: state[0], of any shape.
+        keep: (T, *shape).
+        new: (T, *shape).
 
     Returns:
-        state[0] to state[N], (N + 1, C).
+        state[0] to state[T], (T + 1, *shape).
 
     Example:
         >>> import torch
-        >>> in_order(torch.tensor([8.0]), torch.full((3, 1), 0.5), torch.tensor([[1.0], [2.0], [0.0]])).flatten()
+        >>> in_order(torch.tensor(8.0), torch.full((3,), 0.5), torch.tensor([1.0, 2.0, 0.0]))
         tensor([8.0000, 5.0000, 4.5000, 2.2500])
     """
     state, kept, step = torch.cat([first[None], new]), torch.cat([torch.ones_like(first[None]), keep]), 1

@@ -241,3 +241,26 @@ def test_a_batch_of_online_norm_is_its_images_one_by_one(layout: str) -> None:
     torch.testing.assert_close(torch.cat(found), gradient, rtol=1e-10, atol=1e-10)
     for key, value in whole.state_dict().items():
         torch.testing.assert_close(single.state_dict()[key], value, rtol=1e-10, atol=1e-10)
+
+
+def test_online_norm_plays_devices_that_begin_where_the_first_one_stands() -> None:
+    x, weights = images("image", dtype=torch.float64), images("image", 7, dtype=torch.float64)
+    options = {"decay": 0.8, "decay_gradient": 0.6}
+    played, *devices = (build("online_norm", {**options, "virtual_devices": n}).double() for n in (3, 1, 1, 1))
+    for _ in range(2):
+        given = x.clone().requires_grad_()
+        y = played(given)
+        (gradient,) = torch.autograd.grad((y * weights).sum(), given)
+        for device, part in enumerate(devices):
+            rows = slice(4 * device, 4 * device + 4)
+            own = x[rows].clone().requires_grad_()
+            one = part(own)
+            torch.testing.assert_close(one, y[rows], rtol=1e-10, atol=1e-10)
+            wanted = torch.autograd.grad((one * weights[rows]).sum(), own)[0]
+            torch.testing.assert_close(wanted, gradient[rows], rtol=1e-10, atol=1e-10)
+        for part in devices[1:]:
+            part.load_state_dict(devices[0].state_dict())
+        for key, value in played.state_dict().items():
+            torch.testing.assert_close(devices[0].state_dict()[key], value, rtol=1e-10, atol=1e-10)
+    with pytest.raises(ValueError, match="a batch of 12 images cannot be divided among 5 devices"):
+        build("online_norm", {"virtual_devices": 5})(x.float())
