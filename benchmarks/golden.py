@@ -56,6 +56,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "dropout": {"model.dropout": 0.5},
     "resumed": {},
 }
+# A norm that trains with what earlier batches left.
+REMEMBERING = [f"online_norm/{case}" for case in ("digit_cnn/single", "digit_cnn/resumed", "mlp/single", "mlp/virtual")]
 RESUME_AT = 5  # the run is broken off here; its checkpoint is of step 4
 OPTIMIZERS = {
     "adam": {"optimizer.name": "adam", "optimizer.lr": 0.001, "optimizer.schedule": "cosine"},
@@ -79,6 +81,9 @@ def cases() -> dict[str, dict[str, Any]]:
                 if way == "virtual" and norm == "ghost":
                     continue  # a ghost batch is a part of a device's batch already
                 found[f"{norm}/{model}/{way}"] = {**keys, **changes}
+    for case in REMEMBERING:
+        norm, model, way = case.split("/")
+        found[case] = {**SHORT, "model.name": model, "model.norm": norm, **WAYS[way]}
     for name, changes in OPTIMIZERS.items():
         found[f"batch/mlp/{name}"] = {**SHORT, "model.name": "mlp", "model.norm": "batch", **changes}
     return found

@@ -91,17 +91,23 @@ def _norms(options: argparse.Namespace) -> int:
     )
     print("the most. no bias, no scale, no shift: a bias for each channel, a positive factor, one number added to all")
     print("has no effect. cost (--cost): seconds of forward and backward pass over those of batch.")
+    print("past N: of all images before, in earlier batches too, so no batch decides how many values there are.")
     return 0
 
 
 def _values(norm: str, model: str, images: int) -> str:
-    """Values of one statistic at the sites of a network: "98 to 6,272"; "-" where the norm does not fit there."""
+    """Values of one statistic at the sites of a network: "98 to 6,272"; "-" where there is no number of them.
+
+    That is where the norm does not fit there, or remembers earlier batches.
+    """
     from normbench.errors import UsageError
     from normbench.models.registry import CLASSES, IMAGE, completed
     from normbench.norms import facts
     from normbench.spec.schema import ModelConfig
 
     config, found = completed(ModelConfig(model, norm=norm)), facts(norm)
+    if found.remembers:
+        return "-"
     sites = [layer.site for layer in MODELS.get(model).facts["layers"](config, IMAGE, CLASSES) or [] if layer.site]
     try:
         counts = [found.values_per_statistic(images, site.channels, site.positions) for site in sites]

@@ -102,6 +102,8 @@ def _named(name: str, rows: list[Row]) -> Row:
 
 def _statistic(row: Row, norms: Any, images: int) -> list[str]:
     site = row.layer.site
+    if site is not None and norms.facts.remembers:
+        return [f"statistics of {norms.name} are of images before, in earlier batches too: no number of values"]
     if site is None or row.values is None:
         return []
     parts = norms.facts.extents(images, site.channels, site.positions)

@@ -73,7 +73,7 @@ def inspected(layers: Sequence[Layer], norms: Norms, image: Shape, images: int, 
     for layer in layers:
         site = layer.site
         values = None
-        if site is not None and facts.has_statistics:
+        if site is not None and facts.has_statistics and not facts.remembers:
             values = facts.values_per_statistic(images, site.channels, site.positions)
         rows.append(
             Row(

@@ -92,10 +92,13 @@ def _facts(trial: Trial) -> Iterator[Finding]:
     """What is measured, which may be either way."""
     facts = trial.facts
     images = {"one": "no other image", "all": "every image of its device", "fixed": f"{facts.images.number} images"}
+    images["past"] = "those before it"
     mates = images.get(facts.images.rule, f"one of {facts.images.number} parts of the batch")
     mates = "every image of every device" if facts.devices else mates
     yield Finding("averages over", None, shared_axes(facts))
     yield Finding("batch mates", None, f"in training an image's output depends on {mates}")
+    before = "in training its output depends on them too" if facts.remembers else "no matter"
+    yield Finding("earlier batches", None, before)
     same = "computes what training does" if facts.same_in_eval else "computes another function than training"
     yield Finding("evaluation", None, same)
     yield Finding("devices", None, _devices(trial))

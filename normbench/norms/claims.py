@@ -9,17 +9,17 @@ from typing import Any
 from normbench.errors import UsageError
 from normbench.norms.facts import Facts
 
-SCOPES = ("none", "sample", "device", "global")
+SCOPES = ("none", "sample", "past", "device", "global")
 CLAIMS = ("axes", "scope", "same_in_eval", "cancels_bias", "linear")
 
 
 def scope(facts: Facts) -> str:
-    """Over which images a statistic is taken: none, sample, device (those of one device) or global."""
+    """Over which images a statistic is taken: none, sample, past (of a device), device (all of its batch) or global."""
     if not facts.has_statistics:
         return "none"
     if facts.devices:
         return "global"
-    return "sample" if facts.images.rule == "one" else "device"
+    return {"one": "sample", "past": "past"}.get(facts.images.rule, "device")
 
 
 def axes(facts: Facts) -> str:

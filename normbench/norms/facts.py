@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from normbench.errors import UsageError
 
-Rule = Literal["one", "all", "fixed", "parts"]
+Rule = Literal["one", "all", "fixed", "parts", "past"]
 BiasRule = Literal["always", "never", "one channel"]
 Constant = Literal["beta", "kept", "other", "not finite"]
 
@@ -24,7 +24,8 @@ class Extent:
     """How far a statistic reaches along one axis.
 
     Args:
-        rule: "one" element, "all" of them, a "fixed" number of them, or one of so many equal "parts".
+        rule: "one" element, "all" of them, a "fixed" number of them, one of so many equal "parts", or of images the
+            "past": those before it, in its batch and in earlier ones.
         number: The fixed number, or the number of parts.
 
     Example:
@@ -36,12 +37,12 @@ class Extent:
     number: int = 0
 
     def of(self, total: int) -> int:
-        """How many of `total` share a statistic. Parts that do not divide it raise UsageError."""
+        """How many of `total` share a statistic, at most. Parts that do not divide it raise UsageError."""
         if self.rule == "parts" and total % self.number:
             raise UsageError(f"{self.number} does not divide {total}: choose one of {divisors(total)}")
         if self.rule == "parts":
             return total // self.number
-        return {"one": 1, "all": total, "fixed": min(self.number, total)}[self.rule]
+        return {"one": 1, "all": total, "past": total, "fixed": min(self.number, total)}[self.rule]
 
     @property
     def fixed(self) -> int:
@@ -64,6 +65,7 @@ class Facts:
         channels: Channels that share a statistic.
         positions: Positions (H x W, or L) that share a statistic.
         devices: Whether statistics are taken over all devices together.
+        remembers: Whether training depends on earlier batches too, so that no batch decides what its statistics are of.
         same_in_eval: Whether evaluation computes the same function as training.
         bias: On which inputs a bias for each channel, added just before the norm, has no effect.
         gamma: Parameters for each channel.
@@ -82,6 +84,7 @@ class Facts:
     channels: Extent
     positions: Extent
     devices: bool
+    remembers: bool
     same_in_eval: bool
     bias: BiasRule
     gamma: int
@@ -95,7 +98,7 @@ class Facts:
 
     @property
     def has_statistics(self) -> bool:
-        """Whether any output depends on another value than its own input."""
+        """Whether any output depends on another value of its batch than its own input."""
         return any(extent.rule != "one" for extent in (self.images, self.channels, self.positions))
 
     def cancels_bias(self, num_channels: int) -> bool:
@@ -128,14 +131,16 @@ class Facts:
         return min(sizes, key=math.prod)
 
     def values_per_statistic(self, images: int, channels: int, positions: int) -> int:
-        """Values that share one statistic, the smallest where several are mixed; 0 without statistics.
+        """Values that share one statistic, the smallest where several are mixed.
+
+        0 without statistics, and where no number is known since they are of earlier batches too (`remembers`).
 
         Args:
             images: Images of a device at a time; of all devices together where `devices`.
             channels: Channels of the norm's input.
             positions: Positions of one channel of one image.
         """
-        if not self.has_statistics:
+        if not self.has_statistics or self.remembers:
             return 0
         try:
             return math.prod(self.extents(images, channels, positions))
@@ -161,8 +166,8 @@ class Facts:
 
         Example:
             >>> one, all_ = Extent("one"), Extent("all")
-            >>> group = Facts("group (groups=8)", one, Extent("parts", 8), all_, False, True, "one channel", 2, 0,
-            ...     "beta", ("image",), None, 0, True, True)
+            >>> group = Facts("group (groups=8)", one, Extent("parts", 8), all_, False, False, True, "one channel",
+            ...     2, 0, "beta", ("image",), None, 0, True, True)
             >>> group.advice(32, 8, 1)
             'choose fewer groups, more channels, a larger map or another norm'
         """

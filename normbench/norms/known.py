@@ -43,10 +43,11 @@ FAMILIES = (
     "mixed",
     "whiten",
     "fused",
+    "online",
     "weights",
     "branches",
 )
-MEASURED_WITH = ("running", "registry", "facts", "claims", "contract", "trial", "simulated", "measure")
+MEASURED_WITH = ("running", "registry", "facts", "claims", "contract", "trial", "simulated", "response", "measure")
 
 
 class Measured:

@@ -14,7 +14,7 @@ from normbench.errors import UsageError
 from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
-from normbench.norms.response import equal, forward, run, trained, without_gradient
+from normbench.norms.response import Slice, equal, forward, run, trained
 from normbench.norms.simulated import talking
 from normbench.spec.registry import Entry
 
@@ -79,6 +79,7 @@ class _Subject:
         self.images = [n for n in candidates if self.takes(n, self.width, self.shape)]
         self.batch = next((n for n in self.images if n >= 4), self.images[-1])
         self.gates = tuple(self._closed_gates())
+        self.remembers = self.remembering()
 
     def module(self, channels: int, spatial: bool) -> nn.Module:
         torch.manual_seed(0)
@@ -126,30 +127,15 @@ class _Subject:
         a norm may look at those before alone.
         """
         length = (images, channels)[axis] if axis < 2 else math.prod(shape)
-        found = self.shared_with(length // 2, axis, images, channels, shape)
+        found = self.slice_of(length // 2, axis, images, channels, shape).shared()
         if axis == 0 and found == length // 2 + 1 < length:
-            found = max(found, self.shared_with(length - 1, axis, images, channels, shape))
+            found = max(found, self.slice_of(length - 1, axis, images, channels, shape).shared())
         return found
 
-    def shared_with(self, index: int, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> int:
-        """How many slices along an axis matter for one slice of the output, itself included."""
-        norm = self.module(channels, len(shape) == 2)
-        # Positions of a map are counted together; a vector has one.
-        x, other = (self.input(images, channels, shape, seed).reshape(images, channels, -1) for seed in (1, 2))
-
-        def slice_of(values: Tensor) -> Tensor:
-            return run(norm, values.reshape(images, channels, *shape)).reshape(x.shape).select(axis, index)
-
-        def matters(indices: list[int]) -> bool:
-            changed = x.clone()
-            changed.index_copy_(axis, torch.tensor(indices), other.index_select(axis, torch.tensor(indices)))
-            return not equal(slice_of(x), slice_of(changed))
-
-        free = without_gradient(slice_of, x, axis, index)
-        # A statistic without a gradient is one too: what the gradient leaves out is changed, at first all at once.
-        if free and matters(free):
-            free = [one for one in free if not matters([one])]
-        return x.shape[axis] - len(free)
+    def slice_of(self, index: int, axis: int, images: int, channels: int, shape: tuple[int, ...]) -> Slice:
+        """An image, a channel, or a position of the output of a new norm."""
+        x, other = (self.input(images, channels, shape, seed) for seed in (1, 2))
+        return Slice(self.module(channels, len(shape) == 2), x, other, axis, index)
 
     def extent(self, axis: str, found: Mapping[int, int]) -> Extent:
         """The rule that all (total, shared) pairs follow."""
@@ -167,16 +153,39 @@ class _Subject:
     def extents(self) -> tuple[Extent, Extent, Extent]:
         """Images, channels and positions that share a statistic."""
         images, channels, shape = self.batch, self.width, self.shape
-        over_images = {n: self.shared(0, n, channels, shape) for n in self.images}
         over_channels = {c: self.shared(1, images, c, shape) for c in self.channels}
         lengths = [(side, 3) if len(shape) == 2 else (3 * side,) for side in (1, 2, 4)] if shape else []
         over_positions = {s[0] * (s[1] if len(s) == 2 else 1): s for s in lengths if self.takes(images, channels, s)}
         positions = {p: self.shared(2, images, channels, s) for p, s in over_positions.items()}
         return (
-            self.extent("images", over_images),
+            self.over_images(),
             self.extent("channels", over_channels),
             self.extent("positions", positions),
         )
+
+    def over_images(self) -> Extent:
+        """Images that share a statistic. How many a norm of the past remembers is no rule: their weights fade."""
+        if self.remembers and all(self.looks_back(n) for n in self.images):
+            return Extent("past")
+        return self.extent("images", {n: self.shared(0, n, self.width, self.shape) for n in self.images})
+
+    def looks_back(self, images: int) -> bool:
+        """Whether the one before the middle image of a batch matters for it, and none after it.
+
+        Values tell: a gradient that is corrected from image to image reaches others.
+        """
+        middle = images // 2
+        at = self.slice_of(middle, 0, images, self.width, self.shape)
+        return at.depends_on([middle - 1]) and not at.depends_on(list(range(middle + 1, images)))
+
+    def remembering(self) -> bool:
+        """Whether an output in training depends on the batch before."""
+        x, outputs = self.input(self.batch, self.width, self.shape), []
+        for seed in (2, 3):
+            norm = self.module(self.width, len(self.shape) == 2)
+            forward(norm, 3 * self.input(self.batch, self.width, self.shape, seed))
+            outputs.append(run(norm, x))
+        return not equal(*outputs)
 
     def within(self, known: tuple[Extent, Extent, Extent]) -> tuple[Extent, Extent, Extent] | None:
         """What shares a statistic where a gate that starts at one is shut, if that is something else."""
@@ -214,6 +223,7 @@ class _Subject:
             channels=reach,
             positions=extents[2],
             devices=group != 1,
+            remembers=self.remembers,
             same_in_eval=self.same_in_eval(),
             bias=self.bias_rule(reach),
             gamma=gamma,

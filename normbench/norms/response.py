@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +26,6 @@ def forward(norm: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def without_gradient(output: Callable[[Tensor], Tensor], x: Tensor, axis: int, own: int) -> list[int]:
-    """Indices of an axis, but for `own`, whose values the gradient of that slice of the output does not reach."""
-    source = x.clone().requires_grad_()
-    everything = [index for index in range(x.shape[axis]) if index != own]
-    with torch.enable_grad():
-        y = output(source)
-        if not y.requires_grad:
-            return everything
-        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
-        (gradient,) = torch.autograd.grad((y * weights).sum(), source, allow_unused=True)
-    if gradient is None:
-        return everything
-    reached = gradient.movedim(axis, 0).flatten(1).abs().amax(1)
-    limit = 1e-12 * float(reached.max())
-    return [index for index in everything if float(reached[index]) <= limit]
-
-
 def run(norm: nn.Module, x: Tensor) -> Tensor:
     """The output for x; the norm's own state stays as it was."""
     return forward(copy.deepcopy(norm), x)
@@ -52,3 +34,53 @@ def run(norm: nn.Module, x: Tensor) -> Tensor:
 def equal(one: Tensor, other: Tensor) -> bool:
     """Whether two outputs are the same but for rounding."""
     return torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+
+
+class Slice:
+    """One slice of a norm's output along an axis: an image, a channel, or a position.
+
+    Args:
+        norm: The norm; its state stays as it was.
+        x: An input (N, C, ...).
+        other: Another one, from which values are taken to change `x`.
+        axis: 0, 1 or 2, where the positions of a map are counted together; a vector has one.
+        index: Which slice.
+    """
+
+    def __init__(self, norm: nn.Module, x: Tensor, other: Tensor, axis: int, index: int) -> None:
+        self.norm, self.shape, self.axis, self.index = norm, x.shape, axis, index
+        self.x, self.other = (each.reshape(*x.shape[:2], -1) for each in (x, other))
+
+    def output(self, x: Tensor) -> Tensor:
+        """The slice for an input (N, C, positions)."""
+        return run(self.norm, x.reshape(self.shape)).reshape(x.shape).select(self.axis, self.index)
+
+    def depends_on(self, indices: list[int]) -> bool:
+        """Whether it changes where these slices of the input do."""
+        which, changed = torch.tensor(indices, dtype=torch.long), self.x.clone()
+        changed.index_copy_(self.axis, which, self.other.index_select(self.axis, which))
+        return not equal(self.output(self.x), self.output(changed))
+
+    def shared(self) -> int:
+        """How many slices of the input along the axis matter for it, itself included."""
+        free = self.without_gradient()
+        # A statistic without a gradient is one too: what the gradient leaves out is changed, at first all at once.
+        if free and self.depends_on(free):
+            free = [one for one in free if not self.depends_on([one])]
+        return self.x.shape[self.axis] - len(free)
+
+    def without_gradient(self) -> list[int]:
+        """The other slices of the input, along the axis, that its gradient does not reach."""
+        source = self.x.clone().requires_grad_()
+        everything = [index for index in range(source.shape[self.axis]) if index != self.index]
+        with torch.enable_grad():
+            y = self.output(source)
+            if not y.requires_grad:
+                return everything
+            weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
+            (gradient,) = torch.autograd.grad((y * weights).sum(), source, allow_unused=True)
+        if gradient is None:
+            return everything
+        reached = gradient.movedim(self.axis, 0).flatten(1).abs().amax(1)
+        limit = 1e-12 * float(reached.max())
+        return [index for index in everything if float(reached[index]) <= limit]

@@ -14,6 +14,8 @@ def shared_axes(facts: Facts) -> str:
         >>> from normbench.norms import facts
         >>> shared_axes(facts("ghost")), shared_axes(facts("group")), shared_axes(facts("none"))
         ('(16 of N, H, W)', '(C/8, H, W)', 'nothing')
+        >>> shared_axes(facts("online_norm"))  # of the images before, in earlier batches too
+        '(past N, H, W)'
     """
     if not facts.has_statistics:
         return "nothing"
@@ -25,5 +27,5 @@ def _axes(extents: Sequence[Extent]) -> str:
     words = []
     for letter, extent in zip(("N", "C", "H, W"), extents, strict=True):
         many = {"all": letter, "fixed": f"{extent.number} of {letter}", "parts": f"{letter}/{extent.number}"}
-        words += [many[extent.rule]] if extent.rule != "one" else []
+        words += [{**many, "past": f"past {letter}"}[extent.rule]] if extent.rule != "one" else []
     return f"({', '.join(words)})"

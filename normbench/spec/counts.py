@@ -100,17 +100,27 @@ def devices_together(config: RunConfig) -> int:
     return int(norm_facts(config).devices_of(devices(config) * config.trainer.virtual_devices))
 
 
-def images_per_statistic(config: RunConfig) -> int:
-    """Images whose activations share one mean and variance while training; 0 without a norm."""
+def images_per_statistic(config: RunConfig) -> int | None:
+    """Images whose activations share one mean and variance while training; 0 without a norm.
+
+    None where statistics are of earlier batches too: no batch decides of how many images.
+    """
     facts = norm_facts(config)
+    if facts.remembers:
+        return None
     if not facts.has_statistics:
         return 0
     return int(facts.images.of(device_batch(config) * devices_together(config)))
 
 
 def values_per_statistic(config: RunConfig) -> int | None:
-    """Values that share one mean and variance while training, at the site with the fewest; None if not known."""
+    """Values that share one mean and variance while training, at the site with the fewest; None if not known.
+
+    None too where statistics are of earlier batches.
+    """
     facts = norm_facts(config)
+    if facts.remembers:
+        return None
     walk = layers(config)
     if not facts.has_statistics:
         return 0

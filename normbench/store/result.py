@@ -29,7 +29,6 @@ REQUIRED: Mapping[str, type | tuple[type, ...]] = {
     "devices": int,
     "virtual_devices": int,
     "device_batch": int,
-    "images_per_statistic": int,
     "seconds": (int, float),
     "wall_seconds": (int, float),
 }
@@ -41,7 +40,7 @@ INSIDE: tuple[tuple[str, ...], ...] = (
     ("config", "data", "batch_size"),
 )
 # Numbers that may be missing or null: not measured, or not met.
-OPTIONAL = ("samples_per_second", "diverged_at_step", "values_per_statistic")
+OPTIONAL = ("samples_per_second", "diverged_at_step", "images_per_statistic", "values_per_statistic")
 
 
 def plain(value: Any) -> Any:

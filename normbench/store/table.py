@@ -64,10 +64,11 @@ INDEX = "index.parquet"
 
 TEXT = frozenset({"study", "run_id", "dataset", "model", "norm", "code_digest", "commit", "device", "origin"})
 WHOLE = frozenset(
-    {"parameters", "batch_size", "seed", "steps", "samples", "images_per_statistic", "devices", "virtual_devices"}
+    {"parameters", "batch_size", "seed", "steps", "samples", "devices", "virtual_devices"}
     | {"device_batch", "mtime_ns", "bytes", "layout"}
 )
-PERHAPS_WHOLE = frozenset({"diverged_at_step", "values_per_statistic"})  # whole numbers, or missing
+# Whole numbers, or missing.
+PERHAPS_WHOLE = frozenset({"diverged_at_step", "images_per_statistic", "values_per_statistic"})
 _KEPT = (*COLUMNS[1:], "origin", "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
 
 ReadResult = Callable[[str], Result | None]  # the result of a run, None if it is missing or broken

@@ -20,6 +20,7 @@ from normbench.errors import UsageError
 from normbench.models import build_model
 from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES, IMAGE, completed
+from normbench.norms import facts
 from normbench.spec.registry import OPTIMIZERS
 from normbench.spec.schema import ModelConfig, OptimizerConfig
 from normbench.train.answers import Answers
@@ -102,6 +103,10 @@ class NormClassifier(pl.LightningModule):
                 module.name = name
                 self._dropouts.append(module)
         self._stepped: list[Any] = [m for m in self.net.modules() if callable(getattr(m, "set_step", None))]
+        # Norms that may train with what earlier batches left: every batch begins with that of one process, so that
+        # neither evaluations nor checkpoints, which share it, change a number.
+        remembers = facts(str(config.norm), config.norm_options).remembers
+        self._train_with_buffers = remembers or bool(self._stepped)
         if channels_last:
             self.net.to(memory_format=torch.channels_last)
         metrics = MetricCollection(
@@ -126,7 +131,12 @@ class NormClassifier(pl.LightningModule):
         self.automatic_optimization = False
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Tells dropout where this batch stands in the global one, and layers that ask for it the step."""
+        """Tells dropout where this batch stands in the global one, and layers that ask for it the step.
+
+        Also gives all processes the buffers of rank 0 where training may depend on them.
+        """
+        if self._train_with_buffers:
+            self._share_buffers()
         if self.block_batch is None and (self._dropouts or self._stepped):
             trainer = self.trainer
             local, world, parts = len(batch[1]), trainer.world_size, trainer.accumulate_grad_batches

@@ -97,6 +97,19 @@ def test_accumulation_on_two_devices(tmp_path: Path) -> None:
     assert real.result["images_per_statistic"] == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_norm_of_the_past_is_on_two_devices_what_virtual_devices_compute(parts: int, tmp_path: Path) -> None:
+    """However often it is validated, which gives all processes the buffers of one."""
+    config = options("online_norm") | {"trainer__accumulate_grad_batches": parts}
+    real, often = (
+        Trained(run_config(**config, trainer__devices=2, trainer__validations=count), tmp_path) for count in (1, 5)
+    )
+    twin = Trained(run_config(**config, trainer__virtual_devices=2, trainer__validations=1), tmp_path)
+    assert twin.values == pytest.approx(real.values, rel=1e-6)
+    assert often.result["metrics"] == real.result["metrics"]
+
+
 def end_a_rank(root: Path, number: int, ended: list[int]) -> None:
     """Sends a rank a signal once the run has a checkpoint."""
     deadline = time.monotonic() + 90

@@ -239,6 +239,48 @@ def evonorm_b0(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Ten
     return scaled(x / torch.where(one > two, one, two), p)
 
 
+class InOrder(torch.autograd.Function):
+    """Chiley et al. 2019, equations 8, 11 and 12 as they stand, one image (C, P) after the other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: State, o: Mapping[str, Any]) -> Tensor:
+        mu, var, a, parts, roots = p["running_mean"], p["running_var"], o["decay"], [], []
+        for image in x:
+            roots.append((var + o["eps"]).sqrt())
+            parts.append((image - mu[:, None]) / roots[-1][:, None])  # (8a)
+            own = image.sum(1) / image.shape[1]
+            own_var = ((image - own[:, None]) ** 2).sum(1) / image.shape[1]
+            # (8c) before (8b): it takes the mean as it was.
+            var = a * var + (1 - a) * own_var + a * (1 - a) * (own - mu) ** 2
+            mu = a * mu + (1 - a) * own
+        ctx.save_for_backward(torch.stack(parts), torch.stack(roots), p["error_along"], p["error_mean"])
+        ctx.rate = 1 - o["decay_gradient"]
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        z, roots, along, of_mean = ctx.saved_tensors
+        found = torch.zeros_like(z)
+        for t, c in [(t, c) for t in range(z.shape[0]) for c in range(z.shape[1])]:
+            double = grads[0][t, c] - ctx.rate * along[c] * z[t, c]  # (11a)
+            along = along.index_add(0, torch.tensor([c]), (double * z[t, c]).mean()[None])  # (11b)
+            found[t, c] = double / roots[t, c] - ctx.rate * of_mean[c]  # (12a)
+            of_mean = of_mean.index_add(0, torch.tensor([c]), found[t, c].mean()[None])  # (12b)
+        return found, None, None
+
+
+@reference("online_norm")
+def online_norm(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
+    if training:
+        z = InOrder.apply(x.reshape(*x.shape[:2], -1), p, o).reshape(x.shape)
+    else:
+        z = (x - per_channel(p["running_mean"], x)) / per_channel((p["running_var"] + o["eps"]).sqrt(), x)
+    y = scaled(z, p)
+    if o["guard"] == "layer_scaling":
+        return y / ((y * y).mean(image_axes(x), keepdim=True) + o["eps"]).sqrt()
+    return torch.where(y.abs() < o["limit"], y, o["limit"] * y.detach().sign()) if o["guard"] == "clamp" else y
+
+
 @reference("weight_norm", "weight_std", "scaled_weight_std", "spectral")
 def on_weights(x: Tensor, p: State, o: Mapping[str, Any], training: bool) -> Tensor:
     return x  # what they do to the weights: test_weights

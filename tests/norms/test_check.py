@@ -17,11 +17,13 @@ from normbench.norms.points import CONTRACT
 from normbench.norms.registry import norm_entry
 from normbench.norms.subject import named_norm, registered
 
-BY_DESIGN = {"detached_batch": {"gradients"}, "detached_layer": {"gradients"}}  # constants to autograd
+# Constants to autograd; and a gradient that is corrected from step to step.
+BY_DESIGN = {name: {"gradients"} for name in ("detached_batch", "detached_layer", "online_norm")}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NORMS),
     ("group", {"groups": 2}),
     ("ghost", {"size": 4}),
+    ("online_norm", {"decay": 0.5, "guard": "layer_scaling"}),
     ("group + weight_std", {}),
 ]
 

@@ -18,6 +18,7 @@ from normbench.norms import NORMS, Extent, facts, known, register_norm
 from normbench.norms.catalogue import written
 from normbench.norms.claims import axes, scope
 from normbench.norms.known import FILE, take_over, to_hand_over
+from normbench.norms.words import shared_axes
 
 from .cases import builtin
 
@@ -92,6 +93,7 @@ def test_builtin_norms(
         ("switchable", "(N, C, H, W)", "device", False, "one channel", 30, "beta"),
         ("batch_instance", "(N, H, W)", "device", False, "always", 36, "beta"),
         ("iter_norm", "(N, C, H, W)", "device", False, "always", 24, "beta"),
+        ("online_norm", "(N, H, W)", "past", False, "never", 24, "other"),
         ("filter_response", "(H, W)", "sample", True, "never", 48, "other"),
         ("evonorm_s0", "(C, H, W)", "sample", True, "never", 36, "other"),
         ("evonorm_b0", "(N, H, W)", "device", False, "never", 36, "other"),
@@ -104,6 +106,32 @@ def test_further_norms(
     assert (axes(found), scope(found)) == (shared, devices)
     assert (found.same_in_eval, found.bias, found.constant) == (same, bias, constant)
     assert found.parameters(12) == parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        ({"decay": 0.5}, "(past N, H, W)"),  # of 64 images some 30 can be seen in the last, and 12 of 12
+        ({"decay": 0.0}, "(past N, H, W)"),
+        ({"decay": 0.99999, "decay_gradient": 0.2}, "(past N, H, W)"),
+        ({"decay": 0.7, "guard": "layer_scaling"}, "(past N, C, H, W)"),
+        ({"guard": "none"}, "(past N, H, W)"),
+        ({"limit": 1.0}, "(past N, H, W)"),
+    ],
+)
+def test_a_norm_of_the_past_is_one_at_every_decay(options: dict[str, Any], shared: str) -> None:
+    found = facts("online_norm", options)
+    assert (found.images, found.remembers, scope(found), shared_axes(found)) == (Extent("past"), True, "past", shared)
+    assert (found.same_in_eval, found.bias, found.device_group) == (False, "never", 1)
+
+
+def test_no_batch_decides_how_many_values_a_remembered_statistic_has() -> None:
+    found = facts("online_norm")
+    for site in ((1, 8, 1), (2, 8, 1), (512, 8, 784)):
+        assert found.values_per_statistic(*site) == 0
+        assert found.sentence(*site) is None
+    assert found.has_statistics
+    assert {name for name in builtin() if facts(name).remembers} == {"online_norm"}
 
 
 def test_groups_of_devices_are_measured() -> None:
@@ -248,6 +276,48 @@ def tanh(num_channels: int) -> nn.Module:
     return nn.Tanh()
 
 
+class Remembering(nn.Module):
+    """A user's norm of running means that the batch moves: before it is normalised, or after."""
+
+    mean: Tensor
+
+    def __init__(self, num_channels: int, first: bool = True) -> None:
+        super().__init__()
+        self.first = first
+        self.register_buffer("mean", torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        across = (1, -1, *[1] * (x.dim() - 2))
+        now = 0.9 * self.mean + 0.1 * x.mean((0, *range(2, x.dim())))
+        y = x - (now if self.first else self.mean).view(across)
+        if self.training:
+            self.mean.copy_(now.detach())
+        return y
+
+
+class Causal(nn.Module):
+    """A user's norm whose images are centred by the mean of those up to them in the batch: nothing is remembered."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = torch.arange(1, len(x) + 1, dtype=x.dtype).view(-1, *[1] * (x.dim() - 1))
+        return x - x.cumsum(0) / count
+
+
+def test_what_is_remembered_is_told_apart_from_what_the_batch_has(plug: Callable[..., str]) -> None:
+    name = plug(Remembering)
+    found = facts(name)
+    assert (found.images, found.remembers, scope(found)) == (ALL, True, "device")
+    assert found.values_per_statistic(2, 8, 1) == 0
+    lagging = facts(name, {"first": False})  # of the batches before alone
+    assert (lagging.images, lagging.remembers, lagging.has_statistics) == (ONE, True, False)
+    NORMS.remove(name)
+    found = facts(plug(Causal))
+    assert (found.images, found.remembers, scope(found)) == (ALL, False, "device")
+
+
 def test_a_users_norm_declares_nothing(plug: Callable[..., str]) -> None:
     state = torch.random.get_rng_state()
     hook = sys.excepthook
@@ -284,7 +354,8 @@ def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> 
         (tracking, {"same_in_eval": True}, "claims same_in_eval=True, but evaluation computes another function"),
         (RMSNorm, {"same_in_eval": False}, "claims same_in_eval=False, but evaluation computes the same"),
         (RMSNorm, {"scope": "device"}, "claims scope='device', but its scope is measured as 'sample'"),
-        (RMSNorm, {"scope": "batch"}, "a scope is one of none, sample, device, global"),
+        (RMSNorm, {"scope": "batch"}, "a scope is one of none, sample, past, device, global"),
+        (RMSNorm, {"scope": "past"}, "claims scope='past', but its scope is measured as 'sample'"),
         (RMSNorm, {"axes": "(H, W)"}, r"values share a statistic over \(C, H, W\)"),
         (RMSNorm, {"cancels_bias": True}, "a bias on 2 channels before it changes its output"),
         (

@@ -25,13 +25,19 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "batch_renorm": [{}, {"eps": 0.1, "momentum": 0.3}],
     "switchable": [{}, {"eps": 0.1, "momentum": 0.3}, {"momentum": None}],
     "batch_instance": [{}, {"eps": 0.1, "momentum": 0.3}],
+    "online_norm": [
+        {},
+        {"decay": 0.7, "decay_gradient": 0.6, "eps": 0.1, "guard": "layer_scaling"},
+        {"decay": 0.5, "guard": "none"},
+        {"decay": 0.0, "decay_gradient": 0.0, "eps": 0.1, "limit": 1.0},
+    ],
     "iter_norm": [{}, {"size": 4, "iterations": 3, "eps": 0.1, "momentum": 0.3}, {"size": 1}],
     "filter_response": [{}, {"learnable_eps": False, "eps": 0.1}],
     "evonorm_s0": [{"groups": 2}, {"groups": 4, "eps": 0.1}],
     "evonorm_b0": [{}, {"eps": 0.1, "momentum": 0.3}],
 }
-# What finite differences cannot see: constants to autograd.
-NOT_THE_GRADIENT = {"detached_batch", "detached_layer"}
+# What finite differences cannot see: constants to autograd, and a gradient that is corrected over several steps.
+NOT_THE_GRADIENT = {"detached_batch", "detached_layer", "online_norm"}
 
 CASES = [
     pytest.param(name, layout, options, id=f"{name}-{layout}-{options or 'default'}")
@@ -177,3 +183,84 @@ def test_many_iterations_whiten() -> None:
 def test_no_activation_follows_a_norm_that_has_one(name: str) -> None:
     parts = Norms(name).after(nn.Conv2d(3, CHANNELS, 3), nn.ReLU(), CHANNELS)
     assert [part for part, _ in parts] == ["norm"]
+
+
+@pytest.mark.parametrize("layout", list(SHAPES))
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_online_norm_corrects_its_gradient_from_step_to_step(layout: str, count: int) -> None:
+    options = {"decay": 0.9, "decay_gradient": 0.5, "guard": "none"}
+    layer = build("online_norm", options).double()
+    for seed in range(3):
+        x = images(layout, seed, count, dtype=torch.float64).requires_grad_()
+        right = expected(layer, "online_norm", options, x)
+        weights = images(layout, 40 + seed, count, dtype=torch.float64)
+        wanted = torch.autograd.grad((right * weights).sum(), x)[0]
+        given = torch.autograd.grad((layer(x) * weights).sum(), x)[0]
+        torch.testing.assert_close(given, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()))
+    assert layer.error_along.all()
+    assert layer.error_mean.all()
+    layer.reset_parameters()
+    for key, value in build_norm("online_norm", CHANNELS).state_dict().items():
+        assert torch.equal(layer.state_dict()[key], value.double()), key
+
+
+def test_in_the_long_run_the_gradient_of_online_norm_is_at_right_angles_to_one_and_to_what_it_gives() -> None:
+    """As that of batch norm is at every step: what the paper corrects it for."""
+    layer = build_norm("online_norm", CHANNELS, guard="none").double()
+    sums = torch.zeros(2, 400, CHANNELS, dtype=torch.float64)
+    for step in range(400):
+        x = images("image", step, dtype=torch.float64).requires_grad_()
+        y = layer(x)
+        (gradient,) = torch.autograd.grad((y * (images("image", 1000 + step, dtype=torch.float64) + y)).sum(), x)
+        sums[0, step], sums[1, step] = (gradient * y).mean((0, 2, 3)).detach(), gradient.mean((0, 2, 3))
+    late, early = sums[:, 200:].mean(1).abs(), sums[:, :5].mean(1).abs()  # (2, C)
+    assert (late.mean(1) < early.mean(1) / 10).all()
+
+
+def test_an_image_of_online_norm_knows_those_before_it_alone() -> None:
+    x, changed = images("image"), images("image")
+    changed[6] += 1
+    one, other = (build("online_norm", {"decay": 0.5, "guard": "none"})(each) for each in (x, changed))
+    assert torch.equal(one[:6], other[:6])
+    assert all(not torch.equal(a, b) for a, b in zip(one[6:9], other[6:9], strict=True))
+
+
+@pytest.mark.parametrize("layout", list(SHAPES))
+def test_a_batch_of_online_norm_is_its_images_one_by_one(layout: str) -> None:
+    """Values, gradients and state, with batches of 12 and of one."""
+    x, weights = images(layout, dtype=torch.float64).requires_grad_(), images(layout, 7, dtype=torch.float64)
+    whole, single = (build("online_norm", {"decay": 0.8, "limit": 1.5}).double() for _ in range(2))
+    y = whole(x)
+    (gradient,) = torch.autograd.grad((y * weights).sum(), x)
+    given, found = [], []
+    for image, own in zip(x.detach().split(1), weights.split(1), strict=True):
+        alone = image.clone().requires_grad_()
+        given.append(single(alone))
+        found.append(torch.autograd.grad((given[-1] * own).sum(), alone)[0])
+    torch.testing.assert_close(torch.cat(given), y, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(torch.cat(found), gradient, rtol=1e-10, atol=1e-10)
+    for key, value in whole.state_dict().items():
+        torch.testing.assert_close(single.state_dict()[key], value, rtol=1e-10, atol=1e-10)
+
+
+def test_online_norm_plays_devices_that_begin_where_the_first_one_stands() -> None:
+    x, weights = images("image", dtype=torch.float64), images("image", 7, dtype=torch.float64)
+    options = {"decay": 0.8, "decay_gradient": 0.6}
+    played, *devices = (build("online_norm", {**options, "virtual_devices": n}).double() for n in (3, 1, 1, 1))
+    for _ in range(2):
+        given = x.clone().requires_grad_()
+        y = played(given)
+        (gradient,) = torch.autograd.grad((y * weights).sum(), given)
+        for device, part in enumerate(devices):
+            rows = slice(4 * device, 4 * device + 4)
+            own = x[rows].clone().requires_grad_()
+            one = part(own)
+            torch.testing.assert_close(one, y[rows], rtol=1e-10, atol=1e-10)
+            wanted = torch.autograd.grad((one * weights[rows]).sum(), own)[0]
+            torch.testing.assert_close(wanted, gradient[rows], rtol=1e-10, atol=1e-10)
+        for part in devices[1:]:
+            part.load_state_dict(devices[0].state_dict())
+        for key, value in played.state_dict().items():
+            torch.testing.assert_close(devices[0].state_dict()[key], value, rtol=1e-10, atol=1e-10)
+    with pytest.raises(ValueError, match="a batch of 12 images cannot be divided among 5 devices"):
+        build("online_norm", {"virtual_devices": 5})(x.float())

@@ -8,6 +8,7 @@ from normbench.norms.sharing import patterns, shared_entries
 
 OTHERWISE = {
     "switchable": "three sets that cross: the facts give the block around them",
+    "online_norm": "every image has a past of its own: below",
 }
 OPTIONS = {"group": {"groups": 2}, "ghost": {"size": 4}}
 
@@ -43,3 +44,14 @@ def test_a_norm_with_larger_parts_gets_a_larger_block() -> None:
     assert found.shape[1] == 16
     assert np.flatnonzero(found.any((0, 2))).tolist() == [14, 15]
     assert shared_entries("ghost", {"size": 8}).shape[0] == 16
+
+
+def test_of_a_norm_of_the_past_each_image_depends_on_itself_and_on_all_positions_before() -> None:
+    found = patterns("online_norm", {"decay": 0.9})
+    assert [one.output[0] for one in found] == [5, 4, 3, 2, 1, 0]  # the last, which knows most, is shown first
+    for one in found:
+        image, channel, _ = one.output
+        expected = np.zeros(one.shared.shape, np.bool_)
+        expected[:image, channel] = True
+        expected[one.output] = True
+        assert (one.shared == expected).all()

@@ -281,6 +281,15 @@ def test_two_data_sets_are_never_averaged(make_lab: MakeLab) -> None:
         assert panels_of(specs[name]) == {"digits", "clothes"}
 
 
+def test_a_norm_whose_statistics_no_batch_decides_has_no_place_by_their_size(make_lab: MakeLab) -> None:
+    """It stood beside `none`, as if it had no statistic."""
+    grid = {"model.norm": ["batch", "none", "online_norm"], "data.batch_size": [2, 8, 32]}
+    specs = specifications(make_lab(lambda c, s: 0.9, grid, seeds=2).evidence())
+    for name in ("test_error_against_images_per_statistic", "test_error_against_values_per_statistic"):
+        assert {row["factor"] for row in rows_of(specs[name])} == {"batch", "none"}
+        assert "not drawn, without a number: online_norm" in json.dumps(specs[name])
+
+
 def test_divergence_is_drawn_where_there_is_some(specs: dict[str, Spec], make_lab: MakeLab) -> None:
     shown = {(row["factor"], row["axis0"]): row["text"] for row in rows_of(specs["divergence"])}
     assert shown["none", 32] == "1 of 3"

@@ -311,6 +311,8 @@ def test_enough_values_are_fine() -> None:
         resolved(**{"model.name": "mlp", "model.norm": "layer", "data.batch_size": 1})
         resolved(**{**ONE_PIXEL, "model.norm": "group", "model.norm_options": {"groups": 1}})
         resolved(**{"model.name": "mlp", "model.norm": "none", "model.hidden": [1], "data.batch_size": 1})
+        past = resolved(**{"model.name": "mlp", "model.norm": "online_norm", "data.batch_size": 1})
+        assert images_per_statistic(past) is values_per_statistic(past) is None
 
 
 # What everything is filled in with.
@@ -382,9 +384,10 @@ def test_a_run_validates_where_it_has_images_and_is_asked_to() -> None:
         ({"model.norm": "ghost", "trainer.devices": 8}, 8, 8),
         ({"model.norm": "layer", "trainer.devices": 2}, 32, 1),
         ({"model.norm": "none"}, 64, 0),
+        ({"model.norm": "online_norm", "trainer.virtual_devices": 2}, 32, None),
     ],
 )
-def test_images_of_a_device_and_of_a_statistic(changes: dict[str, Any], device: int, statistic: int) -> None:
+def test_images_of_a_device_and_of_a_statistic(changes: dict[str, Any], device: int, statistic: int | None) -> None:
     one = resolved(**changes)
     assert (device_batch(one), images_per_statistic(one)) == (device, statistic)
 

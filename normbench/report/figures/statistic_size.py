@@ -31,6 +31,9 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
         return None
     cells, shown = frames.cell_frame(evidence, metric)
     cells = cells.dropna(subset=["mean"])
+    unsized = cells[size].isna()  # of earlier batches too, or of layers that are not known
+    levels = ", ".join(dict.fromkeys(cells.loc[unsized, FACTOR].astype(str)))
+    cells = cells[~unsized]
     scale = shown.scale(cells["mean"])
     cells = frames.clipped(cells, scale)
     whole, order, heading, left_away = frames.panels(evidence, cells, _apart(evidence, size))
@@ -71,7 +74,8 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
     chart = alt.layer(*layers, data=whole, width=WIDTH, height=HEIGHT)
     name = size.replace("_", " ")
     text = f"{capital(shown.metric.label)} against {name}"
-    note = "; ".join(part for part in ("a point a cell: mean and 95 % interval", left_away) if part)
+    parts = ("a point a cell: mean and 95 % interval", left_away, levels and f"not drawn, without a number: {levels}")
+    note = "; ".join(part for part in parts if part)
     return Figure(
         f"{shown.metric.label.replace(' ', '_')}_against_{size}",
         titled(evidence, frames.faceted(chart, order, heading), text, note),
@@ -97,7 +101,7 @@ def _apart(evidence: Evidence, size: str) -> list[str]:
 def _placed(evidence: Evidence, frame: pd.DataFrame, size: str, base: int, panel: list[str]) -> pd.DataFrame:
     """With `place` (the size; left of all where there is no statistic), `x` beside it, and the `curve` of a level."""
     sizes = frame[size].astype(float)
-    none = sizes.isna() | (sizes <= 0)
+    none = sizes <= 0
     frame = frame.assign(none=none, place=sizes.mask(none, sizes[~none].min() / (2 if base == 2 else 4)))
     rank = frame[FACTOR].map({str(level): i for i, level in enumerate(evidence.levels)})
     frame = frame.assign(rank=rank).sort_values("rank", kind="stable")
