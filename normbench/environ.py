@@ -147,16 +147,23 @@ def _set(values: Mapping[str, str | None]) -> None:
             os.environ[name] = value
 
 
+def expanded(path: str) -> Path | None:
+    """A path whose `~` is this user's home; None where that is nowhere: a user without a name and without HOME."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return None
+
+
 def cache_folder(name: str) -> Path | None:
     """The folder of that name in this user's cache; None where neither XDG_CACHE_HOME nor HOME says where that is.
 
     `~` is home, and a relative XDG_CACHE_HOME is none, as its specification has it.
     """
-    try:
-        named = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()
-        return (named if named.is_absolute() else Path.home() / ".cache") / "normbench" / name
-    except RuntimeError:  # a user without a name and without HOME
-        return None
+    named = expanded(os.environ.get("XDG_CACHE_HOME", ""))
+    if named is not None and not named.is_absolute():
+        named = expanded("~/.cache")
+    return None if named is None else named / "normbench" / name
 
 
 def quiet_matplotlib() -> None:

@@ -32,15 +32,3 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"unknown {kind} '{name}': {hint}" + (f"known: {', '.join(names)}" if names else "there is none")
-
-
-class Stopped(BaseException):
-    """Ended by Ctrl-C while something ran; no handler for ordinary errors catches it."""
-
-    exit_status = 130
-
-
-class Terminated(Stopped):
-    """Ended by SIGTERM: a scheduler's or a shell's polite end."""
-
-    exit_status = 143

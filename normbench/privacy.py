@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from normbench import environ
+
 # Keys whose values are files or folders, even where they are written as relative paths.
 FILES = frozenset({"plugins", "path"})
 FOLDERS = frozenset({"dir"})
@@ -75,13 +77,13 @@ def _is_place(text: str) -> bool:
 def _own_places() -> list[str]:
     """Folders that tell of this machine, the longest first."""
     found = {os.environ.get("HOME", ""), os.environ.get("TMPDIR", ""), os.environ.get("NORMBENCH_DATA_DIR", "")}
-    found |= {tempfile.gettempdir(), _unless_missing(Path.home), _unless_missing(Path.cwd)}
+    found |= {tempfile.gettempdir(), str(environ.expanded("~") or ""), _here()}
     found |= {str(Path(place).resolve()) for place in list(found) if place}
     return sorted((place for place in found if len(place.strip("/\\")) > 1), key=len, reverse=True)
 
 
-def _unless_missing(place: Any) -> str:
+def _here() -> str:
     try:
-        return str(place())
-    except (OSError, RuntimeError):  # no home, a folder that was removed
+        return str(Path.cwd())
+    except OSError:  # a folder that was removed
         return ""

@@ -10,7 +10,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any
 
 from normbench.errors import UsageError
@@ -18,7 +17,7 @@ from normbench.spec import RunConfig, parse_yaml, read_yaml, replace, typed
 from normbench.spec.keys import BUILDERS, key_hint
 from normbench.spec.registry import NORMS, REQUIRED, Entry, argument_helps
 from normbench.spec.schema import SECTIONS, TOP, hints
-from normbench.spec.values import checked, expected, shown_value
+from normbench.spec.values import at_home, checked, expected, shown_value
 
 
 @dataclass
@@ -47,7 +46,7 @@ def parse_run(argv: Sequence[str]) -> tuple[RunConfig, Arguments]:
         elif key in _FLAGS:
             setattr(arguments, key, text is None or checked(parse_yaml(text, f"--{key}"), bool, f"--{key}"))
         elif key == "config":
-            path = Path(_text(key, text)).expanduser()
+            path = at_home(_text(key, text), "--config")
             config = replace(config, typed(_loaded(read_yaml(path, "configuration")), str(path)))
         else:
             config = replace(config, typed(_loaded({key: command_line_value(key, _text(key, text))})))

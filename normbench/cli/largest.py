@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normbench.cli.launching import add_launching, use_data_dir
-from normbench.cli.options import folder, number, positive
+from normbench.cli.options import folder, number, positive, table_file
 from normbench.cli.run import train_study
 from normbench.cli.study import add_study, chosen_study
-from normbench.errors import UsageError
 
 if TYPE_CHECKING:
     from normbench.study import Study
@@ -57,11 +56,7 @@ def _largest(options: argparse.Namespace) -> int:
 
     use_data_dir(options)
     study = chosen_study(options)
-    target = options.to or Path("reports") / study.name / "largest_rate.csv"
-    if target.suffix != ".csv":
-        raise UsageError(f"--to {target}: let the name end in .csv")
-    if options.to is not None and not target.parent.is_dir():
-        raise UsageError(f"--to {target}: no folder {target.parent}: make it first")
+    target = table_file(options.to, study.name, "largest_rate.csv", [".csv"])
     found = searches(study, options.factor, options.most)
     while any(search.next is not None for search in found):
         if status := _tried(study, found, options):

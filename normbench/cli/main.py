@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 from normbench import __version__, environ
 from normbench.cli.output import tolerate_encodings
-from normbench.errors import NormbenchError, Stopped, Terminated
+from normbench.errors import NormbenchError
+from normbench.stops import Stopped, say_stopped
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -23,7 +21,7 @@ INSTALLED_AS = {"vl_convert": "vl-convert-python", "wandb_workspaces": "wandb-wo
 
 EPILOG = """a study is a YAML file, or the name of one in experiments/
 exit status: 0 all that was asked for is there, 1 a run or a file failed, 2 the request was wrong,
-             130 stopped by Ctrl-C, 143 stopped by SIGTERM"""
+             130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP (the terminal is closed)"""
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -33,7 +31,7 @@ def run_command(argv: Sequence[str]) -> int:
     warnings.showwarning = _one_line
     try:
         # Lightning, torch and wandb read variables that schedulers and shells leave behind when they are imported.
-        with _ended_politely(), environ.cleaned(keep=environ.LAUNCH):
+        with environ.cleaned(keep=environ.LAUNCH):
             if argv and argv[0] == "train":
                 from normbench.cli.train import train
 
@@ -42,8 +40,7 @@ def run_command(argv: Sequence[str]) -> int:
             command: Command = options.command
             return command(options)
     except (KeyboardInterrupt, Stopped) as stop:
-        print("stopped" + (": " + str(stop) if str(stop) else ""), file=sys.stderr)
-        return getattr(stop, "exit_status", Stopped.exit_status)
+        return say_stopped(stop)
     except BrokenPipeError:  # `normbench plan … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -73,23 +70,6 @@ def _unforeseen(error: Exception) -> str:
         package = INSTALLED_AS.get(package, package)
         return f"the package {package} is not installed: pip install {package}"
     return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
-
-
-class _ended_politely:  # noqa: N801  (read as a statement: with _ended_politely())
-    """A scheduler's SIGTERM ends a command as Ctrl-C does, with a status of its own."""
-
-    def __enter__(self) -> None:
-        self.old = None
-        with suppress(ValueError):  # not the main thread
-            self.old = signal.signal(signal.SIGTERM, _terminated)
-
-    def __exit__(self, *error: object) -> None:
-        if self.old is not None:
-            signal.signal(signal.SIGTERM, self.old)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,9 +7,8 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from normbench.cli.options import folder, number
+from normbench.cli.options import folder, number, table_file
 from normbench.cli.study import add_study, chosen_study, open_store
 from normbench.errors import NormbenchError, UsageError, unknown
 
@@ -54,11 +53,7 @@ def _write(options: argparse.Namespace) -> int:
     from normbench.study import fullest, possible_plans
 
     study, store = chosen_study(options), open_store(options.runs)
-    target = options.to or Path("reports") / study.name / "probes.csv"
-    if target.suffix not in SUFFIXES:
-        raise UsageError(f"--to {target}: let the name end in {' or '.join(SUFFIXES)}")
-    if options.to is not None and not target.parent.is_dir():
-        raise UsageError(f"--to {target}: no folder {target.parent}: make it first")
+    target = table_file(options.to, study.name, "probes.csv", SUFFIXES)
     plans = possible_plans(study)
     plan = fullest(plans, store.finished([run_id for each in plans for run_id in each.ids]), store.ids_of(study.name))
     known = probes_of(plan)

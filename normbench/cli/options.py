@@ -5,12 +5,38 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from normbench import environ
+from normbench.errors import UsageError
 
 
 def folder(text: str) -> Path:
     """A folder of the command line; `~` is home."""
-    return Path(text).expanduser()
+    if (found := environ.expanded(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder: write the whole path")
+    return found
+
+
+def table_file(given: Path | None, study: str, name: str, suffixes: Sequence[str]) -> Path:
+    """Where a command writes a study's table: --to, or `reports/STUDY/NAME`, whose folder is then made at need.
+
+    Args:
+        given: What --to says, if anything.
+        study: Name of the study.
+        name: Of the file that is written where --to is not given.
+        suffixes: What its name may end in.
+
+    Raises:
+        UsageError: Another ending, or a folder that is not there: one that was named is not made.
+    """
+    target = given or Path("reports") / study / name
+    if target.suffix not in suffixes:
+        raise UsageError(f"--to {target}: let the name end in {' or '.join(suffixes)}")
+    if given is not None and not target.parent.is_dir():
+        raise UsageError(f"--to {target}: no folder {target.parent}: make it first")
+    return target
 
 
 def positive(text: str) -> int:

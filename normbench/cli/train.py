@@ -10,8 +10,10 @@ from typing import Any
 from normbench.cli.arguments import help_text, parse_run
 from normbench.cli.devices import refuse_missing_devices
 from normbench.cli.output import takes_unicode
-from normbench.errors import NormbenchError, Stopped
+from normbench.errors import NormbenchError
 from normbench.spec import RunConfig, resolve, run_id, steps, to_dict, yaml_text
+from normbench.spec.values import at_home
+from normbench.stops import Stopped, with_advice
 
 
 def train(argv: Sequence[str]) -> int:
@@ -27,7 +29,11 @@ def train(argv: Sequence[str]) -> int:
 
     config = with_data_at_hand(config)
     refuse_missing_devices([config])
-    path = Path(arguments.folder or Path(arguments.runs, run_id(config))).expanduser()
+    path = (
+        at_home(arguments.folder, "--folder")
+        if arguments.folder
+        else at_home(arguments.runs, "--runs") / run_id(config)
+    )
     from rich.progress import Progress
 
     from normbench.launch import train_run
@@ -44,8 +50,7 @@ def train(argv: Sequence[str]) -> int:
                 config, path, lambda step: bar.update(task, completed=step), around=settled(config.logger)
             )
         except (KeyboardInterrupt, Stopped) as stop:
-            kind = type(stop) if isinstance(stop, Stopped) else Stopped
-            raise kind("the same command continues from the last checkpoint") from None
+            raise with_advice(stop, "the same command continues from the last checkpoint") from None
     if result is None:
         raise NormbenchError(f"{path} is being trained by another process: wait for it")
     print_result(result, config, path)

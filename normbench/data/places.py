@@ -50,10 +50,9 @@ def cache_dir() -> Path | None:
 
 def expanded(folder: str, key: str) -> Path:
     """`folder` with `~` as the user's home. DataError where there is no home."""
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError:
-        raise DataError(f"{key}={folder}: there is no home folder: set HOME, or write the whole path") from None
+    if (found := environ.expanded(folder)) is None:
+        raise DataError(f"{key}={folder}: there is no home folder: set HOME, or write the whole path")
+    return found
 
 
 def raw_folder_of(config: DataConfig, files: FileSet) -> Path | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from types import FrameType
 
-from normbench.errors import Terminated
+from normbench.stops import STOPS, stop
 
 SHELL = 128  # a shell's status for a process ended by a signal: 128 + its number
 
@@ -14,7 +13,7 @@ SHELL = 128  # a shell's status for a process ended by a signal: 128 + its numbe
 def signal_of(exitcode: int | None) -> int:
     """The signal that ended a process, 0 for none: Python says -15, a shell and our own processes 143."""
     code = exitcode or 0
-    return -code if code < 0 else code - SHELL if code - SHELL in (signal.SIGINT, signal.SIGTERM) else 0
+    return -code if code < 0 else code - SHELL if code - SHELL in (signal.SIGINT, *STOPS) else 0
 
 
 def how(exitcode: int | None) -> str:
@@ -40,11 +39,7 @@ def advice(exitcode: int | None) -> str:
 
 def raise_terminated() -> None:
     """Makes SIGTERM raise Terminated in this process, also while Lightning, which calls handlers it finds, trains."""
-    signal.signal(signal.SIGTERM, _terminated)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    signal.signal(signal.SIGTERM, stop)
 
 
 def end_by(number: int) -> None:

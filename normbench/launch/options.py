@@ -14,6 +14,7 @@ from typing import Any, cast
 from normbench.errors import UsageError, unknown
 from normbench.launch.launcher import LAUNCHERS, Launcher
 from normbench.spec.document import read_yaml
+from normbench.spec.values import at_home
 from normbench.study import Study
 
 VARIABLE = "NORMBENCH_MACHINE"
@@ -56,7 +57,7 @@ def chosen(
         given: Options of the command line, the strongest.
         machine: The machine's file, with the keys `launcher` and `launch`; None: the one that NORMBENCH_MACHINE names.
     """
-    machine = machine or (Path(os.environ[VARIABLE]).expanduser() if os.environ.get(VARIABLE) else None)
+    machine = machine or (at_home(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     tree = read_yaml(machine, "machine's file") if machine else {}
     for key in tree:
         if key not in KEYS:

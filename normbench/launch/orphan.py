@@ -8,11 +8,16 @@ import threading
 from multiprocessing import parent_process
 
 from normbench.launch.ends import SHELL
+from normbench.stops import STOPS, HungUp
 
 
 def die_with_parent() -> None:
-    """Makes this process end as soon as its parent has, however that ended; Ctrl-C is left to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes this process end as soon as its parent has, however that ended.
+
+    What a terminal tells all of a command's processes, Ctrl-C and its own end, is left to the parent.
+    """
+    for number in (signal.SIGINT, *(number for number, kind in STOPS.items() if kind is HungUp)):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_wait_and_exit, daemon=True).start()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from normbench import environ
-from normbench.errors import NormbenchError, Stopped, Terminated
+from normbench.errors import NormbenchError
 from normbench.launch.ends import advice, how, signal_of
 from normbench.launch.rendezvous import Meeting, node_of
 from normbench.norms.facts import Facts
@@ -29,6 +29,7 @@ from normbench.spec.identity import run_id
 from normbench.spec.keys import to_dict
 from normbench.spec.resolve import resolve
 from normbench.spec.schema import RunConfig
+from normbench.stops import Stopped, Terminated
 from normbench.store.folder import Progress, RunFolder
 from normbench.store.result import Result
 

@@ -243,14 +243,15 @@ class _Watched:
         """Ids of our jobs that Slurm has not ended; None where it does not answer."""
         words = ["squeue", "--noheader", "--array", "--name", self.name, "--format", "%i|%T|%r"]
         try:
-            answer = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)
+            answer = subprocess.run(words, check=True, capture_output=True, timeout=120)
         except FileNotFoundError:
             raise NormbenchError(
                 "launcher slurm: there is no squeue here: start it where Slurm's commands are"
             ) from None
         except (subprocess.SubprocessError, OSError):  # the controller is busy, or is started anew
             return None
-        rows = [line.split("|", 2) for line in answer.stdout.splitlines() if line.count("|") >= 2]
+        lines = answer.stdout.decode(errors="replace").splitlines()
+        rows = [line.split("|", 2) for line in lines if line.count("|") >= 2]
         reasons = sorted({reason for _, state, reason in rows if state == "PENDING"} - ORDINARY)
         said = ", ".join(reasons) if rows and all(state == "PENDING" for _, state, _ in rows) else ""
         if said and said != self.told:

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from normbench.errors import NormbenchError, Stopped, Terminated, UsageError
+from normbench.errors import NormbenchError, UsageError
 from normbench.launch.futures import ExecutorLauncher
 from normbench.launch.launcher import Launcher, Task, task_of
 from normbench.launch.options import chosen
 from normbench.launch.progress import Display
 from normbench.spec import RunConfig
+from normbench.stops import Stopped, with_advice
 from normbench.store import Store, make_folder, open_store
 from normbench.study import Plan, PlannedRun, Study, describe, estimate, iter_pending, load_study, make_plan
 from normbench.tracking.mode import settled
@@ -76,10 +77,9 @@ def train_left(
         with settled(left.plan.study.base.logger), Display(left.runs, seconds=seconds) as display:
             launcher.launch(left.tasks, display)
     except (KeyboardInterrupt, Stopped) as stop:
-        kind = Terminated if isinstance(stop, Terminated) else Stopped
-        raise kind(
-            f"{left.count - len(left.missing())} of {left.count} runs are done; the same command continues, unfinished "
-            "runs from their last checkpoint"
+        done = f"{left.count - len(left.missing())} of {left.count} runs are done"
+        raise with_advice(
+            stop, f"{done}; the same command continues, unfinished runs from their last checkpoint"
         ) from None
     return display.failed
 

@@ -12,12 +12,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from normbench import environ
-from normbench.errors import NormbenchError, RunFolderError, Stopped
+from normbench.errors import NormbenchError, RunFolderError
 from normbench.launch.ends import SHELL, end_by, raise_terminated
 from normbench.launch.launcher import Task
 from normbench.launch.orphan import die_with_parent
 from normbench.spec import DegenerateStatisticWarning
 from normbench.spec.gpus import VARIABLE
+from normbench.stops import Stopped
 from normbench.store.folder import Progress, RunFolder
 
 PROGRESS_SECONDS = 0.5

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +21,33 @@ def trained(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
+@contextmanager
+def seeded() -> Iterator[None]:
+    """One seed for all that is drawn within. numpy's and Python's generators are put back; the caller forks torch's."""
+    before = np.random.get_state(), random.getstate()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+
+
+def drawn(norm: nn.Module, x: Tensor) -> tuple[object, ...]:
+    """How far the generators get while a norm, whose state stays as it was, takes x: equal where it draws as much."""
+    norm = copy.deepcopy(norm)
+    with seeded():
+        norm(x)
+        of_numpy = np.random.get_state(legacy=False)["state"]
+        return torch.get_rng_state().numpy().tobytes(), bytes(of_numpy["key"]), of_numpy["pos"], random.getstate()
+
+
 def forward(norm: nn.Module, x: Tensor) -> Tensor:
     """The output for x, under one seed. Raises UsageError for another shape."""
-    torch.manual_seed(0)
-    y = norm(x)
+    with seeded():
+        y = norm(x)
     if not isinstance(y, Tensor) or y.shape != x.shape:
         raise UsageError(f"a norm keeps the shape of its input, {tuple(x.shape)}")
     return y

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from normbench.norms.registry import built, facts
+from normbench.norms.response import seeded
 from normbench.spec.registry import NORMS
 
 IMAGES, CHANNELS, POSITIONS = 6, 6, 4  # what a figure can show
@@ -110,7 +111,8 @@ def _reached(norm: nn.Module, x: torch.Tensor) -> Shared:
 
     def output(entries: torch.Tensor) -> np.ndarray[Any, Any]:
         norm.load_state_dict(state)
-        y: torch.Tensor = norm(entries.view_as(x))
+        with seeded():
+            y: torch.Tensor = norm(entries.view_as(x))
         return np.asarray(y.reshape(flat.shape))
 
     flat = x.flatten(2)

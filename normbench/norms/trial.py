@@ -14,6 +14,7 @@ from normbench.norms.contract import FollowsSteps, Reparametrizes
 from normbench.norms.facts import Facts
 from normbench.norms.measure import channel_counts
 from normbench.norms.registry import built
+from normbench.norms.response import seeded
 from normbench.spec.registry import Entry
 
 SHAPES: dict[str, tuple[int, ...]] = {"image": (5, 3), "tokens": (7,), "vector": ()}
@@ -112,6 +113,6 @@ def output(net: nn.Module, x: Tensor) -> Tensor:
 
     The state of `net` stays as it was.
     """
-    torch.manual_seed(0)
-    y: Tensor = copy.deepcopy(net)(x)
+    with seeded():
+        y: Tensor = copy.deepcopy(net)(x)
     return y

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 from normbench.errors import NormbenchError, UsageError
 from normbench.spec.neighbours import make_importable
 from normbench.spec.registry import importing
+from normbench.spec.values import at_home
 
 
 def load_plugins(paths: tuple[str, ...]) -> None:
@@ -21,7 +21,7 @@ def load_plugins(paths: tuple[str, ...]) -> None:
 
 def load_plugin(path: str) -> ModuleType:
     """The module of a plug-in file, imported unless this process has done so. It can import what lies beside it."""
-    file = Path(path).expanduser().resolve()
+    file = at_home(path, "plugin").resolve()
     name = f"normbench_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from normbench.environ import expanded
 from normbench.errors import UsageError
 from normbench.spec.corruptions import corruptions
 from normbench.spec.counts import (
@@ -87,8 +88,8 @@ def _placed(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
 
 def _whole(path: str) -> str:
     """The whole path of what exists: a run's config.yaml starts an equal run from any folder."""
-    found = Path(path).expanduser()
-    return str(found.absolute()) if found.exists() else path
+    found = expanded(path)
+    return str(found.absolute()) if found is not None and found.exists() else path
 
 
 def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

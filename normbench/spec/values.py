@@ -9,8 +9,10 @@ import typing
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from normbench.environ import expanded
 from normbench.errors import UsageError
 
 
@@ -135,6 +137,14 @@ def _unquoted(text: str) -> Iterator[Any]:
         yield text == "true"
     if text == "null":
         yield None
+
+
+def at_home(path: str | Path, what: str) -> Path:
+    """A path of a user's, whose `~` is home. Raises UsageError, which says `what` it was, where there is none."""
+    found = expanded(str(path))
+    if found is None:
+        raise UsageError(f"{what} {path}: there is no such home folder: write the whole path")
+    return found
 
 
 def shown_value(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, load_plugins, read_yaml, run_config, typed
+from normbench.spec.values import at_home
 from normbench.study.compare import Compare, compare_of
 from normbench.study.looks import LookPlan, seeds_of
 from normbench.study.rates import RATE, Rates, source, without_rates
@@ -161,8 +162,9 @@ def untrained(study: Study) -> str:
 
 
 def _plugin_path(plugin: Any, study: Path) -> Path:
-    beside = study.parent / Path(str(plugin)).expanduser()
-    return (beside if beside.is_file() else Path(str(plugin)).expanduser()).resolve()
+    named = at_home(str(plugin), "plugin")
+    beside = study.parent / named
+    return (beside if beside.is_file() else named).resolve()
 
 
 def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:

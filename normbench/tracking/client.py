@@ -8,9 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from normbench import environ
 from normbench.errors import NormbenchError
 
 PACKAGES = {"wandb": "wandb>=0.30,<0.32", "wandb_workspaces": "wandb-workspaces>=0.4.13,<0.5"}
@@ -37,21 +37,14 @@ _lock = threading.RLock()
 
 def missing(package: str) -> str:
     """What to do about a package that is not installed, or cannot be used; "" where it can."""
-    if package == "wandb" and not _has_home():
+    # wandb looks for its settings there, or ends with an error.
+    if package == "wandb" and environ.expanded("~") is None:
         return "there is no home folder for its settings: set HOME"
     try:
         found = importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
         found = False
     return "" if found else f"the package {package} is not installed (pip install '{PACKAGES[package]}')"
-
-
-def _has_home() -> bool:
-    """Whether there is the home folder in which wandb looks for its settings, or ends with an error."""
-    try:
-        return bool(Path.home())
-    except RuntimeError:  # a user without a name and without HOME
-        return False
 
 
 def require(package: str) -> None:

@@ -39,12 +39,12 @@ def synchronize(log: Path, project: str, entity: str | None) -> None:
     heard = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in HEARD}
     try:
         done = subprocess.run(
-            command, env=heard, capture_output=True, text=True, timeout=SYNC_SECONDS, check=False, cwd=log.parent
+            command, env=heard, capture_output=True, timeout=SYNC_SECONDS, check=False, cwd=log.parent
         )
     except subprocess.TimeoutExpired:
         raise NormbenchError(f"wandb: sync of {log.parent} takes more than {SYNC_SECONDS} s") from None
     if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        last = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-1:]
         raise NormbenchError(without_key(f"wandb: sync of {log.parent} failed: {' '.join(last)}"))
 
 

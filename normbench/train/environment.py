@@ -76,7 +76,5 @@ def git_commit(root: Path = HOME.parent) -> str | None:
 def _git(root: Path, *words: str) -> str:
     # GIT_DIR and its like point git at another repository.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True, env=environ
-    )
-    return done.stdout.strip()
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=10, check=True, env=environ)
+    return os.fsdecode(done.stdout).strip()  # a path, which need not be UTF-8

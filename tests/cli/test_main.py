@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,28 @@ def test_a_wrong_command_is_status_2(run_cli: RunCli, words: list[str]) -> None:
     assert answer.err.strip().splitlines()[-1].startswith("normbench")
 
 
+NOBODY = "~nobody-of-that-name/it"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["plan", "STUDY", "--runs", NOBODY], "--runs: "),
+        (["train", "--data.name", "mnist_5k", "--runs", NOBODY], "--runs "),
+        (["train", "--config", NOBODY], "--config "),
+        (["train", "--plugins", f"[{NOBODY}]"], "plugin "),
+        (["run", "STUDY", "--machine", NOBODY], "--machine: "),
+    ],
+)
+def test_a_home_that_is_not_there_is_named(run_cli: RunCli, study: Write, words: list[str], named: str) -> None:
+    """`RuntimeError: Could not determine home directory.` was all that was said."""
+    answer = run_cli(*(study() if word == "STUDY" else word for word in words))
+    assert answer.status == 2
+    said = answer.err.splitlines()[-1]
+    assert said.startswith("normbench")
+    assert said.endswith(f"{named}{NOBODY}: there is no such home folder: write the whole path")
+
+
 # Mistakes of the program itself.
 
 
@@ -80,16 +103,32 @@ def test_debug_shows_the_traceback(cli_process: RunCli, tmp_path: Path) -> None:
         assert debug.status != 0
 
 
-def test_ctrl_c_while_the_command_line_is_imported_is_status_130_too() -> None:
+STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+def sent_while_imported(number: signal.Signals, before: str = "") -> tuple[int, str]:
+    """Status and stderr of `normbench --version` that is sent a signal while the command line is imported."""
     code = (
-        "import sys, normbench.__main__ as entry\n"
-        "class Stop:\n"
+        "import os, signal, sys, normbench.__main__ as entry\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored\n"
+        f"{before}\n"
+        "class Sent:\n"
         "    def find_spec(self, name, *others):\n"
-        "        if name == 'normbench.cli.main': raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Stop()); entry.main()"
+        f"        if name == 'normbench.cli.main': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Sent()); sys.argv = ['normbench', '--version']; entry.main()"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
-    assert (answer.returncode, answer.stderr) == (130, "")
+    return answer.returncode, answer.stderr
+
+
+@pytest.mark.parametrize("number", STATUSES)
+def test_a_signal_while_the_command_line_is_imported_has_its_status_too(number: signal.Signals) -> None:
+    """SIGTERM ended it with -15 and without a word."""
+    assert sent_while_imported(number) == (STATUSES[number], "stopped\n")
+
+
+def test_what_nohup_has_ignored_stays_ignored() -> None:
+    assert sent_while_imported(signal.SIGHUP, "signal.signal(signal.SIGHUP, signal.SIG_IGN)") == (0, "")
 
 
 def test_ctrl_c_is_status_130(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, study: Write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,29 +62,42 @@ def end(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str,
     return process.returncode, out, err
 
 
-def until(what: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+def until(what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 90) -> None:
     """Waits for `what`; fails where the process has ended before, or time has run out."""
     deadline = time.monotonic() + seconds
     while not what():
-        assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()}"
+        ended = process is not None and process.poll() is not None
+        assert not ended, f"ended with {process.returncode}: {process.communicate()}"
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.02)
 
 
-def seen_live(study: Path, runs: Path, text: str, seconds: float = 120) -> str:
-    """What `status --live` has shown on a terminal when `text` is there; Ctrl-C then ends it with status 0."""
+def on_terminal(*words: object) -> tuple[subprocess.Popen[str], int]:
+    """`normbench WORDS` on a terminal of its own, and our end of that; to close it is to close a window."""
     ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "normbench", "status", str(study), "--runs", str(runs), "--live"]
+    environment = {**os.environ, "NORMBENCH_WANDB": "off", "TERM": "xterm", "COLUMNS": "160"}
     process = conftest.start_words(
-        words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+        [sys.executable, "-m", "normbench", *map(str, words)],
+        **{"stdin": theirs, "stdout": theirs, "stderr": theirs, "env": environment},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
+    return process, ours
+
+
+def shown_on(terminal: int) -> str:
+    """What has been written there since; waits for a second."""
+    return os.read(terminal, 65_536).decode(errors="replace") if select.select([terminal], [], [], 1)[0] else ""
+
+
+def seen_live(study: Path, runs: Path, text: str, seconds: float = 120) -> str:
+    """What `status --live` has shown on a terminal when `text` is there; Ctrl-C then ends it with status 0."""
+    process, ours = on_terminal("status", study, "--runs", runs, "--live")
     shown, deadline = "", time.monotonic() + seconds
     try:
         while text not in shown:
             assert time.monotonic() < deadline, shown
-            if select.select([ours], [], [], 1)[0]:
-                shown += os.read(ours, 65_536).decode(errors="replace")
+            shown += shown_on(ours)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, shown
     finally:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .processes import SMALL, end, results, start, until, write_study
+from .processes import SMALL, end, on_terminal, results, shown_on, start, until, write_study
 
 pytestmark = pytest.mark.slow
+STATUSES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), STATUSES)
 def test_a_stopped_training_says_so(number: int, status: int, devices: int, tmp_path: Path) -> None:
     words = [*SMALL, "--budget.steps", 60_000, "--trainer.checkpoints", 6_000, "--trainer.devices", devices]
     process = start("train", *words, "--runs", tmp_path)
@@ -26,15 +28,26 @@ def test_a_stopped_training_says_so(number: int, status: int, devices: int, tmp_
     assert not results(tmp_path)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), STATUSES)
 def test_a_stopped_study_says_so(number: int, status: int, tmp_path: Path) -> None:
     study = write_study(tmp_path, "stopped", 60_000)
     process = start("run", study, "--workers", 1, "--runs", tmp_path / "runs")
     until(lambda: list((tmp_path / "runs").glob("*/metrics.csv")), process)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does, and `timeout`: to all of them
     ended, _, err = end(process, 30)
     assert ended == status
     assert err.splitlines()[-1].startswith("stopped: 0 of 2 runs are done; the same command continues")
+
+
+def test_a_study_whose_terminal_is_closed_says_so_by_its_status(tmp_path: Path) -> None:
+    """What it then wrote to its terminal failed, and hid why it ended."""
+    study, runs = write_study(tmp_path, "closed", 60_000), tmp_path / "runs"
+    process, terminal = on_terminal("run", study, "--workers", 1, "--runs", runs)
+    until(lambda: shown_on(terminal) and list(runs.glob("*/metrics.csv")), process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.close(terminal)
+    assert process.wait(30) == 129
+    until(lambda: not any(worker.is_running() for worker in workers), seconds=10)
 
 
 def test_a_worker_that_is_told_to_end_says_so(tmp_path: Path) -> None:

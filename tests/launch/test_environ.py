@@ -83,3 +83,5 @@ def test_the_cache_is_one_place_for_all(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_without_a_home_there_is_no_cache(no_home: None) -> None:
     assert environ.cache_folder("norms") is None
+    assert environ.expanded("~") is environ.expanded("~/runs") is None
+    assert environ.expanded("/runs") == Path("/runs")

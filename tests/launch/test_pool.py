@@ -15,13 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from normbench.errors import NormbenchError, Terminated, UsageError
+from normbench.errors import NormbenchError, UsageError
 from normbench.launch.ends import raise_terminated
 from normbench.launch.launcher import Event, Task, launcher
 from normbench.launch.local import LocalLauncher
 from normbench.launch.pool import Pool
 from normbench.launch.resources import Resources
 from normbench.launch.worker import Work
+from normbench.stops import Terminated
 from normbench.store.folder import RunFolder
 
 from . import works

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from numpy.random import default_rng
 from torch import Tensor, nn
+from torch.nn import functional
 
 from normbench.errors import UsageError
 from normbench.norms import NORMS, register_norm
@@ -87,6 +89,21 @@ class NoAverages(Whole):
 class Noisy(Whole):
     def normed(self, x: Tensor) -> Tensor:
         return x + torch.randn_like(x)
+
+
+class Dropped(Whole):
+    """Random in training, by torch's generator and numpy's, which the seed of a run decides: nothing is wrong."""
+
+    def normed(self, x: Tensor) -> Tensor:
+        y = functional.dropout(super().normed(x), 0.3, self.training)
+        return y * np.random.uniform(0.5, 1) if self.training else y
+
+
+class DrawnByValue(Whole):
+    """Draws for negative values alone, so that the sign of one decides what those after it get."""
+
+    def normed(self, x: Tensor) -> Tensor:
+        return functional.rrelu(super().normed(x), training=self.training)
 
 
 class Reseeded(Whole):
@@ -183,6 +200,8 @@ class Played(Whole):
         (Rooted, {"constant input"}, "no finite gradient: add eps"),
         (NoAverages, {"evaluation alone"}, "an image alone gives other values"),
         (Noisy, {"evaluation alone", "determinism", "channels_last"}, "in evaluation it draws random numbers"),
+        (Dropped, set(), None),
+        (DrawnByValue, {"shapes"}, "the values that it is given in training decide how many random numbers it draws"),
         (Reseeded, {"randomness"}, "in training forward calls torch.Generator"),
         (ReseededNumpy, {"randomness"}, "in training forward calls np.random.default_rng"),
         (Keeper, {"randomness"}, "it keeps a generator of its own, generator"),

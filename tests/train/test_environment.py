@@ -16,8 +16,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from normbench.errors import Terminated, UsageError
+from normbench.errors import UsageError
 from normbench.spec import resolve
+from normbench.stops import HungUp, Terminated
 from normbench.train.environment import code_digest, environment, git_commit
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
@@ -150,6 +151,15 @@ def package(root: Path) -> Path:
     return root
 
 
+def test_a_checkout_in_a_folder_whose_name_is_not_utf_8_has_a_commit(tmp_path: Path) -> None:
+    own = package(tmp_path / os.fsdecode(b"caf\xe9"))
+    git(own, "init", "--quiet")  # it tells the folder
+    git(own, "add", ".")
+    git(own, "commit", "-m", "one")
+    git_commit.cache_clear()
+    assert git_commit(own) == git(own, "rev-parse", "HEAD")
+
+
 def test_the_commit_is_that_of_the_own_checkout_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = package(tmp_path / "own")
     git(own, "init")
@@ -211,7 +221,7 @@ import json, signal, sys
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored
 from pathlib import Path
-from normbench.errors import Stopped
+from normbench.stops import Stopped
 from normbench.spec import run_config
 from normbench.train import train
 try:
@@ -223,7 +233,7 @@ except Stopped as end:
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_run_as_what_it_is(tmp_path: Path, number: signal.Signals, status: int) -> None:
     import json
 
@@ -252,10 +262,12 @@ def test_handlers_are_put_back_and_a_programs_own_stays() -> None:
     def own(number: int, frame: Any) -> None:
         raise Terminated("mine")
 
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(Terminated), signals_as_exceptions():
-        signal.raise_signal(signal.SIGTERM)
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    for number, kind in ((signal.SIGTERM, Terminated), (signal.SIGHUP, HungUp)):
+        with pytest.raises(kind), signals_as_exceptions():
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in numbers] == before
     signal.signal(signal.SIGTERM, own)
     try:
         with pytest.raises(Terminated, match="mine"), signals_as_exceptions():
