@@ -120,8 +120,20 @@ def init_or_pixels() -> list[float]:
     return [value for part in (*found, *both, *changes) for value in part]
 
 
+def second_machine() -> list[float]:
+    """Median and largest change of a cell's mean accuracy in points; no verdict is another one."""
+    first, second = (table(name, "comparison") for name in ("batch_size", "batch_size_second_machine"))
+    keys = ["norm", "network", "batch_size"]
+    means = [
+        one[one["metric"] == "test_accuracy"].drop_duplicates(keys).set_index(keys)["mean"] for one in (first, second)
+    ]
+    moved = 100 * (means[1] - means[0]).abs()
+    return [float(moved.median()), float(moved.max())]
+
+
 RESULTS: dict[str, Callable[[], list[float]]] = {
     "batch_size": batch_size,
+    "batch_size_second_machine": second_machine,
     "devices": devices,
     "colour": colour,
     "initialisation": initialisation,
@@ -141,7 +153,8 @@ def paragraphs(page: Path) -> Iterator[str]:
 def sentences() -> list[tuple[str, str]]:
     """(study, paragraph) of every paragraph that links a report and has a measured number."""
     texts = [text for page in PAGES for text in paragraphs(page) if MEASURED.search(text)]
-    return [(found[1], text) for text in texts if (found := re.search(r"reports/(\w+)/comparison\.md", text))]
+    # Of two reports that a paragraph compares, the second has the numbers.
+    return [(found[-1], text) for text in texts if (found := re.findall(r"reports/(\w+)/comparison\.md", text))]
 
 
 SENTENCES = sentences()
@@ -197,11 +210,21 @@ def open_rows(study: str, contrast: str, containing: str = "") -> int:
     return int((rows["verdict"] == "open").sum())
 
 
+def on_both_machines() -> tuple[int, ...]:
+    """Verdicts that are the same on both machines, and cells."""
+    first, second = (table(name, "contrasts") for name in ("batch_size", "batch_size_second_machine"))
+    same = first.merge(second, on=["contrast", "row", "verdict"])
+    cells = table("batch_size", "comparison")[["norm", "network", "batch_size"]].drop_duplicates()
+    assert len(same) == len(first) == len(second)
+    return len(same), len(cells)
+
+
 COUNTS: list[tuple[str, str, Callable[[], tuple[int, ...]]]] = [
     ("batch_size", r"other (\S+) comparisons with batch norm", lambda: (open_rows("batch_size", "levels"),)),
     ("batch_size", r"families of (\S+) and (\d+)", lambda: families("batch_size")),
     ("batch_size", r"at (\S+) images", lambda: (int(setting("batch_size", "budget.samples")),)),
     ("batch_size", r"open with (\S+) seeds", lambda: (table("batch_size", "results")["seed"].nunique(),)),
+    ("batch_size_second_machine", r"all (\S+) verdicts are the same.* its (\S+) cells", on_both_machines),
     ("colour", r"all (\S+) comparisons are open", lambda: (open_rows("colour", "levels"),)),
     (
         "devices",
