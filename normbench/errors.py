@@ -26,9 +26,21 @@ class RunFolderError(NormbenchError):
     """A run folder cannot be read or written."""
 
 
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The word that is most like `name`, capitals or not; None where none is.
+
+    Example:
+        >>> nearest("MNIST", ["mnist", "kmnist"]), nearest("x", ["mnist"])
+        ('mnist', None)
+    """
+    words = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(str(name).lower(), words, n=1, cutoff=cutoff)
+    return words[near[0]] if near else None
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The sentence for an unknown `name` of some `kind`: nearest known name first, then all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    near = nearest(name, names, 0.5)
+    hint = f"did you mean '{near}'? " if near else ""
     return f"unknown {kind} '{name}': {hint}" + (f"known: {', '.join(names)}" if names else "there is none")

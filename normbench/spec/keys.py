@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from normbench.errors import UsageError
+from normbench.errors import UsageError, nearest
 from normbench.spec.marks import LeftOutAt, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import DATASETS, MODELS, OPTIMIZERS, Registry
@@ -56,9 +55,8 @@ def key_hint(key: str) -> Any:
     if any(key.startswith(free + ".") for free in FREE) or key in option_keys():
         return Any
     known = [*fixed_keys(), *option_keys()]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if near:
-        raise UsageError(f"unknown configuration key '{key}': did you mean '{near[0]}'?")
+    if near := nearest(key, known):
+        raise UsageError(f"unknown configuration key '{key}': did you mean '{near}'?")
     valid = [one for one in known if one.startswith(section + ".")] or [*SECTIONS, *TOP]
     raise UsageError(f"unknown configuration key '{key}': known there: {', '.join(sorted(valid))}")
 
@@ -111,10 +109,10 @@ def own_value(key: str, value: Any, hint: Any) -> Any:
         return checked(alias(key, value), hint, key)
     except UsageError as error:
         words = [word for word in ALIASES.get(key, {}) if isinstance(word, str)]
-        near = difflib.get_close_matches(str(value), words, n=1)
+        near = nearest(value, words)
         if not near or "did you mean" in str(error):
             raise
-        raise UsageError(f"{error}; did you mean '{near[0]}'?") from None
+        raise UsageError(f"{error}; did you mean '{near}'?") from None
 
 
 def run_config(changes: Mapping[str, Any], where: str = "") -> RunConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 import typing
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from normbench.environ import expanded
-from normbench.errors import UsageError
+from normbench.errors import UsageError, nearest
 
 
 @cache
@@ -113,11 +112,11 @@ def _matches(value: Any, hint: Any) -> bool:
 
 def _refusal(value: Any, hint: Any, key: str) -> str:
     shown = shown_value(value)
-    near = difflib.get_close_matches(str(value), choices(hint), n=1)
-    nearest = f"; did you mean '{near[0]}'?" if near else ""
+    near = nearest(value, choices(hint))
+    advice = f"; did you mean '{near}'?" if near else ""
     if isinstance(value, str) and any(_is_fine(meant, hint) for meant in _unquoted(value)):
-        nearest = f"; '{value}' is text: leave out the quotes"
-    return f"{key}={shown}: expected {expected(hint)}{nearest}"
+        advice = f"; '{value}' is text: leave out the quotes"
+    return f"{key}={shown}: expected {expected(hint)}{advice}"
 
 
 def _is_fine(value: Any, hint: Any) -> bool:

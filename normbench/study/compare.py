@@ -89,6 +89,13 @@ class Compare:
 Labels = Mapping[str, Sequence[Any]]
 
 
+def label_of(value: Any) -> Any:
+    """What a value is called in tables and where labels are asked for: lists and mappings as text, null as YAML's."""
+    if value is None:
+        return "null"
+    return value if isinstance(value, int | float | str | bool) else str(value)
+
+
 def compare_of(given: Any, labels: Labels, path: Path) -> Compare:
     """The comparison of a study, from a mapping or a list of them.
 
@@ -121,9 +128,11 @@ def _first(tree: dict[str, Any], labels: Labels, path: Path) -> Compare:
             f"{path}: compare: the first contrast compares levels with a baseline (kind: levels), which tables and "
             f"figures show: put kind: {tree['kind']} after it"
         )
-    factor, baseline = str(tree.get("factor")), tree.get("baseline")
+    factor, baseline = str(tree.get("factor")), label_of(tree.get("baseline"))
     if factor not in labels:
         raise UsageError(f"{path}: compare.factor: {unknown('axis', factor, labels)}")
+    if "baseline" not in tree:
+        raise UsageError(f"{path}: compare.baseline is missing: one of {_listed(labels[factor])}")
     if baseline not in labels[factor]:
         raise UsageError(f"{path}: compare.baseline {baseline!r} is not among {list(labels[factor])}")
     tuned = tree.get("tuned")
@@ -206,6 +215,7 @@ def _word(value: Any, what: str, known: Sequence[str], where: str) -> str:
 
 
 def _label(value: Any, known: Sequence[Any], where: str, axis: str) -> Any:
+    value = label_of(value)
     if value not in known:
         raise UsageError(f"{where}: {unknown(f'label of {axis}', value, map(str, known))}")
     return value

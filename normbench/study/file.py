@@ -13,7 +13,7 @@ from typing import Any
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig, load_plugins, read_yaml, run_config, typed
 from normbench.spec.values import at_home
-from normbench.study.compare import Compare, compare_of
+from normbench.study.compare import Compare, compare_of, label_of
 from normbench.study.looks import LookPlan, seeds_of
 from normbench.study.rates import RATE, Rates, source, without_rates
 
@@ -207,12 +207,7 @@ def _level(label: Any, changes: Any, where: str, path: Path) -> Level:
 def _value_level(name: str, value: Any, path: Path) -> Level:
     """A level of an axis that is a key: it is called as its value, or as the file that its rates are from."""
     found = _level(source(value), {name: value}, "grid", path)
-    return found if found.label is not None else replace(found, label=_label(found.changes[name]))
-
-
-def _label(value: Any) -> Any:
-    """A value as a cell of a table: lists and mappings as text."""
-    return value if isinstance(value, int | float | str | bool) else str(value)
+    return found if found.label is not None else replace(found, label=label_of(found.changes[name]))
 
 
 def _is_label(label: Any) -> bool:
@@ -229,7 +224,7 @@ def _skip(rule: Any, axes: Mapping[str, tuple[Level, ...]], path: Path) -> Skip:
     for key, values in _mapping(rule["when"], "skip.when", path).items():
         if key not in axes:
             raise UsageError(f"{path}: skip.when: {unknown('axis', key, axes)}")
-        wanted = [_label(value) for value in (values if isinstance(values, list) else [values])]
+        wanted = [label_of(value) for value in (values if isinstance(values, list) else [values])]
         labels = [level.label for level in axes[key]]
         for value in wanted:
             if value not in labels:

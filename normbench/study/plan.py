@@ -90,8 +90,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     seed_at = HASHED.index("seed")
     for levels in itertools.product(*study.axes.values()):
         cell = {axis: level.label for axis, level in zip(study.axes, levels, strict=True)}
-        reason = _skip_reason(cell, study.skips)
-        if reason is not None:
+        if (reason := _skip_reason(cell, study.skips)) is not None:
             skipped.append((cell, reason))
             continue
         try:
@@ -109,7 +108,8 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
             elif files_of_rates(study):
                 twins.append(run)  # nobody knows beforehand which rates a pilot chooses
             else:
-                raise UsageError(f"{study.path}: cells {dict(other)} and {cell} are the same run: leave one out")
+                two = f"cells '{describe(other)}' and '{describe(cell)}'"
+                raise UsageError(f"{study.path}: {two} are the same run: leave one out")
     if not runs:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
     check_metric(study, [run for _, run in runs if run.seed == study.seeds[0]])  # seeds change no metric

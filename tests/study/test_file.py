@@ -99,7 +99,7 @@ def test_a_study_is_read_as_written(write: Write) -> None:
         ({"compare": "batch"}, r"compare is a mapping of keys to values, or a list of such contrasts"),
         ({"compare": {"factr": "model.norm"}}, r"unknown key of compare 'factr': did you mean 'factor'\?"),
         ({"compare": {"factor": "norm", "baseline": "batch"}}, r"compare\.factor: unknown axis 'norm': did you mean"),
-        ({"compare": {"factor": "model.norm"}}, r"compare\.baseline None is not among"),
+        ({"compare": {"factor": "model.norm"}}, r"compare\.baseline is missing: one of none, batch, group$"),
         ({"compare": {"factor": "model.norm", "baseline": "bach"}}, r"compare\.baseline 'bach' is not among \['none'"),
         (
             {"compare": {"factor": "model.norm", "baseline": "batch", "across": ["batch_size"]}},
@@ -175,8 +175,10 @@ def test_a_study_is_read_as_written(write: Write) -> None:
         ),
         (
             {"grid": {"model.norm": ["none", "batch"], "x": {"a": {"data.dir": "/a"}, "b": {"data.dir": "/b"}}}},
-            r"are the same run: leave one out",
+            r"cells 'norm none, x a' and 'norm none, x b' are the same run: leave one out",
         ),
+        ({"grid": {"model.norm": ["batch"], "data.name": ["mnist_5k", "MNIST"]}}, r"did you mean 'mnist'\?"),
+        ({"base": {"trainer": {"accelerator": "CPU"}}}, r"did you mean 'cpu'\?"),
     ],
 )
 def test_what_a_study_cannot_mean(write: Write, changes: dict[str, Any], said: str) -> None:
@@ -211,3 +213,23 @@ def test_studies_by_name(write: Write, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_name_may_begin_with_a_digit(write: Write) -> None:
     assert load_study(write(name="2026_norms")).name == "2026_norms"
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "baseline", "labels"),
+    [
+        ("model.norm_options.momentum", [0.1, None], None, [0.1, "null"]),
+        ("model.hidden", [[8], [8, 8]], [8, 8], ["[8]", "[8, 8]"]),
+    ],
+)
+def test_a_baseline_is_written_as_its_level_is(
+    write: Write, axis: str, values: list[Any], baseline: Any, labels: list[Any]
+) -> None:
+    """The level null was called 'None', and neither it nor a list could be named as it stands in the grid."""
+    base = {"data": {"name": "mnist_5k"}, "model": {"name": "mlp", "norm": "batch"}, "budget": {"steps": 4}}
+    twice = [{"factor": axis, "baseline": baseline}, {"kind": "levels", "baseline": values[0]}]
+    path = write(base=base, grid={axis: values}, compare=twice)
+    study = load_study(path)
+    assert [level.label for level in study.axes[axis]] == labels
+    assert (study.compare.baseline, study.compare.contrasts[0].level) == (labels[1], labels[0])
+    assert len(plan(path).runs) == 4
