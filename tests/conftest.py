@@ -15,6 +15,7 @@ from torchvision import datasets
 from normbench.cli.main import run_command
 from normbench.data import module, registry, source
 from normbench.data.idx import FILES
+from normbench.stops import STOPS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers
@@ -125,9 +126,9 @@ def start_cli(*argv: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def start_words(words: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A process in a session of its own, in which Ctrl-C counts even if the tests run in the background."""
-    # What a background job ignores, its children do, too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A process in a session of its own, in which signals count, even if the tests run in the background or by nohup."""
+    # What such a job ignores, its children do, too.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, *STOPS)}
     try:
         return subprocess.Popen(
             words,
@@ -136,7 +137,8 @@ def start_words(words: list[str], **options: Any) -> subprocess.Popen[str]:
             **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": REPOSITORY} | options),
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

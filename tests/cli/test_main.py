@@ -110,7 +110,8 @@ def sent_while_imported(number: signal.Signals, before: str = "") -> tuple[int, 
     """Status and stderr of `normbench --version` that is sent a signal while the command line is imported."""
     code = (
         "import os, signal, sys, normbench.__main__ as entry\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, nohup the next\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"{before}\n"
         "class Sent:\n"
         "    def find_spec(self, name, *others):\n"

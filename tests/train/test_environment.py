@@ -23,6 +23,7 @@ from normbench.train.environment import code_digest, environment, git_commit
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
 from normbench.train.trainer import build_trainer, without_trainer_variables
+from tests.conftest import start_words
 
 from .runs import folder_of, lasting, tiny, trained
 
@@ -217,9 +218,7 @@ def test_an_environment_names_no_person() -> None:
 # Signals.
 
 PROCESS = """
-import json, signal, sys
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job it is ignored
+import json, sys
 from pathlib import Path
 from normbench.stops import Stopped
 from normbench.spec import run_config
@@ -241,11 +240,7 @@ def test_a_signal_ends_a_run_as_what_it_is(tmp_path: Path, number: signal.Signal
 
     keys = TINY | {"budget.steps": 100_000, "trainer.checkpoints": 10_000}
     folder = folder_of(tiny(**{key: keys[key] for key in ("budget.steps", "trainer.checkpoints")}), tmp_path)
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, json.dumps(keys), str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_words([sys.executable, "-c", PROCESS, json.dumps(keys), str(folder)], stderr=None)
     try:
         assert process.stdout is not None
         assert any(int(line) >= 25 for line in process.stdout)
@@ -263,6 +258,7 @@ def test_handlers_are_put_back_and_a_programs_own_stays() -> None:
         raise Terminated("mine")
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # by nohup
     before = [signal.getsignal(number) for number in numbers]
     for number, kind in ((signal.SIGTERM, Terminated), (signal.SIGHUP, HungUp)):
         with pytest.raises(kind), signals_as_exceptions():
@@ -275,6 +271,7 @@ def test_handlers_are_put_back_and_a_programs_own_stays() -> None:
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGHUP, ignored)
 
 
 def test_what_lightning_makes_of_ctrl_c_is_undone() -> None:
