@@ -126,7 +126,7 @@ def start_cli(*argv: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def start_words(words: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A process in a session of its own, in which signals count, even if the tests run in the background or by nohup."""
+    """A process in a session of its own, where signals count, even if the tests run in the background or by nohup."""
     # What such a job ignores, its children do, too.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, *STOPS)}
     try:
