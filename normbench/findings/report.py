@@ -59,6 +59,8 @@ class Row:
         """The verdict; an open one with the seeds that would decide it."""
         if self.verdict != "open" or self.result is None:
             return self.verdict
+        if any(found and math.isnan(found.low) for _, found in self.parts):
+            return "open (a quantity has no interval)"
         seeds = self.finding.seeds(self.result.quantities)
         return f"open ({f'about {seeds} seeds would decide' if seeds else 'more than 1,000 seeds would be needed'})"
 

@@ -84,6 +84,14 @@ def test_a_number_without_an_interval_stays_without_one(tmp_path: Path) -> None:
     assert claim.verdict(stored.quantities) == "open"
 
 
+def test_seeds_are_not_promised_where_there_is_no_interval(tmp_path: Path) -> None:
+    from normbench.findings import Outcome, Quantity
+
+    claim = all_findings()["A3"]
+    write_result(claim, Outcome({"largest rate, batch over none": Quantity.exact(math.nan)}), tmp_path)
+    assert Row(claim, read_result(claim, tmp_path)).verdict_text == "open (a quantity has no interval)"
+
+
 def test_the_report_has_a_page_for_each_claim(tmp_path: Path) -> None:
     shutil.copytree(REPORTS / "findings" / "results", tmp_path / "findings" / "results")
     names = {path.name for path in write_report(tmp_path)}
