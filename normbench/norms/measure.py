@@ -14,7 +14,7 @@ from normbench.errors import UsageError
 from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
-from normbench.norms.response import Slice, drawn, equal, forward, run, trained
+from normbench.norms.response import DRAWS_BY_VALUE, Slice, draws_by_value, equal, forward, run, trained
 from normbench.norms.simulated import talking
 from normbench.spec.registry import Entry
 
@@ -211,7 +211,9 @@ class _Subject:
         return None
 
     def facts(self) -> Facts:
-        self.refuse_draws_by_value()
+        inputs = [sign * self.input(self.batch, self.width, self.shape, seed) for seed in (1, 2, 3) for sign in (1, -1)]
+        if draws_by_value(self.module(self.width, len(self.shape) == 2), inputs):
+            raise UsageError(f"norm '{self.label}': {DRAWS_BY_VALUE}")
         extents = self.extents()
         reach = extents[1]
         small, large = self.channels[0], self.channels[-1]
@@ -236,17 +238,6 @@ class _Subject:
             scale_invariant=self.unchanged_by(lambda x: 4 * x),
             shift_invariant=self.unchanged_by(lambda x: x + 3),
         )
-
-    def refuse_draws_by_value(self) -> None:
-        """Raises UsageError where values decide how much is drawn: one of them then moves what all after it get."""
-        norm = self.module(self.width, len(self.shape) == 2)
-        inputs = [sign * self.input(self.batch, self.width, self.shape, seed) for seed in (1, 2, 3) for sign in (1, -1)]
-        if any(drawn(norm, x) != drawn(norm, inputs[0]) for x in inputs):
-            raise UsageError(
-                f"norm '{self.label}': the values that it is given in training decide how many random numbers it draws "
-                "(as in torch's rrelu), so that no statistic can be told from noise: draw one for each value, whatever "
-                "that is (torch.rand_like, nn.Dropout)"
-            )
 
     def parameters(self, channels: int) -> int:
         module = self.module(channels, len(self.shape) == 2)

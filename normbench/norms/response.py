@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from normbench.errors import UsageError
 
+DRAWS_BY_VALUE = (
+    "the values that it is given in training decide how many random numbers it draws (as in torch's rrelu), so that no "
+    "statistic can be told from noise: draw one for each value, whatever that is (torch.rand_like, nn.Dropout)"
+)
 TOLERANCE = 1e-9  # far above the rounding of float64, far below any change made here
 
 
@@ -33,6 +37,11 @@ def seeded() -> Iterator[None]:
     finally:
         np.random.set_state(before[0])
         random.setstate(before[1])
+
+
+def draws_by_value(norm: nn.Module, inputs: Sequence[Tensor]) -> bool:
+    """Whether values decide how much is drawn: one of them then moves what all after it get."""
+    return len({drawn(norm, x) for x in inputs}) > 1
 
 
 def drawn(norm: nn.Module, x: Tensor) -> tuple[object, ...]:

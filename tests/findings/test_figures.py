@@ -17,6 +17,7 @@ from normbench.findings.report import write_report
 from normbench.findings.results import read_result, write_result
 from normbench.findings.studies import study_path
 from normbench.report import Evidence
+from normbench.spec.document import read_yaml
 from normbench.store import Store
 from normbench.study import Study, load_study
 from tests.conftest import REPOSITORY
@@ -31,8 +32,16 @@ def study_of(claim: Finding) -> Study:
     return load_study(study_path(claim.experiment.study))
 
 
+def varies(claim: Finding) -> bool:
+    """Whether the study compares along an axis: read off its file, since a study that is loaded loads its plug-ins."""
+    assert isinstance(claim.experiment, StudyExperiment)
+    compared = read_yaml(study_path(claim.experiment.study), "study")["compare"]
+    first = compared[0] if isinstance(compared, list) else compared
+    return bool(first.get("across"))
+
+
 TRAINED = [claim for claim in all_findings().values() if isinstance(claim.experiment, StudyExperiment)]
-CURVES = [claim for claim in TRAINED if not claim.plot and study_of(claim).compare.across]
+CURVES = [claim for claim in TRAINED if not claim.plot and varies(claim)]
 COMMITTED = [claim for claim in CURVES if (RESULTS / f"{claim.id}.csv").is_file()]
 
 
