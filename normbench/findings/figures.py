@@ -107,7 +107,7 @@ def _published(finding: Finding, published: Published, evidence: Evidence, place
     frame = pd.DataFrame(rows, columns=[FACTOR, "x", "y"])
     label, marks = shown_title(evidence, axis), Marks(evidence, list(published.curves))
     log = frame["y"].max() >= frames.BY_FACTORS * frame["y"].min() > 0
-    scale = alt.Scale(type="log" if log else "linear", zero=False, padding=8)
+    scale = alt.Scale(type="log" if log else "linear", zero=False, padding=8, nice=not log)
     y = alt.Y("y:Q", title=published.unit + (", log scale" if log else ""), scale=scale)
     base = alt.Chart().encode(x=levels.quantity_axis(frame, "x", label, axis), y=y, color=marks.color)
     layers = [

@@ -106,8 +106,8 @@ class Row:
 
 
 def shown(found: Quantity) -> str:
-    """`1.21 (1.2 to 1.22, 10 seeds)`; a computed number alone."""
-    number = f"{found.value:.4g}"
+    """`1.21 (1.2 to 1.22, 10 seeds)`; a computed number alone; `none` where there is none."""
+    number = "none" if math.isnan(found.value) else f"{found.value:.4g}"
     if found.n == 1:
         return number
     if math.isnan(found.low):

@@ -89,7 +89,9 @@ def test_seeds_are_not_promised_where_there_is_no_interval(tmp_path: Path) -> No
 
     claim = all_findings()["A3"]
     write_result(claim, Outcome({"largest rate, batch over none": Quantity.exact(math.nan)}), tmp_path)
-    assert Row(claim, read_result(claim, tmp_path)).verdict_text == "open (a quantity has no interval)"
+    row = Row(claim, read_result(claim, tmp_path))
+    assert row.verdict_text == "open (a quantity has no interval)"
+    assert row.measured == "largest rate, batch over none: none"
 
 
 def test_the_report_has_a_page_for_each_claim(tmp_path: Path) -> None:

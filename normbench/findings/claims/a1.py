@@ -29,7 +29,7 @@ FINDING = Finding(
             "Udacity, Batch_Normalization_Lesson, the same network",
             curves={"none": {0.01: 19.1, 1: 2.3}, "batch": {0.01: 2.7, 1: 2.0}},
             unit="test error (%)",
-            setting="the same network, 50,000 steps",
+            setting="50,000 steps without momentum",
         ),
     ),
     experiment=StudyExperiment("sigmoid", measure),
