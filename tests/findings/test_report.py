@@ -31,6 +31,7 @@ def test_a_committed_result_is_found_again(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_mnist")
 def test_a_committed_result_of_tier_1_is_found_again() -> None:
     """Twenty-five short trainings, whose rounding differs between machines: the measured means stay."""
     claim = all_findings()["B10"]
