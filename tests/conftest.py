@@ -15,9 +15,11 @@ from torchvision import datasets
 from normbench.cli.main import run_command
 from normbench.data import module, registry, source
 from normbench.data.idx import FILES
+from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES
 from normbench.stops import STOPS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+REGISTRIES = (NORMS, MODELS, DATASETS, OPTIMIZERS, PROBES)
 DEAD = "http://127.0.0.1:9/"  # the discard port: nothing answers
 
 
@@ -59,6 +61,20 @@ def _offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for kind in (datasets.MNIST, datasets.FashionMNIST):
             patch.setattr(kind, "mirrors", [DEAD])
         yield
+
+
+@pytest.fixture
+def own_registries() -> Iterator[None]:
+    """Takes back what a test's plug-ins registered: tests elsewhere go over all that is."""
+    known = {names: set(names) for names in REGISTRIES}
+    loaded = set(sys.modules)
+    yield
+    for names, before in known.items():
+        for name in set(names) - before:
+            names.remove(name)
+    for name in set(sys.modules) - loaded:
+        if name.startswith("normbench_plugin_"):  # a plug-in that is loaded again registers anew
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "contenders"
 import networks  # noqa: E402  (benchmarks is no package)
 import ours  # noqa: E402
 import training  # noqa: E402
-import verdict_costs  # noqa: E402
+import verdict_costs  # noqa: E402  (likewise)
 from turns import Contender, rate, turns  # noqa: E402
 
 from normbench.spec import resolve, run_config  # noqa: E402

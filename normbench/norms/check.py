@@ -91,8 +91,12 @@ def _findings(entry: Entry, options: Mapping[str, Any]) -> Iterator[Finding]:
 def _facts(trial: Trial) -> Iterator[Finding]:
     """What is measured, which may be either way."""
     facts = trial.facts
-    images = {"one": "no other image", "all": "every image of its device", "fixed": f"{facts.images.number} images"}
-    images["past"] = "those before it"
+    images = {
+        "one": "no other image",
+        "past": "those before it",
+        "all": "every image of its device",
+        "fixed": f"{facts.images.number} images",
+    }
     mates = images.get(facts.images.rule, f"one of {facts.images.number} parts of the batch")
     mates = "every image of every device" if facts.devices else mates
     yield Finding("averages over", None, shared_axes(facts))

@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,11 +92,16 @@ class Slice:
         """The slice for an input (N, C, positions)."""
         return run(self.norm, x.reshape(self.shape)).reshape(x.shape).select(self.axis, self.index)
 
+    @cached_property
+    def unchanged(self) -> Tensor:
+        """The slice for `x` as it is."""
+        return self.output(self.x)
+
     def depends_on(self, indices: list[int]) -> bool:
         """Whether it changes where these slices of the input do."""
         which, changed = torch.tensor(indices, dtype=torch.long), self.x.clone()
         changed.index_copy_(self.axis, which, self.other.index_select(self.axis, which))
-        return not equal(self.output(self.x), self.output(changed))
+        return not equal(self.unchanged, self.output(changed))
 
     def shared(self) -> int:
         """How many slices of the input along the axis matter for it, itself included."""

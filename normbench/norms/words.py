@@ -26,6 +26,11 @@ def shared_axes(facts: Facts) -> str:
 def _axes(extents: Sequence[Extent]) -> str:
     words = []
     for letter, extent in zip(("N", "C", "H, W"), extents, strict=True):
-        many = {"all": letter, "fixed": f"{extent.number} of {letter}", "parts": f"{letter}/{extent.number}"}
-        words += [{**many, "past": f"past {letter}"}[extent.rule]] if extent.rule != "one" else []
+        many = {
+            "all": letter,
+            "past": f"past {letter}",
+            "fixed": f"{extent.number} of {letter}",
+            "parts": f"{letter}/{extent.number}",
+        }
+        words += [many[extent.rule]] if extent.rule != "one" else []
     return f"({', '.join(words)})"

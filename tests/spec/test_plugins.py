@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,15 @@ from normbench.spec import (
     to_dict,
 )
 from normbench.spec.registry import (
-    DATASETS,
-    MODELS,
     NORMS,
-    OPTIMIZERS,
-    PROBES,
     REQUIRED,
     entry_of,
     field_hints,
 )
 from normbench.spec.values import Count, Probability
+from tests.conftest import REGISTRIES
 
-REGISTRIES = (NORMS, MODELS, DATASETS, OPTIMIZERS, PROBES)
-
-
-@pytest.fixture(autouse=True)
-def _forgets() -> Iterator[None]:
-    known = {registry: set(registry) for registry in REGISTRIES}
-    yield
-    for registry, names in known.items():
-        for name in set(registry) - names:
-            registry.remove(name)
+pytestmark = pytest.mark.usefixtures("own_registries")
 
 
 def write(folder: Path, text: str, name: str = "plugin.py") -> str:
