@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+UNREPEATED = (
+    "draws random numbers that the seed of a run does not repeat, from a generator of its own or from the system: draw "
+    "them with torch (torch.rand, nn.Dropout), numpy.random or random, unseeded"
+)
 KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
 

@@ -14,7 +14,7 @@ from normbench.errors import UsageError
 from normbench.norms.contract import Reparametrizes
 from normbench.norms.facts import BiasRule, Constant, Extent, Facts
 from normbench.norms.registry import built
-from normbench.norms.response import DRAWS_BY_VALUE, Slice, draws_by_value, equal, forward, run, trained
+from normbench.norms.response import Slice, check_draws, equal, forward, run, trained
 from normbench.norms.simulated import talking
 from normbench.spec.registry import Entry
 
@@ -212,8 +212,7 @@ class _Subject:
 
     def facts(self) -> Facts:
         inputs = [sign * self.input(self.batch, self.width, self.shape, seed) for seed in (1, 2, 3) for sign in (1, -1)]
-        if draws_by_value(self.module(self.width, len(self.shape) == 2), inputs):
-            raise UsageError(f"norm '{self.label}': {DRAWS_BY_VALUE}")
+        check_draws(self.label, self.module(self.width, len(self.shape) == 2), inputs)
         extents = self.extents()
         reach = extents[1]
         small, large = self.channels[0], self.channels[-1]

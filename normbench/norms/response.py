@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.errors import UsageError
+from normbench.seeds import UNREPEATED
 
 DRAWS_BY_VALUE = (
     "the values that it is given in training decide how many random numbers it draws (as in torch's rrelu), so that no "
@@ -38,11 +39,6 @@ def seeded() -> Iterator[None]:
     finally:
         np.random.set_state(before[0])
         random.setstate(before[1])
-
-
-def draws_by_value(norm: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    """Whether values decide how much is drawn: one of them then moves what all after it get."""
-    return len({drawn(norm, x) for x in inputs}) > 1
 
 
 def drawn(norm: nn.Module, x: Tensor) -> tuple[object, ...]:
@@ -71,6 +67,14 @@ def run(norm: nn.Module, x: Tensor) -> Tensor:
 def equal(one: Tensor, other: Tensor) -> bool:
     """Whether two outputs are the same but for rounding."""
     return torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+
+
+def check_draws(label: str, norm: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Raises UsageError for a norm whose random numbers hide what it does: its output would change by itself."""
+    if not all(equal(run(norm, x), run(norm, x)) for x in inputs):
+        raise UsageError(f"norm '{label}' {UNREPEATED}")
+    if len({drawn(norm, x) for x in inputs}) > 1:  # one value then moves what all after it get
+        raise UsageError(f"norm '{label}': {DRAWS_BY_VALUE}")
 
 
 class Slice:

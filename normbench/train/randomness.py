@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from normbench.errors import UsageError
-from normbench.seeds import generator
+from normbench.seeds import UNREPEATED, generator
 
 State = dict[str, Any]  # of plain values and tensors, so that torch.load reads it with weights_only
 
@@ -94,10 +94,7 @@ def check_repeats(net: nn.Module, x: Tensor) -> None:
                 return
     one, other = outputs
     if isinstance(one, Tensor) and not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
-        raise UsageError(
-            "the network draws random numbers that the seed of a run does not repeat, from a generator of its own or "
-            "from the system: draw them with torch (torch.rand, nn.Dropout), numpy.random or random, unseeded"
-        )
+        raise UsageError(f"the network {UNREPEATED}")
 
 
 def gathered_states(world_size: int) -> list[State]:

@@ -57,8 +57,8 @@ def test_what_no_seed_repeats_is_refused(name: str) -> None:
         check_repeats(Noisy(UNREPEATED[name]), torch.ones(2, 1, 3, 3))
 
 
-def test_a_plug_in_norm_with_draws_of_the_system_is_refused_before_it_trains(tmp_path: Path) -> None:
-    """The same run gave other numbers each time, under one id."""
+def test_a_plug_in_norm_with_draws_of_the_system_is_refused_by_the_plan(tmp_path: Path) -> None:
+    """The same run gave other numbers each time, under one id; and what its statistics are of was told by chance."""
     plugin = tmp_path / "shaky.py"
     plugin.write_text(
         "import os\nfrom torch import nn\nfrom normbench import register_norm\n\n@register_norm('shaky')\n"
@@ -67,6 +67,22 @@ def test_a_plug_in_norm_with_draws_of_the_system_is_refused_before_it_trains(tmp
         "    def forward(self, x):\n        return super().forward(x) * (0.5 + os.urandom(1)[0] / 255)\n"
     )
     keys = {"data.name": "mnist_5k", "model.name": "mlp", "budget.steps": 2, "plugins": [str(plugin)]}
-    config = resolve(run_config({**keys, "model.norm": "shaky"}))
-    with pytest.raises(UsageError, match="draws random numbers that the seed of a run does not repeat"):
+    with pytest.raises(UsageError, match="norm 'shaky' draws random numbers that the seed of a run does not repeat"):
+        resolve(run_config({**keys, "model.norm": "shaky"}))
+
+
+def test_a_plug_in_model_with_draws_of_the_system_is_refused_before_it_trains(tmp_path: Path) -> None:
+    plugin = tmp_path / "shaky.py"
+    plugin.write_text(
+        "import random\nfrom torch import nn\nfrom normbench import register_model\n\n"
+        "class Shaky(nn.Linear):\n    def forward(self, x):\n"
+        "        return super().forward(x) * (0.5 + random.SystemRandom().random())\n\n"
+        "@register_model('shaky')\ndef shaky(image, classes, norms):\n"
+        "    first = nn.Linear(image[0] * image[1] * image[2], 8)\n"
+        "    parts = [part for _, part in norms.after(first, nn.ReLU(), 8)]\n"
+        "    return nn.Sequential(nn.Flatten(), first, *parts, Shaky(8, classes))\n"
+    )
+    keys = {"data.name": "mnist_5k", "model.norm": "none", "budget.steps": 2, "plugins": [str(plugin)]}
+    config = resolve(run_config({**keys, "model.name": "shaky"}))
+    with pytest.raises(UsageError, match="the network draws random numbers that the seed of a run does not repeat"):
         train(config, tmp_path / run_id(config))
