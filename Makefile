@@ -56,16 +56,16 @@ report: $(STAMP) ## write tables, figures and report.html of STUDY from what is 
 
 test: lint unit ## run all checks but the slow ones: lint, format, types, unit and end-to-end tests
 
+# AGAIN=--last-failed repeats what failed before, here and in the other tests.
 lint: $(STAMP)
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
 	$(BIN) -m mypy
 
 unit: $(STAMP)
-	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN) -m pytest -n 2 --dist worksteal -m "not slow" $(AGAIN)
 	$(BIN) -m pytest -q --doctest-modules normbench
 
-# AGAIN=--last-failed repeats what failed before.
 test-slow: $(STAMP) ## run the tests that train for longer: real processes, resumes, long golden runs
 	$(BIN) -m pytest -n 2 --dist worksteal -m slow $(AGAIN)
 
