@@ -39,10 +39,24 @@ def counted_families(sizes: Sequence[int]) -> str:
 
 
 def interval_text(row: Mapping[Any, Any], metric: Metric) -> str:
-    """The interval of an estimate, or why there is none."""
-    if pd.notna(row["low"]):
-        return f"{metric.shown_number(row['low'])} to {metric.shown_number(row['high'])}"
-    return f"none: {REASONS.get(row['reason'], row['reason'] or 'no pair')}"
+    """The interval of an estimate, or why there is none. Ends beyond what is possible are told as such."""
+    if pd.isna(row["low"]):
+        return f"none: {REASONS.get(row['reason'], row['reason'] or 'no pair')}"
+    most = greatest(metric, str(row.get("kind", "levels")))
+    low, high = (metric.shown_number(row[end]) for end in ("low", "high"))
+    if row["low"] < -most and row["high"] > most:
+        return f"all of {metric.shown_number(-most)} to {metric.shown_number(most)}"
+    low = f"under {metric.shown_number(-most)}" if row["low"] < -most else low
+    high = f"over {metric.shown_number(most)}" if row["high"] > most else high
+    return f"{low} to {high}"
+
+
+def greatest(metric: Metric, kind: str) -> float:
+    """The greatest difference that a metric admits, in a contrast of a kind; infinite where it has no end.
+
+    Two shares differ by one at most, and two such differences (a "change", a "slope") by two.
+    """
+    return (2.0 if kind in {"change", "slope"} else 1.0) if metric.unit == "%" else np.inf
 
 
 def size_text(differences: Iterable[float], metric: Metric) -> str:
@@ -83,7 +97,7 @@ def detectable_cell(row: Mapping[Any, Any], metric: Metric) -> str:
     low, high = row["detectable_low"], row["detectable_high"]
     if pd.isna(low):
         return "identical" if row["verdict"] == "identical" else PLAN_REASONS.get(row["plan_reason"], "unknown")
-    whole = 1.0 if metric.unit == "%" else np.inf
+    whole = greatest(metric, str(row.get("kind", "levels")))
     if low >= whole:
         return "no possible one"
     upper = f"over {metric.shown(whole)}" if high >= whole else metric.shown(high)

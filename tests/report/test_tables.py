@@ -21,6 +21,7 @@ from normbench.report.tables import (
     pairs_grid,
 )
 from normbench.report.tables.comparison import cell_text
+from normbench.report.words import interval_text
 from normbench.study.metrics import get_metric
 
 from .conftest import NOISE, Lab, MakeLab, typical
@@ -428,3 +429,20 @@ def test_cell_text(row: dict, text: str) -> None:
     metric = get_metric("test_accuracy")
     assert cell_text({**row, "n": 3, "diverged": 0}, metric) == text
     assert cell_text({**row, "n": 3, "diverged": 2}, metric) == f"{text} (2 of 3 diverged)"
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "low", "high", "text"),
+    [
+        ("test_accuracy", "levels", -0.012, 0.0345, "-1.20 to +3.45"),
+        ("test_accuracy", "levels", -1.37, 1.38, "all of -100.00 to +100.00"),
+        ("test_accuracy", "within", -4.1, 0.035, "under -100.00 to +3.50"),
+        ("test_accuracy", "change", -1.37, 1.38, "-137.00 to +138.00"),
+        ("test_accuracy", "change", -0.2, 2.1, "-20.00 to over +200.00"),
+        ("test_nll", "levels", -1.37, 1.38, "-1.370 to +1.380"),
+    ],
+)
+def test_an_interval_names_no_difference_that_cannot_be(
+    metric: str, kind: str, low: float, high: float, text: str
+) -> None:
+    assert interval_text({"kind": kind, "low": low, "high": high, "reason": ""}, get_metric(metric)) == text
