@@ -23,7 +23,8 @@ import numpy as np
 from normbench.spec import to_dict
 from normbench.spec.counts import device_batch, devices, images_per_statistic, steps, values_per_statistic
 from normbench.store import LAYOUT
-from normbench.store.folder import CURVE_COLUMNS, METRICS, RESULT
+from normbench.store.columns import CURVE_COLUMNS
+from normbench.store.folder import METRICS, RESULT
 from normbench.study import PlannedRun, load_study, make_plan
 
 POINTS = 100

@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from normbench.store.folder import CURVE_COLUMNS, METRICS, RESULT
+from normbench.store.columns import CURVE_COLUMNS
+from normbench.store.folder import METRICS, RESULT
 from normbench.store.result import LAYOUT
 
 NORMS, BATCHES = ("none", "batch", "layer", "instance", "group"), (2, 4, 8, 16, 32, 64, 128)

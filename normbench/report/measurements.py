@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from normbench.store import Store, axis_columns
-from normbench.store.measurements import MEASUREMENT_COLUMNS, measurements
+from normbench.store.columns import MEASUREMENT_COLUMNS
+from normbench.store.measurements import measurements
 from normbench.study import Plan
 
 

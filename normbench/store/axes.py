@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from normbench.store.columns import RESULT_COLUMNS
+
 # Dotted keys whose column in the results table holds just what the key sets, so that axis and column are one.
 SAME = {
     "data.batch_size": "batch_size",
@@ -51,9 +53,7 @@ def axis_columns(axes: Sequence[str], reserved: Collection[str] | None = None) -
         {'model.norm': 'norm', 'optimizer.lr': 'base_lr', 'budget.samples': 'budget.samples', 'mean': 'axis mean'}
     """
     if reserved is None:
-        from normbench.store.table import COLUMNS
-
-        reserved = OTHERS | set(COLUMNS)
+        reserved = OTHERS | set(RESULT_COLUMNS)
     written = set(axes)
     short = {axis: _short(axis) for axis in axes}
     uses = Counter(short.values())

@@ -14,6 +14,7 @@ from normbench.errors import RunFolderError
 from normbench.spec.document import read_yaml, yaml_text
 from normbench.store.files import make_folder, remove_leftovers, unwritable, write_atomically
 from normbench.store.leftovers import Say, clear_file, clear_folder, set_aside, to_stderr
+from normbench.store.points import read_points
 from normbench.store.result import LAYOUT, Result, RunIdOf, json_text, parsed, problem
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ CONFIG, METRICS, RESULT, ERROR, CHECKPOINT, WEIGHTS, ARRAYS, LOCK = (
 PREDICTIONS = "test_predictions.npz"
 # Files that a run writes over; result.json and checkpoint.ckpt are looked at first, and said by who looks.
 WRITTEN = (CONFIG, METRICS, ERROR, WEIGHTS, PREDICTIONS, CHECKPOINT + ".new", WEIGHTS + ".new")
-CURVE_COLUMNS = ("step", "samples", "epoch", "seconds", "split", "metric", "value")  # of metrics.csv
 
 LOOK_SECONDS = 0.3  # `state` holds a run's lock for an instant: a worker that comes just then waits for it
 
@@ -252,6 +252,4 @@ class RunFolder:
 
     def curves(self) -> pd.DataFrame:
         """The logged points: CURVE_COLUMNS, empty without a file. A last line that is being written is left out."""
-        from normbench.store.points import read_points
-
         return read_points([self.metrics_path])[0].to_pandas()

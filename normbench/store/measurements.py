@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from normbench.store.columns import MEASUREMENT_COLUMNS
 from normbench.store.folder import ARRAYS
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from normbench.store.store import Store
 
 SPLIT = "probe"  # in metrics.csv
-MEASUREMENT_COLUMNS = ("run_id", "probe", "step", "samples", "layer", "unit", "quantity", "value")
 
 
 def measurements(store: Store, ids: Sequence[str], probe: str, arrays: bool = True) -> pd.DataFrame:

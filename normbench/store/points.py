@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from normbench.store.folder import CURVE_COLUMNS
+from normbench.store.columns import CURVE_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.store.axes import axis_columns
+from normbench.store.columns import RESULT_COLUMNS
 from normbench.store.files import remove_leftovers, replace_file
 from normbench.store.folder import RESULT
 from normbench.store.result import LAYOUT, Result
@@ -18,48 +19,6 @@ from normbench.store.usable import Stamp
 if TYPE_CHECKING:
     import pandas as pd
 
-# The columns that every study has, in this order; the axes of a study that are not among them follow.
-COLUMNS = (
-    "study",
-    "run_id",
-    "dataset",
-    "model",
-    "norm",
-    "parameters",
-    "batch_size",
-    "devices",
-    "virtual_devices",
-    "device_batch",
-    "images_per_statistic",
-    "values_per_statistic",
-    "lr",
-    "seed",
-    "steps",
-    "samples",
-    "test_accuracy",
-    "test_nll",
-    "test_calibration_error",
-    "val_accuracy",
-    "val_nll",
-    "val_calibration_error",
-    "test_accuracy_precise",
-    "test_nll_precise",
-    "val_accuracy_precise",
-    "val_nll_precise",
-    "test_accuracy_contrast",
-    "test_accuracy_brightness",
-    "test_accuracy_noise",
-    "test_accuracy_blur",
-    "test_accuracy_shift",
-    "train_loss",
-    "seconds",
-    "samples_per_second",
-    "wall_seconds",
-    "diverged_at_step",
-    "code_digest",
-    "commit",
-    "device",
-)
 INDEX = "index.parquet"
 
 TEXT = frozenset({"study", "run_id", "dataset", "model", "norm", "code_digest", "commit", "device", "origin"})
@@ -69,7 +28,7 @@ WHOLE = frozenset(
 )
 # Whole numbers, or missing.
 PERHAPS_WHOLE = frozenset({"diverged_at_step", "images_per_statistic", "values_per_statistic"})
-_KEPT = (*COLUMNS[1:], "origin", "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
+_KEPT = (*RESULT_COLUMNS[1:], "origin", "mtime_ns", "bytes", "layout")  # of the index: a run has no one study
 
 ReadResult = Callable[[str], Result | None]  # the result of a run, None if it is missing or broken
 
@@ -78,8 +37,8 @@ def row(result: Result) -> dict[str, Any]:
     """A result as a row of the results table; the study is the asker's."""
     config, environment = result["config"], result["environment"]
     facts: dict[str, Any] = {
-        **{key: result.get(key) for key in COLUMNS if key in result},
-        **{key: value for key, value in result["metrics"].items() if key in COLUMNS},
+        **{key: result.get(key) for key in RESULT_COLUMNS if key in result},
+        **{key: value for key, value in result["metrics"].items() if key in RESULT_COLUMNS},
         "dataset": result["dataset"]["name"],
         "model": config["model"]["name"],
         "norm": config["model"]["norm"],
@@ -89,7 +48,7 @@ def row(result: Result) -> dict[str, Any]:
         "commit": result.get("commit") or environment.get("commit") or environment.get("git_commit"),
         "device": environment.get("device"),
     }
-    return {key: facts.get(key) for key in COLUMNS[1:]}
+    return {key: facts.get(key) for key in RESULT_COLUMNS[1:]}
 
 
 def origin(result: Result) -> str:
@@ -100,7 +59,7 @@ def origin(result: Result) -> str:
 def results_table(
     study: str, rows: pd.DataFrame, cells: Mapping[str, Mapping[str, Any]], axes: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """COLUMNS of a study's finished runs, then the axes that are not among them, sorted by axes and seed.
+    """RESULT_COLUMNS of a study's finished runs, then the axes that are not among them, sorted by axes and seed.
 
     Args:
         study: What the column `study` says.
@@ -116,7 +75,7 @@ def results_table(
     labels = {name: _sortable([cells[run_id][axis] for run_id in ids]) for axis, name in columns.items()}
     series = {name: pd.Series(values, index=rows.index) for name, values in labels.items()}
     given = {"study": pd.Series(study, index=rows.index, dtype="str")} | series
-    table = pd.DataFrame({name: given[name] if name in given else rows[name] for name in (*COLUMNS, *series)})
+    table = pd.DataFrame({name: given[name] if name in given else rows[name] for name in (*RESULT_COLUMNS, *series)})
     return table.sort_values([*labels, "seed"], kind="stable", ignore_index=True)
 
 
@@ -143,7 +102,7 @@ class ResultIndex:
     def rows(
         self, stamps: Mapping[str, Stamp], read: ReadResult, present: Collection[str] | None = None
     ) -> pd.DataFrame:
-        """COLUMNS without `study` of the runs whose result counts.
+        """RESULT_COLUMNS without `study` of the runs whose result counts.
 
         Args:
             stamps: Stamp of result.json of each wanted run whose result counts.
@@ -172,7 +131,7 @@ class ResultIndex:
                 self._write(index)
             known |= {facts["run_id"] for facts in rows}
         wanted = index[index["run_id"].isin(known)] if len(known) < len(index) else index
-        return wanted[list(COLUMNS[1:])].reset_index(drop=True)
+        return wanted[list(RESULT_COLUMNS[1:])].reset_index(drop=True)
 
     def origins(self, stamps: Mapping[str, Stamp], read: ReadResult) -> dict[str, str]:
         """`origin` of each run of `stamps`: see `rows`."""

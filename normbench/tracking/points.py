@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from normbench.store.folder import CURVE_COLUMNS
+from normbench.store.columns import CURVE_COLUMNS
 
 POSITION = CURVE_COLUMNS[:4]  # step, samples, epoch, seconds: where a run stands
 SPLITS = frozenset({"train", "validation", "test", "probe"})

@@ -13,7 +13,7 @@ from normbench.report import Evidence, gather, write_report
 from normbench.spec import to_dict, yaml_text
 from normbench.spec.counts import device_batch, devices, images_per_statistic, steps, values_per_statistic
 from normbench.store import RunFolder
-from normbench.store.folder import CURVE_COLUMNS
+from normbench.store.columns import CURVE_COLUMNS
 from normbench.study import PlannedRun, load_study, make_plan
 
 # What a run gave: its test accuracy, "diverged", "failed", or None where it was not run.

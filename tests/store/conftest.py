@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from normbench.store import RunFolder, Store
-from normbench.store.folder import CURVE_COLUMNS
+from normbench.store.columns import CURVE_COLUMNS
 
 Cells = dict[str, Mapping[str, Any]]
 NOISE = (0.0, 0.002, -0.001)

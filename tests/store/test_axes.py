@@ -6,7 +6,7 @@ import pytest
 
 from normbench.store import axis_columns
 from normbench.store.axes import OTHERS
-from normbench.store.table import COLUMNS
+from normbench.store.columns import RESULT_COLUMNS
 
 from .conftest import Lab
 
@@ -120,7 +120,7 @@ def test_any_two_names_have_two_columns_of_their_own() -> None:
         assert len(set(columns.values())) == 2, pair
         assert axis_columns(pair[::-1]) == columns, "whatever the order"
         for axis, name in columns.items():
-            assert name not in (OTHERS | set(COLUMNS)) - (own if "." in axis else set()), pair
+            assert name not in (OTHERS | set(RESULT_COLUMNS)) - (own if "." in axis else set()), pair
 
 
 def test_all_nasty_names_at_once() -> None:
@@ -139,7 +139,7 @@ def test_an_axis_of_any_name_leaves_the_measured_values_alone(lab: Lab, axis: st
     after = lab.store.table(cells).set_index("run_id").sort_index()
     name = axis_columns([factor, axis])[axis]
     labelled = {name, axis_columns([factor, axis])[factor]}
-    for column in set(COLUMNS) - labelled - {"run_id"}:
+    for column in set(RESULT_COLUMNS) - labelled - {"run_id"}:
         assert before[column].equals(after[column]), column
     assert after[name].tolist() == [
         "narrow" if lab.cells[run_id]["data.batch_size"] == 8 else "wide" for run_id in after.index

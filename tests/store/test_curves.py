@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from normbench.store import Store, curves, points
+from normbench.store.columns import CURVE_COLUMNS
 from normbench.store.curves import CurveIndex, Part
-from normbench.store.folder import CURVE_COLUMNS
 
 from .conftest import Lab, run_name, write_curve
 

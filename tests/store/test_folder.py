@@ -18,7 +18,8 @@ from filelock import FileLock
 
 from normbench.errors import DataError, RunFolderError, UsageError
 from normbench.store import LAYOUT, RunFolder, make_folder, write_atomically
-from normbench.store.folder import ARRAYS, CONFIG, CURVE_COLUMNS, ERROR, LOCK, METRICS, RESULT, WRITTEN
+from normbench.store.columns import CURVE_COLUMNS
+from normbench.store.folder import ARRAYS, CONFIG, ERROR, LOCK, METRICS, RESULT, WRITTEN
 from normbench.store.result import REQUIRED, json_text, plain
 
 from .conftest import run_name, run_result, write_curve

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from normbench.store import Store
+from normbench.store.columns import RESULT_COLUMNS
 from normbench.store.folder import RESULT
-from normbench.store.table import COLUMNS, INDEX
+from normbench.store.table import INDEX
 
 from .conftest import Lab, run_name, run_result
 
@@ -48,7 +49,7 @@ def table(lab: Lab, some: int | None = None) -> pd.DataFrame:
 
 def test_has_the_columns_asked_for_and_one_row_a_run(lab: Lab) -> None:
     frame = table(lab)
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == list(RESULT_COLUMNS)
     assert [name for name in frame.columns if name in ASKED] == ASKED
     assert len(frame) == len(lab.cells) == 18
     assert not frame.duplicated(["norm", "batch_size", "seed"]).any()
@@ -250,9 +251,9 @@ def test_no_run_at_all_gives_an_empty_table_with_its_columns(lab: Lab) -> None:
     for root in (lab.store.root / "nowhere", lab.store.root):
         frame = Store(root).table({run_name(50): {"model.norm": "batch", "width": 1}}, "empty")
         assert frame.empty
-        assert list(frame.columns) == [*COLUMNS, "width"]
+        assert list(frame.columns) == [*RESULT_COLUMNS, "width"]
     frame = lab.store.table({}, axes=["model.norm", "test_accuracy"])
-    assert list(frame.columns) == [*COLUMNS, "axis test_accuracy"]
+    assert list(frame.columns) == [*RESULT_COLUMNS, "axis test_accuracy"]
     assert (frame.dtypes["test_accuracy"], frame.dtypes["steps"]) == ("float64", "int64")
 
 

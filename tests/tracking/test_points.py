@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from normbench.store.folder import CURVE_COLUMNS
+from normbench.store.columns import CURVE_COLUMNS
 from normbench.tracking.points import POSITION, Follower, metrics_csv, points
 
 TEXT = (

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from normbench.store.columns import CURVE_COLUMNS
 from normbench.store.files import unwritable
-from normbench.store.folder import CURVE_COLUMNS, METRICS
+from normbench.store.folder import METRICS
 from normbench.train.callbacks.clock import Clock
 from normbench.train.callbacks.progress import Position
 
