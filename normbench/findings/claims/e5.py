@@ -60,7 +60,7 @@ FINDING = Finding(
         X,
         Y,
         SERIES,
-        log="xy",
+        log="x",
         caption="Mean, lowest and highest of five seeds; a diverged run counts as 100 %. More epochs are trained anew.",
     ),
 )
