@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ class Quantity:
 
         low, high, _ = mean_interval(np.asarray(values, dtype=float), LEVEL)
         return cls(float(np.mean(values)), low, high, len(values))
+
+    def less(self, published: float) -> Quantity:
+        """How far it lies above a published number, which counts as exact."""
+        return replace(self, value=self.value - published, low=self.low - published, high=self.high - published)
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def _markdown(rows: Sequence[Row], reports: Path) -> str:
             for row in rows
         ],
         "Each criterion was committed before its result. Reproduced: every measured interval lies within its bounds; "
-        "contradicted: one lies outside; open: neither. `normbench findings run ID` repeats a row; the page of each "
+        "contradicted: one lies outside; open: neither. normbench findings run ID repeats a row; the page of each "
         "claim has its criterion, and how the setting differs from the source's.",
         words=("claim", "source", "published", "measured", "verdict"),
     )

@@ -32,7 +32,16 @@ from normbench.spec.keys import own_value
 from normbench.spec.marks import NOT_IDENTITY, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
-from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
+from normbench.spec.schema import (
+    SECTIONS,
+    BudgetConfig,
+    ModelConfig,
+    RunConfig,
+    Seed,
+    TrainerConfig,
+    has_own_spread,
+    hints,
+)
 from normbench.spec.values import checked
 
 
@@ -105,11 +114,11 @@ def resolve_model(config: RunConfig) -> ModelConfig:
     model = config.model
     entry = MODELS.get(model.name)
     norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
-    if (model.init == "normal") != (model.init_std is not None):
+    if has_own_spread(model) != (model.init_std is not None):
         raise UsageError(
-            "model.init_std: init normal needs a standard deviation, for example 0.02"
-            if model.init == "normal"
-            else f"model.init_std={model.init_std}: only init normal has a standard deviation of its own"
+            f"model.init_std: init {model.init} needs a standard deviation, for example 0.02"
+            if has_own_spread(model)
+            else f"model.init_std={model.init_std}: only init normal and truncated_normal have one of their own"
         )
     found = dataclasses.replace(
         model,

@@ -25,6 +25,7 @@ Init = Literal[
     "lecun_uniform",
     "lecun_normal",
     "normal",
+    "truncated_normal",
 ]
 SEED_LIMIT = 2**63 - 1  # what a column of a table holds
 Seed = Annotated[int, Range(0, SEED_LIMIT)]
@@ -62,6 +63,11 @@ class DataConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def has_own_spread(model: ModelConfig) -> bool:
+    """Whether the standard deviation of initial weights is `init_std`."""
+    return model.init in ("normal", "truncated_normal")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Architecture and normalization.
@@ -72,8 +78,8 @@ class ModelConfig:
         norm_options: Options of the norm, for example {groups: 8} or {eps: 0.001}.
         init: How weights of convolutions and linear layers are drawn: torch (uniform within 1/sqrt(fan in)), xavier
             (Glorot & Bengio 2010, equation 16; or _normal), he (He et al. 2015, equation 10; or _uniform), lecun
-            (variance 1 / fan in; or _uniform), or normal with init_std.
-        init_std: Standard deviation of init normal.
+            (variance 1 / fan in; or _uniform), normal with init_std, or truncated_normal (within two init_std).
+        init_std: Standard deviation of init normal, and of truncated_normal before it is cut.
         init_bias: Biases of the same layers: torch (uniform within 1/sqrt(fan in)), or a number.
         options: Options of the model.
     """
@@ -82,7 +88,7 @@ class ModelConfig:
     norm: str | None = None
     norm_options: dict[str, Any] = field(default_factory=dict)
     init: Annotated[Init, LeftOutAt("torch")] = "torch"
-    init_std: Annotated[Positive | None, UsedWhen(lambda model: model.init == "normal"), LeftOutAt(None)] = None
+    init_std: Annotated[Positive | None, UsedWhen(has_own_spread), LeftOutAt(None)] = None
     init_bias: Annotated[Literal["torch"] | float, LeftOutAt("torch")] = "torch"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -272,12 +278,9 @@ FREE = frozenset({"model.norm_options", "probes"})  # keys whose values are mapp
 
 # What people write, and what it is.
 ALIASES: dict[str, dict[Any, str]] = {
-    "trainer.precision": {
-        **dict.fromkeys((32, "32"), "32-true"),
-        **dict.fromkeys((64, "64"), "64-true"),
-        **dict.fromkeys((16, "16"), "16-mixed"),
-        "bf16": "bf16-mixed",
-    },
+    "trainer.precision": {n: f"{n}-true" for n in ("32", "64")}
+    | {32: "32-true", 64: "64-true"}
+    | {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"},
     "trainer.accelerator": {"gpu": "cuda"},
     "model.init": {"xavier": "xavier_uniform", "glorot": "xavier_uniform", "he": "he_normal", "kaiming": "he_normal"}
     | {"lecun": "lecun_normal"},

@@ -46,8 +46,8 @@ class Rule:
     Args:
         weight: torch (uniform within 1/sqrt(fan in)), xavier_uniform, xavier_normal (Glorot & Bengio 2010, equations
             16 and 12), he_uniform, he_normal (He et al. 2015, equation 10), lecun_uniform, lecun_normal (variance
-            1 / fan in; LeCun et al. 1998, section 4.6), or normal.
-        std: Standard deviation of normal.
+            1 / fan in; LeCun et al. 1998, section 4.6), normal, or truncated_normal (cut at two std).
+        std: Standard deviation of normal, and of truncated_normal before it is cut.
         bias: torch (uniform within 1/sqrt(fan in)), or a number.
     """
 
@@ -63,9 +63,12 @@ class Rule:
             # Kaiming uniform with a = sqrt(5), torch's default, is U(-b, b) with b = 1 / sqrt(fan in).
             weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=random)
             return
-        if kind == "normal":
+        if kind in ("normal", "truncated"):
             if self.std is None:
-                raise UsageError("model.init=normal needs model.init_std")
+                raise UsageError(f"model.init={self.weight} needs model.init_std")
+            if kind == "truncated":
+                nn.init.trunc_normal_(weight, 0.0, self.std, -2 * self.std, 2 * self.std, generator=random)
+                return
             variance, shape = self.std**2, "normal"
         else:
             variance = {"xavier": 2 / (fan_in + fan_out), "he": 2 / fan_in, "lecun": 1 / fan_in}[kind]

@@ -161,7 +161,7 @@ def test_published_curves_are_of_the_studys_arms_and_of_the_published_numbers(cl
     for published in claim.published:
         assert set(published.curves) <= set(labels)
         for number in (value for curve in published.curves.values() for value in curve.values()):
-            as_accuracy = f"{1 - number / 100:.3f}".removeprefix("0")
+            as_accuracy = f"{1 - number / 100:.4f}".strip("0")
             assert (
                 f"{number:g}" in published.value or f"{number:.1f}" in published.value or as_accuracy in published.value
             )

@@ -36,6 +36,10 @@ def test_the_seeds_that_would_decide_are_the_first_that_fit() -> None:
     assert Bound("x", low=0.0).seeds(found) is None  # no number of seeds tells a mean from itself
 
 
+def test_a_published_number_moves_the_whole_interval() -> None:
+    assert Quantity(0.5, 0.25, 0.75, 5).less(0.5) == Quantity(0.0, -0.25, 0.25, 5)
+
+
 def finding(*criterion: Bound) -> Finding:
     return Finding("Z1", "", "", (), Computation(lambda: Outcome({})), criterion, 0, "")
 

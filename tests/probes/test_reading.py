@@ -129,7 +129,7 @@ def test_runs_without_are_told(lab: Lab, run_cli: RunCli) -> None:
 
 def test_every_drawing_is_in_the_report(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     figures = drawn_figures(gather(lab.study, lab.root / "probed"))
-    assert {name for name in figures if name.startswith("probe_")} == {f"probe_{each.probe}" for each in DRAWINGS}
+    assert {name for name in figures if name.startswith("probe_")} == {f"probe_{name}" for name in BUILT_IN}
     for drawing in DRAWINGS:
         figure = figures[f"probe_{drawing.probe}"]
         svg = vl_convert.vegalite_to_svg(figure.spec, show_warnings=True)

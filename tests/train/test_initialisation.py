@@ -48,6 +48,8 @@ def test_layers_are_drawn_by_seed_and_name_as_torch_would() -> None:
         ("lecun_uniform", (1 / 512) ** 0.5, (3 / 512) ** 0.5),
         ("lecun_normal", (1 / 512) ** 0.5, None),
         ("normal", 0.01, None),
+        # Of a normal cut at two standard deviations: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = 0.8796 of them are left.
+        ("truncated_normal", 0.0087963, 0.02),
     ],
 )
 def test_rules_have_their_variance(rule: str, std: float, limit: float | None) -> None:
@@ -79,9 +81,10 @@ def test_biases_can_be_a_number_and_reach_random_ones_alone() -> None:
     assert torch.equal(found["0.weight"], values(build)["0.weight"])
 
 
-def test_normal_needs_its_std() -> None:
-    with pytest.raises(UsageError, match=r"model\.init_std"):
-        values(small, weight="normal")
+@pytest.mark.parametrize("rule", ["normal", "truncated_normal"])
+def test_normal_needs_its_std(rule: str) -> None:
+    with pytest.raises(UsageError, match=rf"model\.init={rule} needs model\.init_std"):
+        values(small, weight=rule)
 
 
 class ZeroGamma(nn.Module):

@@ -64,6 +64,15 @@ DRAWINGS = (
         log=True,
     ),
     Drawing(
+        "layers",
+        "spread of layers' outputs",
+        "standard deviation",
+        {"std": "standard deviation"},
+        "The standard deviation of what a few layers give, norms among them: where it grows from the first layer to "
+        "the last, the signal explodes with depth; where it shrinks, it vanishes.",
+        log=True,
+    ),
+    Drawing(
         "statistics",
         "statistics of batches against running averages",
         "value",
