@@ -192,7 +192,9 @@ def _decoded(tree: Tree, groups: dict[str, list[str]]) -> Pair:
             with tree.open(path) as file, Image.open(io.BytesIO(file.read())) as image:
                 arrays.append(np.asarray(image.convert("L" if image.mode in {"1", "L"} else "RGB")))
         except (OSError, UnidentifiedImageError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"data.path={tree.root}: {path} is no image that can be read ({error})") from None
+            # Pillow names the bytes of an unknown format by their address in memory.
+            why = "in no known format" if isinstance(error, UnidentifiedImageError) else error
+            raise DataError(f"data.path={tree.root}: {path} is no image that can be read ({why})") from None
         if arrays[-1].shape[:2] != arrays[0].shape[:2]:
             sizes = [f"{one.shape[1]}x{one.shape[0]}" for one in (arrays[0], arrays[-1])]
             raise DataError(

@@ -72,7 +72,7 @@ class EvoNormS0(nn.Module):
     a group. Takes the activation's place. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first
     1, 0 and 1.
 
-    Source: Liu et al. 2020 (arXiv 2004.02967), where groups is 32.
+    Source: Liu et al. 2020 (arXiv 2004.02967), pseudocode in Appendix A; there, groups is 32.
 
     Args:
         num_channels: C, a multiple of `groups`.
@@ -119,7 +119,7 @@ class EvoNormB0(RunningNorm):
     unbiased variance; the running mean is not used). Takes the activation's place.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first 1, 0 and 1.
 
-    Source: Liu et al. 2020 (arXiv 2004.02967).
+    Source: Liu et al. 2020 (arXiv 2004.02967), pseudocode in Appendix A.
 
     Args:
         num_channels: C.

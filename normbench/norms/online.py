@@ -116,72 +116,93 @@ class OnlineNorm(nn.Module):
         if self.training:
             if len(x) % self.virtual_devices:
                 raise ValueError(f"a batch of {len(x)} images cannot be divided among {self.virtual_devices} devices")
-            mean, scale = self._statistics(y.detach())
-            errors = self.error_along, self.error_mean
-            y = _Controlled.apply(y, mean, scale, *errors, 1 - self.decay_gradient, self.virtual_devices)
+            y = _Controlled.apply(
+                y,
+                *(parameter.to(y.dtype) for parameter in (self.weight, self.bias)),
+                *self._statistics(y.detach()),
+                *(self.error_along, self.error_mean),
+                1 - self.decay_gradient,
+                self.virtual_devices,
+            )
         else:
             y = (y - spread(self.running_mean, x)) * spread(torch.rsqrt(self.running_var + self.eps), x)
-        y = y * spread(self.weight, x) + spread(self.bias, x)
+            y = y * spread(self.weight, x) + spread(self.bias, x)
         if self.guard == "layer_scaling":
             y = y * torch.rsqrt(y.square().mean(image_axes(x), keepdim=True) + self.eps)
         elif self.guard == "clamp":
             y = y.clamp(-self.limit, self.limit)
         return y.to(x.dtype)
 
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and 1 / deviation that each image meets, (N, C); moves the running statistics past all images."""
-        own_mean, own_var = _averaged(x), torch.zeros(x.shape[:2], dtype=x.dtype, device=x.device)
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean and 1 / deviation that each image meets, (N, C), and mean and mean square of what it becomes by them.
+
+        Moves the running statistics past all images.
+        """
+        own_mean, newest, devices = _averaged(x), 1 - self.decay, self.virtual_devices
+        # A tenth of what torch's `var` takes over the last axes on a CPU.
+        own_var = torch.zeros_like(own_mean)
         if x.dim() > 2:
-            own_var = torch.var(x, position_axes(x), correction=0)
-        keep, newest, devices = torch.full_like(own_var, self.decay), 1 - self.decay, self.virtual_devices
-        mean = _met(self.running_mean, keep, newest * own_mean, devices)
-        var = _met(self.running_var, keep, newest * (own_var + self.decay * (own_mean - mean).square()), devices)
-        return mean, torch.rsqrt(var + self.eps)
+            own_var = torch.linalg.vector_norm(x - _each(own_mean, x), dim=position_axes(x)).square()
+            own_var = own_var / x[0, 0].numel()
+        mean = _met(self.running_mean, self.decay, newest * own_mean, devices)
+        away = (own_mean - mean).square()
+        var = _met(self.running_var, self.decay, newest * (own_var + self.decay * away), devices)
+        scale = torch.rsqrt(var + self.eps)
+        return mean, scale, (own_mean - mean) * scale, (own_var + away) * scale.square()
 
 
 class _Controlled(torch.autograd.Function):
-    """(x - mean) scale, with the gradient that the errors correct. See `OnlineNorm`."""
+    """gamma z + beta with z = (x - mean) scale, and the gradient that the errors correct. See `OnlineNorm`.
+
+    (11) and (12) are linear in z and z', so means over positions are all that the recurrences need: z' and z are read
+    twice, for the means and for the result.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, mean: Tensor, scale: Tensor, along: Tensor, of_mean: Tensor, rate: float, devices: int
-    ) -> Tensor:
-        z = (x - _each(mean, x)) * _each(scale, x)
-        ctx.save_for_backward(z, scale)
-        ctx.errors = along, of_mean  # as they will be in the backward pass, not as they are now
-        ctx.rate, ctx.devices = rate, devices
-        return z
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, *rest: Any) -> Tensor:
+        mean, scale, z_mean, z_square, *errors, ctx.rate, ctx.devices = rest
+        z = (x - _each(mean, x)).mul_(_each(scale, x))
+        ctx.save_for_backward(z, gamma, scale, z_mean, z_square)
+        ctx.errors = errors  # as they will be in the backward pass, not as they are now
+        return torch.addcmul(spread(beta, x), z, spread(gamma, x))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        z, scale = ctx.saved_tensors
+        z, gamma, scale, z_mean, z_square = ctx.saved_tensors
         (g,) = grads
         along, of_mean = ctx.errors
-        # (11b) and (12b) with (11a) and (12a) put in: linear in the errors, so means over positions are all they need.
-        met = _met(along, 1 - ctx.rate * _averaged(z.square()), _averaged(g * z), ctx.devices)
-        corrected = g - ctx.rate * _each(met, z) * z
-        met = _met(of_mean, torch.full_like(scale, 1 - ctx.rate), _averaged(corrected) * scale, ctx.devices)
-        return corrected * _each(scale, z) - ctx.rate * _each(met, z), *[None] * 6
+        g_mean, gz_mean = _averaged(g), _averaged(g * z)
+        # (11b) with (11a) put in, and (12b) with (12a).
+        turn = ctx.rate * _met(along, 1 - ctx.rate * z_square, gamma * gz_mean, ctx.devices)
+        new = (gamma * g_mean - turn * z_mean) * scale
+        shift = ctx.rate * _met(of_mean, 1 - ctx.rate, new, ctx.devices)
+        result = torch.addcmul(_each(-shift, z), g, _each(gamma * scale, z)).addcmul_(z, _each(-turn * scale, z))
+        positions = z[0, 0].numel()
+        return result, positions * gz_mean.sum(0), positions * g_mean.sum(0), *[None] * 8
 
 
-def _met(running: Tensor, keep: Tensor, new: Tensor, devices: int) -> Tensor:
+def _met(running: Tensor, keep: Tensor | float, new: Tensor, devices: int) -> Tensor:
     """What each image of (N, C) meets, where image t moves it to `keep[t]` times what it met, plus `new[t]`.
 
     `running` (C,) is moved past all images, of the first device where there are several.
     """
-    parts = [values.view(devices, -1, *values.shape[1:]).transpose(0, 1) for values in (keep, new)]
-    state = in_order(running.to(new.dtype).expand(devices, -1), *parts)
+
+    def parts(values: Tensor) -> Tensor:
+        return values.view(devices, -1, *values.shape[1:]).transpose(0, 1)
+
+    first = running.to(new.dtype).expand(devices, -1)
+    state = in_order(first, parts(keep) if isinstance(keep, Tensor) else keep, parts(new))
     running.copy_(state[-1, 0])
     return state[:-1].transpose(0, 1).reshape(new.shape)
 
 
-def in_order(first: Tensor, keep: Tensor, new: Tensor) -> Tensor:
+def in_order(first: Tensor, keep: Tensor | float, new: Tensor) -> Tensor:
     """state[t] = keep[t] state[t-1] + new[t] for all t at once, in log2(T) steps of doubling.
 
     Args:
         first: state[0], of any shape.
-        keep: (T, *shape).
+        keep: (T, *shape), or one number.
         new: (T, *shape).
 
     Returns:
@@ -192,10 +213,15 @@ def in_order(first: Tensor, keep: Tensor, new: Tensor) -> Tensor:
         >>> in_order(torch.tensor(8.0), torch.full((3,), 0.5), torch.tensor([1.0, 2.0, 0.0]))
         tensor([8.0000, 5.0000, 4.5000, 2.2500])
     """
-    state, kept, step = torch.cat([first[None], new]), torch.cat([torch.ones_like(first[None]), keep]), 1
+    state, step = torch.cat([first[None], new]), 1
+    kept = torch.cat([torch.ones_like(first[None]), keep]) if isinstance(keep, Tensor) else keep
     while step < len(state):  # each knows what the last `step` images did, and joins those that did the `step` before
-        state = torch.cat([state[:step], state[step:] + kept[step:] * state[:-step]])
-        kept = torch.cat([kept[:step], kept[step:] * kept[:-step]])
+        if isinstance(kept, Tensor):
+            joined = torch.addcmul(state[step:], kept[step:], state[:-step])
+            kept = torch.cat([kept[:step], kept[step:] * kept[:-step]])
+        else:
+            joined, kept = torch.add(state[step:], state[:-step], alpha=kept), kept * kept
+        state = torch.cat([state[:step], joined])
         step *= 2
     return state
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from normbench.norms.drawn import watched
+from normbench.norms.keeping import KEEPING, left_behind
 from normbench.norms.response import drawn, equal, seeded
-from normbench.norms.trial import Trial, output
+from normbench.norms.trial import LAYOUTS, Trial, output
 from normbench.seeds import own_generators
 
-LAYOUTS = {"image": "(N, C, H, W)", "tokens": "(N, C, L)", "vector": "(N, C)"}
 HALF = 2.0**-7  # of bfloat16, which keeps eight bits
 CONSTANTS = (0.0, 3.0)
 
@@ -28,11 +28,41 @@ def _shapes(trial: Trial) -> str:
                 return f"{LAYOUTS[layout]} in {_mode(training)}: {tuple(x.shape)} becomes {tuple(y.shape)}"
             if not bool(torch.isfinite(y).all()):
                 return f"{LAYOUTS[layout]} in {_mode(training)}: not every value is finite"
+        if refused := _refused(trial, layout):
+            return refused
     for layout in [name for name in LAYOUTS if name not in trial.facts.layouts]:
         x = trial.input(layout)
         with suppress(Exception):  # it refuses them, in its own way
             if (y := output(trial.fresh(layout), x)).shape != x.shape:
                 return f"{LAYOUTS[layout]} is not refused, and {tuple(x.shape)} becomes {tuple(y.shape)}"
+    return ""
+
+
+def _refused(trial: Trial, layout: str) -> str:
+    """A size that decides what is taken: a parameter for each channel that stands at the last axis is one of W."""
+    for channels in (trial.channels, 2, 3, 8):
+        lengths = {"image": ((channels, channels + 1), (channels + 1, channels)), "tokens": ((channels,), (9,))}
+        taken, error = [], ""
+        for length in lengths.get(layout, ()):
+            x = torch.ones(trial.images, channels, *length, dtype=torch.float64).cumsum(0)
+            try:
+                output(trial.fresh(layout, channels=channels), x)
+                taken.append(length)
+            except Exception as refused:  # a user's code may raise anything
+                error = f"{(trial.images, channels, *length)} is refused: {' '.join(str(refused).split())}"
+        if len(taken) == 1:
+            return f"{(trial.images, channels, *taken[0])} is taken, and {error}; a gamma has the shape (1, C, 1, 1)"
+    return ""
+
+
+def _input(trial: Trial) -> str:
+    for layout in trial.layouts:
+        for training in (True, False):
+            given = trial.input(layout)
+            with torch.no_grad():
+                copy.deepcopy(trial.net(layout).train(training))(given)
+            if not torch.equal(given, trial.input(layout)):
+                return f"in {_mode(training)} it writes into its input, which others may need: y = x - m, not x -= m"
     return ""
 
 
@@ -47,7 +77,7 @@ def _gradients(trial: Trial) -> str:
             def result(x: Tensor, *given: Tensor, norm: nn.Module = norm, names: list[str] = names) -> Tensor:
                 parameters = dict(zip(names, given, strict=True))
                 with seeded():
-                    y: Tensor = torch.func.functional_call(copy.deepcopy(norm), parameters, (x,))
+                    y: Tensor = torch.func.functional_call(copy.deepcopy(norm), parameters, (x.clone(),))
                 return y
 
             x = trial.input(layout, few=True).requires_grad_()
@@ -64,7 +94,7 @@ def _evaluation(trial: Trial) -> str:
         net, x = trial.net(layout).eval(), trial.input(layout)
         before = _state(net)
         with torch.no_grad():
-            together = net(x)
+            together = net(x.clone())
             moved = [key for key, value in net.state_dict().items() if not torch.equal(value, before[key])]
             if moved:
                 return f"it changes {', '.join(moved)}"
@@ -171,7 +201,8 @@ def _round_trip(trial: Trial) -> str:
         x = trial.input(layout)
         for training in (False, True):
             if not torch.equal(output(new.train(training), x), output(net.train(training), x)):
-                return f"in {_mode(training)} a new layer with its state_dict gives other values: register a buffer"
+                names = ", ".join(name for name, _ in left_behind(net)) or "what it keeps"
+                return f"in {_mode(training)} a new layer with its state_dict gives other values: make {names} a buffer"
     return ""
 
 
@@ -192,6 +223,7 @@ def _constant(trial: Trial) -> str:
 
 CONTRACT: dict[str, Callable[[Trial], str]] = {
     "shapes": _shapes,
+    "input": _input,
     "gradients": _gradients,
     "evaluation alone": _evaluation,
     "virtual devices": _virtual,
@@ -201,6 +233,7 @@ CONTRACT: dict[str, Callable[[Trial], str]] = {
     "determinism": _determinism,
     "randomness": _randomness,
     "state_dict": _round_trip,
+    **KEEPING,
     "constant input": _constant,
 }
 
@@ -209,6 +242,7 @@ def kept(subject: str, trial: Trial) -> str:
     """What holds, in words."""
     return {
         "shapes": f"it takes {', '.join(LAYOUTS[layout] for layout in trial.facts.layouts)}, and keeps the shape",
+        "input": "it is left as it is",
         "gradients": "those of finite differences, in float64, in training and evaluation",
         "evaluation alone": "an image gives the same alone as among others, and leaves no trace",
         "virtual devices": (
@@ -222,6 +256,13 @@ def kept(subject: str, trial: Trial) -> str:
         "determinism": "the same seed gives the same bits; evaluation draws nothing",
         "randomness": "it makes and seeds no generator of its own",
         "state_dict": "a new layer with it gives the same bits",
+        "what it keeps": "parameters, buffers and layers that torch knows",
+        "steps in a row": "each has its own backward pass, and leaves no graph behind",
+        "evaluation follows": (
+            "it computes what training does"
+            if trial.facts.same_in_eval
+            else "after many times the same batch it gives what training does"
+        ),
         "constant input": f"output and gradient are finite; it becomes {trial.facts.constant}",
     }[subject]
 

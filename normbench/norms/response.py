@@ -45,15 +45,15 @@ def drawn(norm: nn.Module, x: Tensor) -> tuple[object, ...]:
     """How far the generators get while a norm, whose state stays as it was, takes x: equal where it draws as much."""
     norm = copy.deepcopy(norm)
     with seeded():
-        norm(x)
+        norm(x.clone())
         of_numpy = np.random.get_state(legacy=False)["state"]
         return torch.get_rng_state().numpy().tobytes(), bytes(of_numpy["key"]), of_numpy["pos"], random.getstate()
 
 
 def forward(norm: nn.Module, x: Tensor) -> Tensor:
-    """The output for x, under one seed. Raises UsageError for another shape."""
+    """The output for x, which stays as it is, under one seed. Raises UsageError for another shape."""
     with seeded():
-        y = norm(x)
+        y = norm(x.clone())
     if not isinstance(y, Tensor) or y.shape != x.shape:
         raise UsageError(f"a norm keeps the shape of its input, {tuple(x.shape)}")
     return y

@@ -112,7 +112,7 @@ def _reached(norm: nn.Module, x: torch.Tensor) -> Shared:
     def output(entries: torch.Tensor) -> np.ndarray[Any, Any]:
         norm.load_state_dict(state)
         with seeded():
-            y: torch.Tensor = norm(entries.view_as(x))
+            y: torch.Tensor = norm(entries.clone().view_as(x))
         return np.asarray(y.reshape(flat.shape))
 
     flat = x.flatten(2)

@@ -17,6 +17,7 @@ from normbench.norms.registry import built
 from normbench.norms.response import seeded
 from normbench.spec.registry import Entry
 
+LAYOUTS = {"image": "(N, C, H, W)", "tokens": "(N, C, L)", "vector": "(N, C)"}
 SHAPES: dict[str, tuple[int, ...]] = {"image": (5, 3), "tokens": (7,), "vector": ()}
 FEW: dict[str, tuple[int, ...]] = {"image": (2, 2), "tokens": (3,), "vector": ()}  # for finite differences
 CHANNELS = (8, 16, 12, 6, 4, 24, 32)
@@ -63,13 +64,12 @@ class Trial:
                     return channels, images
         raise UsageError(f"norm '{self.entry.name}': no number of channels and images suits it everywhere: {error}")
 
-    def fresh(self, layout: str, virtual_devices: int = 1) -> nn.Module:
-        """The norm as it starts, in float64, in training."""
+    def fresh(self, layout: str, virtual_devices: int = 1, channels: int = 0) -> nn.Module:
+        """The norm as it starts, in float64, in training; with so many channels, or those of the trial."""
         torch.manual_seed(0)
-        spatial = layout == "image"
-        net = built(self.entry, self.channels, self.options, spatial, virtual_devices)
+        spatial, width = layout == "image", channels or self.channels
+        net = built(self.entry, width, self.options, spatial, virtual_devices)
         if isinstance(net, Reparametrizes):
-            width = self.channels
             layer: nn.Module = nn.Conv2d(width, width, 3, padding=1) if spatial else nn.Linear(width, width)
             net.reparametrize(layer)
             net = nn.Sequential(layer, net)
@@ -111,8 +111,8 @@ class Trial:
 def output(net: nn.Module, x: Tensor) -> Tensor:
     """The output for `x`, of whatever shape, which a point of the contract is to see (`response.run` refuses another).
 
-    The state of `net` stays as it was.
+    The state of `net` stays as it was, and so does `x`.
     """
     with seeded():
-        y: Tensor = copy.deepcopy(net)(x)
+        y: Tensor = copy.deepcopy(net)(x.clone())
     return y

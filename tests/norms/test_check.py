@@ -192,6 +192,121 @@ class Played(Whole):
         return x - x.mean((0, *range(2, x.dim())), keepdim=True) if self.training else x
 
 
+class InPlace(Whole):
+    def forward(self, x: Tensor) -> Tensor:
+        x -= x.mean(tuple(range(1, x.dim())), keepdim=True)
+        return x
+
+
+class Silent(Whole):
+    def normed(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x.sub_(x.mean(tuple(range(1, x.dim())), keepdim=True))
+        return x * 1
+
+
+class LastAxis(Whole):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.weight = nn.Parameter(torch.ones(num_channels))
+
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x) * self.weight
+
+
+class Averaging(Whole):
+    """Centred and scaled over the batch, with running averages; what is below keeps them in the wrong way."""
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.register_buffer("mean", torch.zeros(num_channels))
+        self.register_buffer("var", torch.ones(num_channels))
+
+    def normed(self, x: Tensor) -> Tensor:
+        var, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0)
+        if self.training:
+            self.move(mean, var)
+        else:
+            mean, var = self.mean, self.var
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return (x - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
+
+    def move(self, mean: Tensor, var: Tensor) -> None:
+        self.mean.lerp_(mean.detach().to(self.mean.dtype), 0.1)
+        self.var.lerp_(self.spread(var.detach()).to(self.var.dtype), 0.1)
+
+    def spread(self, var: Tensor) -> Tensor:
+        return var
+
+
+class OfDeviations(Averaging):
+    def spread(self, var: Tensor) -> Tensor:
+        return var.sqrt()
+
+
+class Standing(Averaging):
+    def spread(self, var: Tensor) -> Tensor:
+        return torch.ones_like(var)
+
+
+class Slow(Averaging):
+    """A momentum of .002 takes its time: nothing is wrong."""
+
+    def move(self, mean: Tensor, var: Tensor) -> None:
+        self.mean.lerp_(mean.detach().to(self.mean.dtype), 0.002)
+        self.var.lerp_(var.detach().to(self.var.dtype), 0.002)
+
+
+class KeepsGraph(Averaging):
+    def move(self, mean: Tensor, var: Tensor) -> None:
+        self.mean, self.var = 0.9 * self.mean + 0.1 * mean, 0.9 * self.var + 0.1 * var
+
+
+class Listed(Averaging):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.running = [torch.zeros(num_channels), torch.ones(num_channels)]
+
+    def normed(self, x: Tensor) -> Tensor:
+        var, mean = torch.var_mean(x, (0, *range(2, x.dim())), correction=0)
+        if self.training:
+            self.running = [0.9 * old + 0.1 * new.detach() for old, new in zip(self.running, (mean, var), strict=True)]
+        else:
+            mean, var = self.running
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return (x - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
+
+
+class ListedParameter(Whole):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.gains = {"all": nn.Parameter(torch.ones(()))}
+
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x) * self.gains["all"]
+
+
+class ListedLayer(Whole):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.layers = [nn.Tanh()]
+
+
+class Constants(Whole):
+    """A number goes with any device and dtype, and a tensor that is made where it is needed with its input's."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.two, self.mask = torch.tensor(2.0), None
+
+    def normed(self, x: Tensor) -> Tensor:
+        self.mask = torch.ones_like(x)
+        return self.two * super().normed(x) * self.mask
+
+
 @pytest.mark.parametrize(
     ("build", "subjects", "said"),
     [
@@ -203,9 +318,9 @@ class Played(Whole):
         (Dropped, set(), None),
         (DrawnByValue, {"shapes"}, "the values that it is given in training decide how many random numbers it draws"),
         (Reseeded, {"randomness"}, "in training forward calls torch.Generator"),
-        (ReseededNumpy, {"randomness"}, "in training forward calls np.random.default_rng"),
+        (ReseededNumpy, {"randomness", "evaluation follows"}, "in training forward calls np.random.default_rng"),
         (Keeper, {"randomness"}, "it keeps a generator of its own, generator"),
-        (Unregistered, {"state_dict"}, "register a buffer"),
+        (Unregistered, {"state_dict", "evaluation follows"}, "make what it keeps a buffer"),
         (Restless, {"evaluation alone"}, "it changes calls"),
         (Detached, {"gradients"}, "is not that of finite differences"),
         (Widening, {"half precision"}, "bfloat16 becomes float32"),
@@ -215,6 +330,19 @@ class Played(Whole):
         (Rearranging, {"channels_last"}, "leaves the memory layout"),
         (Flat, {"shapes"}, "(N, C, H, W) is not refused, and (8, 8, 5, 3) becomes (8, 120)"),
         (Played, {"virtual devices"}, "than two devices with half"),
+        (InPlace, {"input"}, "in training it writes into its input"),
+        (Silent, {"input", "gradients"}, "in training it writes into its input"),
+        (LastAxis, {"shapes"}, "(8, 2, 3, 2) is taken, and (8, 2, 2, 3) is refused: The size of tensor a"),
+        (Averaging, set(), None),
+        (Slow, set(), None),
+        (OfDeviations, {"evaluation follows"}, "after 6,400 times the same batch, evaluation is still"),
+        (Standing, {"evaluation follows"}, "running statistics that do not move, or are of something else"),
+        (KeepsGraph, {"steps in a row"}, "mean keeps the graph of every step before"),
+        (Listed, {"what it keeps", "state_dict"}, "make running[0], running[1] a buffer"),
+        (Listed, {"what it keeps", "state_dict"}, "running[0] is a tensor that is no buffer"),
+        (ListedParameter, {"what it keeps"}, "gains['all'] is a parameter in no nn.ParameterList"),
+        (ListedLayer, {"what it keeps"}, "layers[0] is a layer in no nn.ModuleList"),
+        (Constants, set(), None),
     ],
 )
 def test_what_breaks_the_contract_is_named(build: Any, subjects: set[str], said: str | None) -> None:
