@@ -183,15 +183,17 @@ def _folders(tree: Tree, above: str) -> list[str]:
 
 def _decoded(tree: Tree, groups: dict[str, list[str]]) -> Pair:
     """Pixels, uint8 (N, H, W) or (N, 3, H, W), and labels, of the files of each class."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     arrays: list[np.ndarray[Any, Any]] = []
     paths = [path for group in groups.values() for path in group]
     for path in paths:
         try:
             with tree.open(path) as file, Image.open(io.BytesIO(file.read())) as image:
+                if image.mode[0] in "IF":  # I;16, I and F, of which a conversion would cut off what is above 255
+                    raise ValueError(f"its pixels have more than 8 bits (mode {image.mode}): write them as 0 to 255")
                 arrays.append(np.asarray(image.convert("L" if image.mode in {"1", "L"} else "RGB")))
-        except (OSError, UnidentifiedImageError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # Pillow and zipfile have many for a broken file (SyntaxError, of a PNG)
             raise DataError(f"data.path={tree.root}: {path} is no image that can be read ({error})") from None
         if arrays[-1].shape[:2] != arrays[0].shape[:2]:
             sizes = [f"{one.shape[1]}x{one.shape[0]}" for one in (arrays[0], arrays[-1])]
