@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import re
 import sys
@@ -32,8 +33,9 @@ from normbench.spec.keys import own_value
 from normbench.spec.marks import NOT_IDENTITY, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
+from normbench.spec.schedule import learning_rate, lr_factor
 from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
-from normbench.spec.values import checked
+from normbench.spec.values import checked, shown_value
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -196,17 +198,22 @@ def check_clashes(config: RunConfig) -> None:
     _check_validation_part(config)
     _check_probes(config)
     _check_cadence(config)
-    check_warmup(config)
+    check_rate(config)
     check_statistics(config)
 
 
 def _check_probes(config: RunConfig) -> None:
-    """Refuses probes that look at validation images where there are none."""
-    if validation_images(config):
-        return
+    """Refuses probes that look at validation images where there are none, or that would never measure."""
+    total = steps(config)
     for name, options in config.probes.items():
-        if PROBES.get(name).build(**options).wants_held_out:
+        probe = PROBES.get(name).build(**options)
+        if probe.wants_held_out and not validation_images(config):
             raise no_held_out(name)
+        if not probe.schedule(total):
+            raise UsageError(
+                f"probes.{name}.at={shown_value(probe.at)} is none of the steps that it can measure after: choose "
+                f"1 to {total}, the last of the budget"
+            )
 
 
 def no_held_out(probe: str) -> UsageError:
@@ -242,13 +249,24 @@ def _check_cadence(config: RunConfig) -> None:
             )
 
 
-def check_warmup(config: RunConfig) -> None:
-    """Raises UsageError for a warm-up that outlasts the budget."""
+def check_rate(config: RunConfig) -> None:
+    """Raises UsageError for a warm-up that outlasts the budget, and for a rate that grows beyond all numbers."""
     if config.optimizer.warmup_steps > steps(config):
         raise UsageError(
             f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
             "budget"
         )
+    optimizer, total = config.optimizer, steps(config)
+    try:
+        first = learning_rate(optimizer, config.data.batch_size)
+        last = first * lr_factor(optimizer, total, total)
+    except ArithmeticError:
+        last = math.inf
+    if not math.isfinite(last):
+        scaled = optimizer.lr_scaling != "none"
+        keys = ["lr", *(["lr_scaling"] * scaled), *(["step_every", "step_factor"] * (optimizer.schedule == "step"))]
+        said = ", ".join(f"optimizer.{key}={getattr(optimizer, key)}" for key in keys)
+        raise UsageError(f"{said}: the learning rate grows beyond all numbers: choose smaller ones")
 
 
 def _check_parts(config: RunConfig) -> None:

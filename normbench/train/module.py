@@ -22,12 +22,12 @@ from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES, IMAGE, completed
 from normbench.norms import facts
 from normbench.spec.registry import OPTIMIZERS
+from normbench.spec.schedule import learning_rate, lr_factor
 from normbench.spec.schema import ModelConfig, OptimizerConfig
 from normbench.train.answers import Answers
 from normbench.train.decay import parameter_groups
 from normbench.train.initialisation import Rule, initialise
 from normbench.train.optimizers import build_optimizer
-from normbench.train.schedule import learning_rate, lr_factor
 
 CALIBRATION_BINS = 15
 Batch = tuple[Tensor, Tensor]

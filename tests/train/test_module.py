@@ -16,8 +16,8 @@ from normbench.config import ModelConfig, OptimizerConfig
 from normbench.errors import UsageError
 from normbench.models.pool import MeanPool, mean_pool
 from normbench.spec.registry import NORMS, OPTIMIZERS
+from normbench.spec.schedule import learning_rate, lr_factor
 from normbench.train.optimizers import build_optimizer, register_optimizer
-from normbench.train.schedule import learning_rate, lr_factor
 
 from .runs import curve, plain_trainer, tiny, trained
 
