@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
 import re
 import sys
@@ -33,8 +32,17 @@ from normbench.spec.keys import own_value
 from normbench.spec.marks import NOT_IDENTITY, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
-from normbench.spec.schedule import learning_rate, lr_factor
-from normbench.spec.schema import SECTIONS, BudgetConfig, ModelConfig, RunConfig, Seed, TrainerConfig, hints
+from normbench.spec.schedule import check_rate
+from normbench.spec.schema import (
+    SECTIONS,
+    BudgetConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    Seed,
+    TrainerConfig,
+    hints,
+)
 from normbench.spec.values import checked, shown_value
 
 
@@ -55,7 +63,9 @@ def resolve(config: RunConfig) -> RunConfig:
 def resolve_section(section: str, config: RunConfig) -> Any:
     """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
     values = getattr(config, section)
-    found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
+    if section == "optimizer":
+        return resolve_optimizer(values)
+    found = own_values(section, values)
     if section == "data":
         entry = DATASETS.get(values.name)
         found["options"] = _placed(entry, entry.chosen(values.options, "data"))
@@ -66,11 +76,6 @@ def resolve_section(section: str, config: RunConfig) -> Any:
         rest = images.train - (images.validation if found["validation"] is None else found["validation"])
         if found["train_samples"] == rest:
             found["train_samples"] = None
-    elif section == "optimizer":
-        optimizer = OPTIMIZERS.get(values.name)
-        found["options"] = optimizer.chosen(values.options, "optimizer")
-        if check := optimizer.facts.get("check"):
-            check(found["options"])
     elif section == "trainer":
         found["accelerator"] = device_kind(found["accelerator"])
         found["corruptions"] = list(map(str, corruptions(found["corruptions"], "trainer.corruptions")))
@@ -80,6 +85,20 @@ def resolve_section(section: str, config: RunConfig) -> Any:
     elif section == "budget" and values == BudgetConfig():
         found["epochs"] = 1
     return dataclasses.replace(values, **found)
+
+
+def own_values(section: str, values: Any) -> dict[str, Any]:
+    """The own keys of a section, checked."""
+    return {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
+
+
+def resolve_optimizer(optimizer: OptimizerConfig) -> OptimizerConfig:
+    """The optimizer's section with every option, all checked."""
+    entry = OPTIMIZERS.get(optimizer.name)
+    options = entry.chosen(optimizer.options, "optimizer")
+    if check := entry.facts.get("check"):
+        check(options)
+    return dataclasses.replace(optimizer, **own_values("optimizer", optimizer), options=options)
 
 
 def _placed(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
@@ -102,17 +121,22 @@ def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     return chosen
 
 
-def resolve_model(config: RunConfig) -> ModelConfig:
-    """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
-    model = config.model
-    entry = MODELS.get(model.name)
-    norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
+def check_init(model: ModelConfig) -> None:
+    """Raises UsageError for a standard deviation of initial weights that is missing, or that nothing uses."""
     if (model.init == "normal") != (model.init_std is not None):
         raise UsageError(
             "model.init_std: init normal needs a standard deviation, for example 0.02"
             if model.init == "normal"
             else f"model.init_std={model.init_std}: only init normal has a standard deviation of its own"
         )
+
+
+def resolve_model(config: RunConfig) -> ModelConfig:
+    """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
+    model = config.model
+    entry = MODELS.get(model.name)
+    norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
+    check_init(model)
     found = dataclasses.replace(
         model,
         norm=norm,
@@ -247,26 +271,6 @@ def _check_cadence(config: RunConfig) -> None:
             raise UsageError(
                 f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}"
             )
-
-
-def check_rate(config: RunConfig) -> None:
-    """Raises UsageError for a warm-up that outlasts the budget, and for a rate that grows beyond all numbers."""
-    if config.optimizer.warmup_steps > steps(config):
-        raise UsageError(
-            f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
-            "budget"
-        )
-    optimizer, total = config.optimizer, steps(config)
-    try:
-        first = learning_rate(optimizer, config.data.batch_size)
-        last = first * lr_factor(optimizer, total, total)
-    except ArithmeticError:
-        last = math.inf
-    if not math.isfinite(last):
-        scaled = optimizer.lr_scaling != "none"
-        keys = ["lr", *(["lr_scaling"] * scaled), *(["step_every", "step_factor"] * (optimizer.schedule == "step"))]
-        said = ", ".join(f"optimizer.{key}={getattr(optimizer, key)}" for key in keys)
-        raise UsageError(f"{said}: the learning rate grows beyond all numbers: choose smaller ones")
 
 
 def _check_parts(config: RunConfig) -> None:

@@ -1,11 +1,12 @@
-"""The learning rate: at a batch size, and at an optimizer step."""
+"""The learning rate: at a batch size, at an optimizer step, and where it would be no number."""
 
 from __future__ import annotations
 
 import math
 
 from normbench.errors import UsageError
-from normbench.spec.schema import OptimizerConfig
+from normbench.spec.counts import steps
+from normbench.spec.schema import OptimizerConfig, RunConfig
 
 
 def learning_rate(config: OptimizerConfig, batch_size: int | None) -> float:
@@ -30,3 +31,23 @@ def lr_factor(config: OptimizerConfig, step: int, total: int) -> float:
     if config.schedule == "step":
         return config.step_factor ** int(done / config.step_every + 1e-9)
     return 1.0
+
+
+def check_rate(config: RunConfig) -> None:
+    """Raises UsageError for a warm-up that outlasts the budget, and for a rate that grows beyond all numbers."""
+    if config.optimizer.warmup_steps > steps(config):
+        raise UsageError(
+            f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
+            "budget"
+        )
+    optimizer, total = config.optimizer, steps(config)
+    try:
+        first = learning_rate(optimizer, config.data.batch_size)
+        last = first * lr_factor(optimizer, total, total)
+    except ArithmeticError:
+        last = math.inf
+    if not math.isfinite(last):
+        scaled = optimizer.lr_scaling != "none"
+        keys = ["lr", *(["lr_scaling"] * scaled), *(["step_every", "step_factor"] * (optimizer.schedule == "step"))]
+        said = ", ".join(f"optimizer.{key}={getattr(optimizer, key)}" for key in keys)
+        raise UsageError(f"{said}: the learning rate grows beyond all numbers: choose smaller ones")

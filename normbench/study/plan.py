@@ -14,14 +14,8 @@ from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.counts import image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
-from normbench.spec.resolve import (
-    check_clashes,
-    check_rate,
-    resolve_model,
-    resolve_probes,
-    resolve_section,
-    resolve_trainer,
-)
+from normbench.spec.resolve import check_clashes, resolve_model, resolve_probes, resolve_section, resolve_trainer
+from normbench.spec.schedule import check_rate
 from normbench.spec.schema import SECTIONS, TOP, ModelConfig
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
