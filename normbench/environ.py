@@ -68,7 +68,13 @@ _SCHEDULERS += ("PALS_", "PBS_")
 _LIGHTNING = ("PL_", "LT_")
 # Settings that choose the code for another processor stay: they round as that processor would, and some machines need
 # them. A result records them.
-PROCESSOR = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS")
+PROCESSOR: tuple[str, ...] = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
 PROCESSOR += ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
 # Settings that change how numbers are computed, or how a checkpoint is read; of CUDA also those that choose among
 # algorithms, some of them by the time that each takes.

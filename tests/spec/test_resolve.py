@@ -426,3 +426,19 @@ def test_a_rate_beyond_all_numbers_is_refused(changes: dict[str, Any], said: str
     config = run_config({f"optimizer.{key}": value for key, value in changes.items()} | {"data.name": "mnist_5k"})
     with pytest.raises(UsageError, match=rf"^optimizer.{re.escape(said)}.*: the learning rate grows beyond all"):
         resolve(config)
+
+
+KERNELS = {"model.name": "cnn", "model.channels": [4, 4], "model.kernel_size": 1}
+NARROW = {"model.name": "mlp", "model.hidden": [1, 8]}
+
+
+@pytest.mark.parametrize("norm", ["weight_std", "scaled_weight_std", "layer_channels + weight_std"])
+@pytest.mark.parametrize(("model", "name"), [(KERNELS, "block0"), (NARROW, "hidden.1")])
+def test_a_filter_of_one_weight_is_not_standardised(norm: str, model: dict[str, Any], name: str) -> None:
+    """It was zero, so that nothing of the input passed, and the run trained to chance."""
+    if model is NARROW and "layer" in norm:
+        pytest.skip("the layer norm of one unit is refused first")
+    said = rf"{re.escape(name)}: norm '\w*weight_std' has one value .* a larger kernel"
+    with pytest.raises(UsageError, match=said):
+        resolve(run_config({"data.name": "mnist_5k", "model.norm": norm, **model}))
+    resolve(run_config({"data.name": "mnist_5k", **model, "model.norm": "weight_norm"}))
