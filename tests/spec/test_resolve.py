@@ -433,7 +433,7 @@ NARROW = {"model.name": "mlp", "model.hidden": [1, 8]}
 
 
 @pytest.mark.parametrize("norm", ["weight_std", "scaled_weight_std", "layer_channels + weight_std"])
-@pytest.mark.parametrize(("model", "name"), [(KERNELS, "block0"), (NARROW, "hidden.1")])
+@pytest.mark.parametrize(("model", "name"), [(KERNELS, "block.0"), (NARROW, "hidden.1")])
 def test_a_filter_of_one_weight_is_not_standardised(norm: str, model: dict[str, Any], name: str) -> None:
     """It was zero, so that nothing of the input passed, and the run trained to chance."""
     if model is NARROW and "layer" in norm:
