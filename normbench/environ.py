@@ -66,11 +66,22 @@ _SCHEDULERS: tuple[str, ...] = (
 _SCHEDULERS += ("PALS_", "PBS_")
 # Settings of Lightning's Trainer and of its command line; defaults that a run's id does not know.
 _LIGHTNING = ("PL_", "LT_")
-# Settings that change how numbers are computed, or how a checkpoint is read. Those that choose the code for another
-# processor (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, MKL_CBWR, OPENBLAS_CORETYPE) stay: they round as that processor
-# would, some machines need them, and a result records what was used.
+# Settings that choose the code for another processor stay: they round as that processor would, and some machines need
+# them. A result records them.
+PROCESSOR: tuple[str, ...] = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
+PROCESSOR += ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
+# Settings that change how numbers are computed, or how a checkpoint is read; of CUDA also those that choose among
+# algorithms, some of them by the time that each takes.
 _NUMBERS: tuple[str, ...] = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE")
-_NUMBERS += ("DNNL_DEFAULT_FPMATH_MODE", "CUBLAS_WORKSPACE_CONFIG")
+_NUMBERS += ("DNNL_DEFAULT_FPMATH_MODE", "CUBLAS_WORKSPACE_CONFIG", "CUBLAS_EMULATE_SINGLE_PRECISION")
+_NUMBERS += ("CUBLAS_EMULATION_STRATEGY", "TORCH_BLAS_PREFER_CUBLASLT", "TORCH_CUDNN_USE_HEURISTIC_MODE_B")
+_NUMBERS += ("TORCH_CUDNN_V8_API_DISABLED",)
 _NUMBERS += ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 # What would make two runs one in W&B, or give them another name.
 _WANDB: tuple[str, ...] = (
@@ -91,9 +102,11 @@ _WANDB += ("JOB_TYPE", "SWEEP_PARAM_PATH", "DISABLED", "DIR", "PROGRAM")
 _LIBRARIES = ("MPLBACKEND", "MATPLOTLIBRC", "GLOO_DEVICE_TRANSPORT")
 # Another repository than the one that the code lies in (set while a git hook runs).
 _GIT = ("GIT_",)
+# torch's own trials of algorithms on GPUs.
+_TRIALS = ("PYTORCH_TUNABLEOP_",)
 
 NAMES = frozenset((*_RANKS, *NODE, *_NUMBERS, *_LIBRARIES, *(f"WANDB_{name}" for name in _WANDB)))
-PREFIXES = (*_SCHEDULERS, *_LIGHTNING, *_GIT)
+PREFIXES = (*_SCHEDULERS, *_LIGHTNING, *_GIT, *_TRIALS)
 
 
 def foreign(environment: Collection[str], keep: Collection[str] = ()) -> list[str]:
@@ -112,6 +125,11 @@ def clean(environment: MutableMapping[str, str] | None = None, keep: Collection[
     """Removes what must not reach a training from an environment (this process's), and returns it."""
     environment = os.environ if environment is None else environment
     return {name: environment.pop(name) for name in foreign(environment, keep)}
+
+
+def processor_settings() -> str:
+    """The settings of PROCESSOR that this process has: `MKL_CBWR=AVX2`; empty where there are none."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in PROCESSOR if os.environ.get(name))
 
 
 @contextmanager

@@ -66,8 +66,10 @@ def _blurred(pixels: Tensor, deviation: float) -> Tensor:
     kernel = torch.exp(-0.5 * (steps / deviation) ** 2)
     kernel = (kernel / kernel.sum()).to(pixels)
     count, channels, height, width = pixels.shape
-    planes = F.pad(pixels.reshape(count * channels, 1, height, width), [reach] * 4, mode="replicate")
-    planes = F.conv2d(F.conv2d(planes, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    planes = pixels.reshape(count * channels, 1, height, width)
+    # One direction after the other: together their edges take the memory of images as wide and as high as the kernel.
+    planes = F.conv2d(F.pad(planes, [0, 0, reach, reach], mode="replicate"), kernel.view(1, 1, -1, 1))
+    planes = F.conv2d(F.pad(planes, [reach, reach, 0, 0], mode="replicate"), kernel.view(1, 1, 1, -1))
     return planes.view(count, channels, height, width)
 
 
@@ -77,6 +79,7 @@ def _shifted(pixels: Tensor, far: int, seed: int, numbers: list[int]) -> Tensor:
     from torch.nn import functional as F
 
     _, _, height, width = pixels.shape
+    far = min(far, max(height, width))  # farther there is nothing but zeros
     padded = F.pad(pixels, [far] * 4)
     moved = []
     for place, number in enumerate(numbers):

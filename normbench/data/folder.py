@@ -190,8 +190,10 @@ def _decoded(tree: Tree, groups: dict[str, list[str]]) -> Pair:
     for path in paths:
         try:
             with tree.open(path) as file, Image.open(io.BytesIO(file.read())) as image:
+                if image.mode[0] in "IF":  # I;16, I and F, of which a conversion would cut off what is above 255
+                    raise ValueError(f"its pixels have more than 8 bits (mode {image.mode}): write them as 0 to 255")
                 arrays.append(np.asarray(image.convert("L" if image.mode in {"1", "L"} else "RGB")))
-        except (OSError, UnidentifiedImageError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # Pillow and zipfile have many for a broken file (SyntaxError, of a PNG)
             # Pillow names the bytes of an unknown format by their address in memory.
             why = "in no known format" if isinstance(error, UnidentifiedImageError) else error
             raise DataError(f"data.path={tree.root}: {path} is no image that can be read ({why})") from None

@@ -21,6 +21,7 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+REMEDY = "move it away and run again, or name another folder in data.dir"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class FileSet:
         counts: Images of the training and of the test files.
         size: Height and width.
         classes: Labels are 0 to this less one.
+        others: Names and files of sets whose files have the same form: where no MD5 of its own is known, that a file is
+            not one of theirs can still be told.
     """
 
     folder: str
@@ -40,6 +43,7 @@ class FileSet:
     counts: tuple[int, int] = (60_000, 10_000)
     size: tuple[int, int] = (28, 28)
     classes: int = 10
+    others: tuple[tuple[str, FileSet], ...] = ()
 
 
 def lying_file(raw: Path, name: str) -> Path | None:
@@ -83,8 +87,11 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
         if sums[file] != expected:  # last: a wrong length, header or label says more
             raise DataError(
                 f"{path} is not the original file of {name}: its MD5{' (uncompressed)' * (path.suffix == '.gz')} is "
-                f"{sums[file]}, expected {expected}; move it away and run again, or name another folder in data.dir"
+                f"{sums[file]}, expected {expected}; {REMEDY}"
             )
+        for other, known in files.others:
+            if sums[file] in known.md5:
+                raise DataError(f"{path} is a file of {other}, not of {name}: {REMEDY}")
     return (arrays[0], arrays[1]), (arrays[2], arrays[3]), sums
 
 

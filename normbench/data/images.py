@@ -15,6 +15,7 @@ class DataWarning(UserWarning):
     """Something about the images of a data set that a study should know."""
 
 
+NUMBERED = "number two or more classes from 0 without gaps"
 Pair = tuple[np.ndarray, np.ndarray]
 Channels = tuple[float, ...]
 
@@ -80,13 +81,15 @@ def checked(images: object, name: str) -> Images:
             f"{name}: training images are {_size(train[0])} and test images {_size(test[0])}: make them equal"
         )
     classes = images.classes or int(train[1].max()) + 1
+    if images.classes is None and classes > len(train[1]):  # before so many are counted
+        raise DataError(f"{name}: labels up to {classes - 1:,} for {len(train[1]):,} training images: {NUMBERED}")
     for part, (_, labels) in (("training", train), ("test", test)):
         check_labels(labels, classes, f"{name}, {part}")
     counts = np.bincount(train[1], minlength=classes)
     if classes < 2 or not counts.all():
         empty = ", ".join(map(str, np.flatnonzero(counts == 0)[:5]))
         problem = f"no training image has label {empty}" if empty else "all training images have label 0"
-        raise DataError(f"{name}: {problem}: number two or more classes from 0 without gaps")
+        raise DataError(f"{name}: {problem}: {NUMBERED}")
     filled = replace(images, train=train, test=test, classes=classes)
     if images.validation is None:
         filled = replace(filled, validation=len(train[1]) // 10)
@@ -119,7 +122,9 @@ def _checked_pair(pair: object, where: str) -> Pair:
         raise DataError(f"{where}: labels are {labels.dtype}{nan}, expected whole numbers from 0")
     if labels.shape != (len(pixels),):
         raise DataError(f"{where}: labels have shape {labels.shape}, expected ({len(pixels)},): one for each image")
-    return pixels, labels
+    if (high := int(labels.max())) >= 2**31:
+        raise DataError(f"{where}: labels up to {high:,}: {NUMBERED}")
+    return pixels, labels.astype(np.int64)  # NumPy counts no uint64
 
 
 def repeated_images(images: Images) -> str:

@@ -40,7 +40,7 @@ def _told(entry: Entry, family: str) -> dict[str, Any]:
         "module": family,
         "class": entry.build.__name__,
         "summary": entry.summary,
-        **({"weights": True} if entry.facts.get("weights") else {}),
+        **({"weights": entry.facts["weights"]} if entry.facts.get("weights") else {}),
         **({"branch": asdict(entry.facts["branch"])} if entry.facts.get("branch") else {}),
         "handed": list(entry.facts["handed"]),
         "options": {

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Reparametrizes(Protocol):
-    """A norm that changes how the layer before it computes its weight: weight norm, weight standardisation."""
+    """A norm that changes how the layer before it computes its weight: weight norm, weight standardisation.
+
+    A class that needs several weights in each filter says how many in `fewest_weights`; a plan refuses fewer.
+    """
 
     def reparametrize(self, layer: nn.Module) -> None:
         """Called once, on the convolution or linear layer just before the norm, when the model is built."""

@@ -127,6 +127,9 @@ class Facts:
     def extents(self, images: int, channels: int, positions: int) -> tuple[int, int, int]:
         """Images, channels and positions of the smallest statistic. Arguments as for `values_per_statistic`."""
         found = [(self.images, self.channels, self.positions), *([self.within] if self.within else [])]
+        if self.bias == "always":
+            # What a channel is moved by is taken off again, so each has a mean of its own, whatever else it shares.
+            found.append((self.images, Extent("one"), self.positions))
         sizes = [(n.of(images), c.of(channels), p.of(positions)) for n, c, p in found]
         return min(sizes, key=math.prod)
 
@@ -191,11 +194,19 @@ class Facts:
         if few is None:
             return None
         values = "one value" if few == "one" else "two values"
-        left = "nothing of the input is left" if few == "one" else "only which of the two is larger is left"
         return (
             f"norm '{self.norm}' has {values} for each statistic (images {images}, channels {channels}, positions "
-            f"{positions}), so {left}: {self.advice(images, channels, positions, layout)}"
+            f"{positions}), so {self.left(few)}: {self.advice(images, channels, positions, layout)}"
         )
+
+    def left(self, few: Literal["one", "two"]) -> str:
+        """What a norm leaves of the values of such a statistic, in words: less, the more it takes away."""
+        if self.shift_invariant:
+            of_two = "which of the two is larger" if self.scale_invariant else "the difference of the two"
+            return "nothing of the input is left" if few == "one" else f"only {of_two} is left"
+        if self.scale_invariant:
+            return f"only {'its sign' if few == 'one' else 'the ratio of the two'} is left"
+        return "a value is compared with itself alone" if few == "one" else "two values are compared with each other"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

@@ -203,7 +203,7 @@ def _entry(name: str, told: Mapping[str, Any]) -> Entry:
         "measured": Measured(name, source),
     }
     if told.get("weights"):
-        facts["weights"] = True
+        facts["weights"] = told["weights"]
     if told.get("branch"):
         facts["branch"] = BranchRule(**told["branch"])
     return Entry(name, build, options, told["summary"], source, facts)

@@ -61,7 +61,8 @@ def norm_entry(name: str, build: Callable[..., Any], claims: Mapping[str, Any]) 
     handed = [key for key in HANDED if key in parameters]
     known: dict[str, Any] = {"claims": dict(claims), "handed": handed, "virtual": "virtual_devices" in handed}
     if hasattr(build, "reparametrize"):
-        known["weights"] = True  # it acts on the weights of the layer before, and can be joined to others by `+`
+        # It acts on the weights of the layer before, and can be joined to others by `+`; how many of them it needs.
+        known["weights"] = getattr(build, "fewest_weights", 1)
     if (branch := getattr(build, "branch", None)) is not None:
         known["branch"] = branch
     return entry_of(name, build, handed=HANDED, facts={**known, "measured": Measured(name, source_file(build))})

@@ -124,6 +124,8 @@ class WeightStandardisation(nn.Identity):
         tensor([[1., 1.]])
     """
 
+    fewest_weights = 2  # of a filter: its mean is taken off
+
     def __init__(self, num_channels: int, eps: Positive = 1e-5) -> None:
         super().__init__()
         self.eps = eps
@@ -172,6 +174,8 @@ class ScaledWeightStandardisation(nn.Identity):
         >>> layer.weight.abs().detach()
         tensor([[0.7071, 0.7071]])
     """
+
+    fewest_weights = 2  # of a filter: its mean is taken off
 
     def __init__(self, num_channels: int, gain: Positive = RELU, eps: Positive = 1e-4) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from normbench.errors import UsageError, unknown
+from normbench.spec.document import parse_yaml
 
 # Strength where none is given. contrast: factor of the distance from the image's mean; brightness: added, of pixels
 # from 0 to 1; noise: standard deviation of the normal noise, likewise; blur: standard deviation of the Gaussian, in
@@ -21,7 +22,7 @@ class Corruption(NamedTuple):
     strength: float
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.strength:g}"
+        return f"{self.kind}={repr(self.strength).removesuffix('.0')}"
 
 
 def corruption(text: str, key: str) -> Corruption:
@@ -34,15 +35,13 @@ def corruption(text: str, key: str) -> Corruption:
     kind, equals, number = (part.strip() for part in text.partition("="))
     if kind not in STRENGTHS:
         raise UsageError(f"{key}: {unknown('corruption', kind, STRENGTHS)}")
-    try:
-        strength = float(number) if equals else STRENGTHS[kind]
-    except ValueError:
-        strength = 0.0
+    strength = parse_yaml(number, f"{key}: {text}") if equals else STRENGTHS[kind]
     most = {"contrast": 1.0, "brightness": 1.0}.get(kind, 1000.0)
-    if not 0 < strength <= most or (kind == "shift" and strength % 1):
+    given = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not given or not 0 < strength <= most or (kind == "shift" and strength % 1):
         wanted = "a whole number of pixels from 1" if kind == "shift" else f"a number above 0, {most:g} at most"
         raise UsageError(f"{key}: {text}: the strength of {kind} is {wanted}, for example {kind}={STRENGTHS[kind]:g}")
-    return Corruption(kind, strength)
+    return Corruption(kind, float(strength))
 
 
 def corruptions(texts: Iterable[str], key: str) -> list[Corruption]:

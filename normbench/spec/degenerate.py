@@ -25,6 +25,7 @@ def check_statistics(config: RunConfig) -> None:
             f"trainer.virtual_devices={virtual}: norm '{norm.name}' does not compute as that many devices would: "
             "choose real ones (trainer.devices), or norm batch"
         )
+    _check_filters(config)
     if not facts.has_statistics:
         return
     if (fixed := facts.images.fixed) and images > fixed and images % fixed:
@@ -48,3 +49,15 @@ def check_statistics(config: RunConfig) -> None:
     if few:
         more = f" (and on {len(few) - 1} more)" if len(few) > 1 else ""
         warnings.warn(few[0] + more, DegenerateStatisticWarning, stacklevel=2)
+
+
+def _check_filters(config: RunConfig) -> None:
+    """Refuses a norm of weights that leaves nothing of a filter of so few: standardised, a single weight is zero."""
+    norm = NORMS.get(str(config.model.norm))
+    for part in norm.facts.get("parts", (norm,)):
+        for layer in layers(config) or []:
+            if layer.site is not None and layer.weights // layer.outputs[0] < part.facts.get("weights", 0):
+                raise UsageError(
+                    f"{layer.name}: norm '{part.name}' has one value for each statistic, since a filter of this layer "
+                    "is one weight, so nothing of it is left: choose a larger kernel, more inputs or another norm"
+                )

@@ -19,6 +19,8 @@ _TWO_WAYS = re.compile(r"[-+]?(?:0[0-9_]+|0b[01_]+|[0-9.][0-9a-fA-FxoeE.+-]*_[0-
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+# The library would change to the rules of that version, for this text and for all that is read after it.
+_OTHER_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\s*(?:#|$)).*$", re.MULTILINE)
 
 
 @cache
@@ -80,6 +82,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if other := _OTHER_VERSION.search(text):
+        raise UsageError(f"{where}: {other[0].strip()}: this is read as YAML 1.2: take that line away")
     try:
         tree = _reader().load(StringIO(text))
         if "*" in text:
@@ -92,6 +96,10 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}{line}: {problem}") from None
     except (YAMLError, ValueError) as error:
         raise UsageError(f"{where}: {' '.join(str(error).split())}") from None
+    except LookupError as error:
+        raise UsageError(f"{where}: {error} is not what its tag says") from None
+    except RecursionError:
+        raise UsageError(f"{where}: it is nested too deeply") from None
 
 
 def _refuse_loops(tree: Any, inside: tuple[int, ...]) -> None:

@@ -32,17 +32,19 @@ from normbench.spec.keys import own_value
 from normbench.spec.marks import NOT_IDENTITY, marks_of
 from normbench.spec.plugins import load_plugins
 from normbench.spec.registry import CALLBACKS, DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, Entry
+from normbench.spec.schedule import check_rate
 from normbench.spec.schema import (
     SECTIONS,
     BudgetConfig,
     ModelConfig,
+    OptimizerConfig,
     RunConfig,
     Seed,
     TrainerConfig,
     has_own_spread,
     hints,
 )
-from normbench.spec.values import checked
+from normbench.spec.values import checked, shown_value
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -62,7 +64,9 @@ def resolve(config: RunConfig) -> RunConfig:
 def resolve_section(section: str, config: RunConfig) -> Any:
     """One section with its own keys checked and what it names resolved; `model` needs `resolve_model` besides."""
     values = getattr(config, section)
-    found = {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
+    if section == "optimizer":
+        return resolve_optimizer(values)
+    found = own_values(section, values)
     if section == "data":
         entry = DATASETS.get(values.name)
         found["options"] = _placed(entry, entry.chosen(values.options, "data"))
@@ -73,11 +77,6 @@ def resolve_section(section: str, config: RunConfig) -> Any:
         rest = images.train - (images.validation if found["validation"] is None else found["validation"])
         if found["train_samples"] == rest:
             found["train_samples"] = None
-    elif section == "optimizer":
-        optimizer = OPTIMIZERS.get(values.name)
-        found["options"] = optimizer.chosen(values.options, "optimizer")
-        if check := optimizer.facts.get("check"):
-            check(found["options"])
     elif section == "trainer":
         found["accelerator"] = device_kind(found["accelerator"])
         found["corruptions"] = list(map(str, corruptions(found["corruptions"], "trainer.corruptions")))
@@ -87,6 +86,20 @@ def resolve_section(section: str, config: RunConfig) -> Any:
     elif section == "budget" and values == BudgetConfig():
         found["epochs"] = 1
     return dataclasses.replace(values, **found)
+
+
+def own_values(section: str, values: Any) -> dict[str, Any]:
+    """The own keys of a section, checked."""
+    return {name: own_value(f"{section}.{name}", getattr(values, name), hint) for name, hint in hints(section).items()}
+
+
+def resolve_optimizer(optimizer: OptimizerConfig) -> OptimizerConfig:
+    """The optimizer's section with every option, all checked."""
+    entry = OPTIMIZERS.get(optimizer.name)
+    options = entry.chosen(optimizer.options, "optimizer")
+    if check := entry.facts.get("check"):
+        check(options)
+    return dataclasses.replace(optimizer, **own_values("optimizer", optimizer), options=options)
 
 
 def _placed(entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
@@ -109,17 +122,22 @@ def resolve_probes(probes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     return chosen
 
 
-def resolve_model(config: RunConfig) -> ModelConfig:
-    """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
-    model = config.model
-    entry = MODELS.get(model.name)
-    norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
+def check_init(model: ModelConfig) -> None:
+    """Raises UsageError for a standard deviation of initial weights that is missing, or that nothing uses."""
     if has_own_spread(model) != (model.init_std is not None):
         raise UsageError(
             f"model.init_std: init {model.init} needs a standard deviation, for example 0.02"
             if has_own_spread(model)
             else f"model.init_std={model.init_std}: only init normal and truncated_normal have one of their own"
         )
+
+
+def resolve_model(config: RunConfig) -> ModelConfig:
+    """The model's section with its norm and every option; layers that cannot be built raise UsageError."""
+    model = config.model
+    entry = MODELS.get(model.name)
+    norm = NORMS.get(model.norm or entry.facts["norm"]).name  # of a compound there are several spellings
+    check_init(model)
     found = dataclasses.replace(
         model,
         norm=norm,
@@ -205,17 +223,22 @@ def check_clashes(config: RunConfig) -> None:
     _check_validation_part(config)
     _check_probes(config)
     _check_cadence(config)
-    check_warmup(config)
+    check_rate(config)
     check_statistics(config)
 
 
 def _check_probes(config: RunConfig) -> None:
-    """Refuses probes that look at validation images where there are none."""
-    if validation_images(config):
-        return
+    """Refuses probes that look at validation images where there are none, or that would never measure."""
+    total = steps(config)
     for name, options in config.probes.items():
-        if PROBES.get(name).build(**options).wants_held_out:
+        probe = PROBES.get(name).build(**options)
+        if probe.wants_held_out and not validation_images(config):
             raise no_held_out(name)
+        if not probe.schedule(total):
+            raise UsageError(
+                f"probes.{name}.at={shown_value(probe.at)} is none of the steps that it can measure after: choose "
+                f"1 to {total}, the last of the budget"
+            )
 
 
 def no_held_out(probe: str) -> UsageError:
@@ -249,15 +272,6 @@ def _check_cadence(config: RunConfig) -> None:
             raise UsageError(
                 f"trainer.{name}={asked} is more than the {total} steps of the budget: choose 1 to {total}"
             )
-
-
-def check_warmup(config: RunConfig) -> None:
-    """Raises UsageError for a warm-up that outlasts the budget."""
-    if config.optimizer.warmup_steps > steps(config):
-        raise UsageError(
-            f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
-            "budget"
-        )
 
 
 def _check_parts(config: RunConfig) -> None:

@@ -220,6 +220,9 @@ def _is_label(label: Any) -> bool:
 def _skip(rule: Any, axes: Mapping[str, tuple[Level, ...]], path: Path) -> Skip:
     if not isinstance(rule, dict) or not rule.get("when") or not rule.get("reason"):
         raise UsageError(f"{path}: a skip rule has 'when' (keys and values) and 'reason': {rule!r}")
+    for key in rule:
+        if key not in ("when", "reason"):
+            raise UsageError(f"{path}: skip: {unknown('key of a skip rule', key, ('when', 'reason'))}")
     when: dict[str, Sequence[Any]] = {}
     for key, values in _mapping(rule["when"], "skip.when", path).items():
         if key not in axes:

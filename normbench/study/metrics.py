@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from normbench.errors import UsageError, unknown
 from normbench.spec import RunConfig
-from normbench.spec.corruptions import STRENGTHS
+from normbench.spec.corruptions import STRENGTHS, corruptions
 from normbench.spec.counts import validates
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ def lacking(name: str, config: RunConfig) -> str:
         return "set trainer.precise_statistics to a number of training images in every cell"
     if name.startswith("val_") and not validates(config):
         return "set trainer.validations and data.validation above 0 in every cell"
+    kind = name.removeprefix("test_accuracy_")
+    if kind in STRENGTHS and kind not in [one.kind for one in corruptions(config.trainer.corruptions, name)]:
+        return f"set trainer.corruptions: [{kind}] in every cell"
     if name == "train_loss" and config.model.options.get("dropout"):
         return "compare val_nll or test_nll: the training loss is of networks with units dropped out"
     return ""

@@ -14,14 +14,8 @@ from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.counts import image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
-from normbench.spec.resolve import (
-    check_clashes,
-    check_warmup,
-    resolve_model,
-    resolve_probes,
-    resolve_section,
-    resolve_trainer,
-)
+from normbench.spec.resolve import check_clashes, resolve_model, resolve_probes, resolve_section, resolve_trainer
+from normbench.spec.schedule import check_rate
 from normbench.spec.schema import SECTIONS, TOP, ModelConfig
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
@@ -180,8 +174,9 @@ def check_rates(study: Study) -> None:
 def check_metric(study: Study, runs: Sequence[PlannedRun]) -> None:
     """Raises UsageError where a run that is compared would not have the metric, or not the one that a rate needs."""
     asked = {f"compare.metric={study.compare.metric}": study.compare.metric}
-    if study.compare.tuned:
-        asked["compare.tuned chooses by val_accuracy, which"] = "val_accuracy"
+    for key, words in (("tuned", "chooses by"), ("target", "is a value of")):
+        if getattr(study.compare, key) is not None:
+            asked[f"compare.{key} {words} val_accuracy, which"] = "val_accuracy"
     for (what, metric), run in itertools.product(asked.items(), runs):
         if remedy := lacking(metric, run.config):
             cell = ", ".join(f"{axis}={label}" for axis, label in run.cell.items())
@@ -207,8 +202,7 @@ def _with_seed(c: RunConfig, seed: int) -> RunConfig:
 
 
 def _skip_reason(cell: Mapping[str, Any], skips: Sequence[Skip]) -> str | None:
-    met = (skip for skip in skips if all(cell[axis] in wanted for axis, wanted in skip.when.items()))
-    return next((skip.reason for skip in met), None)
+    return next((skip.reason for skip in skips if all(cell[axis] in skip.when[axis] for axis in skip.when)), None)
 
 
 class _Memo:
@@ -237,12 +231,12 @@ class _Memo:
                 self.sections[key] = self._section(section, mine)
             values[section] = self.sections[key]
             keys.append(key[1] if section != "optimizer" else ())
-        # What can clash is checked once for each combination; a learning rate clashes with nothing but its warm-up.
+        # What can clash is checked once for each combination; a learning rate clashes with nothing but the budget.
         if tuple(keys) not in self.checked:
             self.checked[tuple(keys)] = self._checked(RunConfig(**values))
         resolved, seconds = self.checked[tuple(keys)]
         config = dataclasses.replace(resolved, optimizer=values["optimizer"])
-        check_warmup(config)
+        check_rate(config)
         return config, [self._identity(section, config) for section in HASHED], seconds
 
     def _section(self, section: str, levels: Sequence[Level]) -> Any:

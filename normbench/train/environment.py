@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import normbench
+from normbench import environ
 from normbench.machine import processor
 
 PACKAGES = ("normbench", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
@@ -34,6 +35,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "code": code_digest(),
         "device": device_name(device),
         "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "processor_settings": environ.processor_settings(),
         "cores": os.cpu_count(),
         "platform": platform.platform(),
     }
@@ -75,6 +78,6 @@ def git_commit(root: Path = HOME.parent) -> str | None:
 
 def _git(root: Path, *words: str) -> str:
     # GIT_DIR and its like point git at another repository.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=10, check=True, env=environ)
+    without = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=10, check=True, env=without)
     return os.fsdecode(done.stdout).strip()  # a path, which need not be UTF-8

@@ -21,13 +21,14 @@ from normbench.models import build_model
 from normbench.models.dropout import Rows, SeededDropout
 from normbench.models.registry import CLASSES, IMAGE, completed
 from normbench.norms import facts
-from normbench.spec.registry import OPTIMIZERS
-from normbench.spec.schema import ModelConfig, OptimizerConfig
+from normbench.spec.resolve import check_init, own_values, resolve_optimizer
+from normbench.spec.schedule import learning_rate, lr_factor
+from normbench.spec.schema import ModelConfig, OptimizerConfig, Seed
+from normbench.spec.values import Count, checked
 from normbench.train.answers import Answers
 from normbench.train.decay import parameter_groups
 from normbench.train.initialisation import Rule, initialise
 from normbench.train.optimizers import build_optimizer
-from normbench.train.schedule import learning_rate, lr_factor
 
 CALIBRATION_BINS = 15
 Batch = tuple[Tensor, Tensor]
@@ -72,11 +73,15 @@ class NormClassifier(pl.LightningModule):
         classes: int = CLASSES,
     ) -> None:
         super().__init__()
-        self.model_config = completed(_section(ModelConfig, model))
-        given = _section(OptimizerConfig, optimizer)
-        options = OPTIMIZERS.get(given.name).chosen(given.options, "optimizer")
-        self.optimizer_config = dataclasses.replace(given, options=options)
-        self.seed = global_seed() if seed is None else seed
+        given = _section(ModelConfig, model)
+        self.model_config = completed(dataclasses.replace(given, **own_values("model", given)))
+        check_init(self.model_config)
+        self.optimizer_config = resolve_optimizer(_section(OptimizerConfig, optimizer))
+        self.seed = checked(global_seed() if seed is None else seed, Seed, "seed")
+        classes, virtual_devices = (
+            checked(classes, Count, "classes"),
+            checked(virtual_devices, Count, "virtual_devices"),
+        )
         shape = (int(image[0]), int(image[1]), int(image[2]))
         self.save_hyperparameters(
             {

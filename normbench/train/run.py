@@ -29,6 +29,7 @@ from normbench.spec.counts import (
     values_per_statistic,
 )
 from normbench.spec.registry import CALLBACKS, PROBES
+from normbench.spec.schedule import learning_rate
 from normbench.spec.schema import RunConfig
 from normbench.store.files import make_folder
 from normbench.store.folder import Progress, place_of
@@ -42,7 +43,6 @@ from normbench.train.memory import keep_freed_memory
 from normbench.train.module import NormClassifier
 from normbench.train.precise import precise_metrics
 from normbench.train.randomness import check_repeats, preserved_generators, seed_generators
-from normbench.train.schedule import learning_rate
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
 from normbench.train.trainer import build_trainer, quiet_lightning

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from normbench.data import MNISTDataModule
 from normbench.data.corruptions import corrupted
@@ -101,6 +102,9 @@ def test_the_test_images_alone_are_changed() -> None:
         (["shift=1.5"], "the strength of shift is a whole number of pixels"),
         (["contrast=2"], "a number above 0, 1 at most"),
         (["noise", "noise=0.1"], "give each kind once"),
+        (["noise=0_2"], "k: noise=0_2: 0_2 can be read in two ways"),
+        (["noise=1e400"], "a number above 0"),
+        (["noise=true"], "a number above 0"),
     ],
 )
 def test_what_cannot_be_is_named(texts: list[str], said: str) -> None:
@@ -110,4 +114,23 @@ def test_what_cannot_be_is_named(texts: list[str], said: str) -> None:
 
 def test_equal_corruptions_are_written_alike() -> None:
     assert corruption("noise=0.30", "k") == corruption("noise", "k")
+    assert [str(corruption(text, "k")) for text in ("blur=2.0", "noise=0.12345678")] == ["blur=2", "noise=0.12345678"]
     assert [one.kind for one in corruptions(["shift", "blur=2"], "k")] == ["blur", "shift"]
+
+
+@pytest.mark.parametrize("text", ["blur=1000", "shift=1000"])
+def test_a_strength_beyond_the_image_takes_no_more_memory_than_the_image(text: str) -> None:
+    """A blur of 1000 took 36 GB for the 250 images of a batch."""
+    asked: list[int] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            asked.append(made.numel() if isinstance(made, torch.Tensor) else 0)
+            return made
+
+    with Watch():
+        changed = corrupted(torch.rand(2, 1, 28, 28), corruption(text, "k"), 0, torch.arange(2))
+    assert changed.shape == (2, 1, 28, 28)
+    assert max(asked) <= 2 * 28 * (28 + 6000)
+    assert text != "shift=1000" or not changed.any()

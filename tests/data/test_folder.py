@@ -104,6 +104,11 @@ def test_what_is_wrong_with_a_folder_is_named(folder: Path, tmp_path: Path) -> N
     (folder / "train" / "loose.png").unlink()
     (folder / "train" / "cat" / "0.png").write_bytes(b"no image")
     refused(r"train/cat/0\.png is no image that can be read \(in no known format\)$")
+    Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(folder / "train" / "cat" / "0.png")
+    refused(r"train/cat/0\.png .*more than 8 bits \(mode I;16.*\): write them as 0 to 255")
+    whole = (folder / "train" / "cat" / "1.png").read_bytes()
+    (folder / "train" / "cat" / "0.png").write_bytes(whole[:33] + b"\xff" * 8 + whole[41:])  # a SyntaxError of Pillow's
+    refused(r"train/cat/0\.png is no image that can be read")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no images"):
         read_folder(tmp_path / "empty", 0.2)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normbench.data.idx import FILES
+from normbench.data.builtin import KMNIST
+from normbench.data.idx import FILES, FileSet, read_files
 from normbench.data.registry import DATASETS, read
 from normbench.errors import DataError
 from normbench.spec.schema import DataConfig
@@ -163,3 +164,13 @@ def test_uncompressed_files_are_mapped_not_copied(raw: Path, tmp_path: Path) -> 
     assert isinstance(owner, np.memmap)
     pixels[0, 0, 0] = 99  # copy on write: the file is not touched
     assert (raw / FILES[0]).read_bytes()[16] == 0
+
+
+def test_files_of_another_set_are_told_where_no_md5_of_its_own_is_known(raw: Path, tmp_path: Path) -> None:
+    """MNIST's four files in KMNIST's folder were kmnist."""
+    own = read_files(raw, FileSet("KMNIST"), "kmnist")[2]
+    assert own
+    its = FileSet("MNIST", tuple(own.values()))
+    with pytest.raises(DataError, match=rf"{FILES[0]} is a file of mnist, not of kmnist: move it away"):
+        read_files(raw, FileSet("KMNIST", others=(("mnist", its),)), "kmnist")
+    assert [name for name, _ in KMNIST.others] == ["mnist", "fashion_mnist"]

@@ -20,7 +20,7 @@ def images(**changes: Any) -> Images:
     return Images(train=(given["x"], given["y"]), test=(given["test_x"], given["test_y"]))
 
 
-@pytest.mark.parametrize("label", [np.uint8, np.int32, np.int64, np.uint16])
+@pytest.mark.parametrize("label", [np.uint8, np.int32, np.int64, np.uint16, np.uint64, ">i4", ">u2"])
 @pytest.mark.parametrize(
     ("shape", "image"), [((5, 7), (1, 5, 7)), ((1, 5, 7), (1, 5, 7)), ((3, 1, 1), (3, 1, 1)), ((4, 9, 2), (4, 9, 2))]
 )
@@ -55,6 +55,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "sizes differ": ({"test_x": pixels(6, 7, 5)}, "training images are 5 x 7 and test images 7 x 5: make them equal"),
     "negative": ({"y": Y - 1}, "training: labels range from -1 to 1, expected 0 to 1"),
     "from one": ({"y": Y + 1}, "no training image has label 0: number two or more classes from 0 without gaps"),
+    "label of a pixel": ({"y": Y * 10**9}, "labels up to 2,000,000,000 for 20 training images: number two or more"),
+    "above all": ({"y": (Y * 2**62).astype(np.uint64)}, "labels up to 9,223,372,036,854,775,808: number two or more"),
     "a gap": ({"y": Y * 2}, "no training image has label 1, 3: number"),
     "one class": ({"y": Y * 0, "test_y": np.zeros(6, int)}, "all training images have label 0: number two or more"),
     "unknown test label": ({"test_y": np.arange(6) % 4}, "test: labels range from 0 to 3, expected 0 to 2"),

@@ -1,9 +1,11 @@
 """register_dataset: options by signature, facts known or measured, one file to add a data set."""
 
 import doctest
+import io
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -194,7 +196,28 @@ def test_a_file_with_something_else(tmp_path: Path, changes: dict[str, Any], sai
         dataset_facts(save(tmp_path / "mine.npz", **changes))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\3\4 broken"])
+def damaged(change: Callable[[bytes], bytes]) -> bytes:
+    """A compressed file of the four arrays, changed."""
+    kept = io.BytesIO()
+    np.savez_compressed(kept, **dict.fromkeys(("x_train", "y_train", "x_test", "y_test"), np.arange(9999)))
+    return change(kept.getvalue())
+
+
+def garbled(content: bytes) -> bytes:
+    """Its first array does not unpack."""
+    return content[:200] + b"\xff" * 50 + content[250:]
+
+
+def encrypted(content: bytes) -> bytes:
+    """Its parts say that they need a password."""
+    for mark, place in ((rb"PK\x03\x04", 6), (rb"PK\x01\x02", 8)):
+        for found in re.finditer(mark, content):
+            at = found.start() + place
+            content = content[:at] + bytes([content[at] | 1]) + content[at + 1 :]
+    return content
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\3\4 broken", damaged(garbled), damaged(encrypted)])
 def test_a_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "mine.npz"
     if content is not None:

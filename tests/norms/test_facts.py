@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from normbench.errors import UsageError
-from normbench.norms import NORMS, Extent, facts, known, register_norm
+from normbench.norms import NORMS, Extent, build_norm, facts, known, register_norm
 from normbench.norms.catalogue import written
 from normbench.norms.claims import axes, scope
 from normbench.norms.known import FILE, take_over, to_hand_over
@@ -155,6 +155,35 @@ def test_a_statistic_that_a_gate_hides_is_measured_and_counts() -> None:
     assert sentence.endswith("so nothing of the input is left: choose another norm")
     assert (found.sentence(16, 8, 1) or "").endswith("choose a larger map or another norm")
     assert all(facts(name).within is None for name in NORMS if name != "batch_instance")
+
+
+def test_a_mean_of_its_own_is_the_smallest_statistic_of_a_channel() -> None:
+    """Iterative whitening shares its covariance over channels, but each of them is centred by itself."""
+    found = facts("iter_norm")
+    assert [found.degenerate(images, 12, positions) for images, positions in ((1, 1), (2, 1), (1, 2), (3, 1))] == [
+        "one",
+        "two",
+        "two",
+        None,
+    ]
+    with pytest.raises(ValueError, match="more than one value"):
+        build_norm("iter_norm", 12).train()(torch.zeros(1, 12))
+    assert facts("layer").values_per_statistic(1, 12, 1) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two"),
+    [
+        ("batch", "nothing of the input is left", "only which of the two is larger is left"),
+        ("rms", "only its sign is left", "only the ratio of the two is left"),
+        ("local_response", "a value is compared with itself alone", "two values are compared with each other"),
+    ],
+)
+def test_the_sentence_says_what_is_left(name: str, one: str, two: str) -> None:
+    found = facts(name)
+    few = {"one": (1, 1, 1), "two": (2, 1, 1) if name == "batch" else (1, 2, 1)}
+    assert f"so {one}: " in (found.sentence(*few["one"]) or "")
+    assert f"so {two}: " in (found.sentence(*few["two"]) or "")
 
 
 def test_which_norms_do_not_see_the_scale_or_a_shift_of_their_input() -> None:

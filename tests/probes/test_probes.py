@@ -174,6 +174,14 @@ def test_what_a_probe_refuses_the_plan_refuses() -> None:
         resolve(tiny(**{"probes": {"robustness": {"corruptions": ["nois"]}}}))
 
 
+@pytest.mark.parametrize("at", ["25", "25, 100"])
+def test_a_probe_that_would_never_measure_is_refused(at: str) -> None:
+    steps = [int(step) for step in at.split(", ")]
+    with pytest.raises(UsageError, match=rf"probes.layers.at=\[{at}\] is none of the steps .*: choose 1 to 24"):
+        resolve(tiny(**{"budget.steps": 24, "probes": {"layers": {"at": steps}}}))
+    assert resolve(tiny(**{"budget.steps": 25, "probes": {"layers": {"at": steps}}}))
+
+
 def test_when_to_measure() -> None:
     assert Probe(times=3).schedule(10) == [4, 7, 10]
     assert Probe(at=[5, 0, 5, 11]).schedule(10) == [0, 5]

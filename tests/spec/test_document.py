@@ -178,3 +178,18 @@ def test_escaped_for_a_terminal_that_lacks_a_character_it_is_the_same() -> None:
     text = yaml_text(tree, unicode=False)
     assert text.isascii()
     assert parse_yaml(text, "") == tree
+
+
+@pytest.mark.parametrize("line", ["%YAML 1.1", "%YAML  1.3", "%YAML 2.0", "%YAML 1.1 # of old"])
+def test_another_version_of_yaml_is_refused_and_changes_nothing_that_is_read_later(line: str) -> None:
+    """The library took the old rules over for good: `off` was false in every file after one that asked for them."""
+    with pytest.raises(UsageError, match=r"^here: %YAML .*read as YAML 1.2: take that line away"):
+        parse_yaml(f"{line}\n---\na: off\n", "here")
+    assert parse_yaml("%YAML 1.2\n---\na: off\nb: 1:32\n", "here") == {"a": "off", "b": "1:32"}
+    assert parse_yaml("'%YAML 1.1'", "here") == "%YAML 1.1"
+
+
+@pytest.mark.parametrize("text", ["a: !!bool maybe", "a: !!int x", "[" * 3000, "{a: " * 3000])
+def test_what_cannot_be_read_begins_with_its_place(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^here: "):
+        parse_yaml(text, "here")

@@ -1,5 +1,6 @@
 """From what was written to what runs: contradictions are named before anything is trained."""
 
+import re
 import typing
 import warnings
 from typing import Annotated, Any
@@ -410,3 +411,35 @@ def test_virtual_devices_are_not_promised_to_a_norm_that_ignores_them() -> None:
     """A statistic over more images than a device has would be reported as one over fewer."""
     with pytest.raises(UsageError, match=r"virtual_devices=8: norm 'ghost' does not compute as that many devices"):
         resolved(**{"model.norm": "ghost", "model.norm_options": {"size": 16}, "trainer.virtual_devices": 8})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lr": 1e308, "lr_scaling": "linear", "reference_batch": 1}, "lr=1e+308, optimizer.lr_scaling=linear"),
+        ({"schedule": "step", "step_every": 1e-320}, "lr=0.05, optimizer.step_every=1e-320, optimizer.step_factor=0.1"),
+        ({"schedule": "step", "step_every": 0.001, "step_factor": 10}, "lr=0.05, optimizer.step_every=0.001"),
+        ({"schedule": "cosine", "lr": 1e308, "lr_scaling": "sqrt", "reference_batch": 1}, "lr=1e+308"),
+    ],
+)
+def test_a_rate_beyond_all_numbers_is_refused(changes: dict[str, Any], said: str) -> None:
+    """Found after the training: a result without a usable rate, or a division by zero."""
+    config = run_config({f"optimizer.{key}": value for key, value in changes.items()} | {"data.name": "mnist_5k"})
+    with pytest.raises(UsageError, match=rf"^optimizer.{re.escape(said)}.*: the learning rate grows beyond all"):
+        resolve(config)
+
+
+KERNELS = {"model.name": "cnn", "model.channels": [4, 4], "model.kernel_size": 1}
+NARROW = {"model.name": "mlp", "model.hidden": [1, 8]}
+
+
+@pytest.mark.parametrize("norm", ["weight_std", "scaled_weight_std", "layer_channels + weight_std"])
+@pytest.mark.parametrize(("model", "name"), [(KERNELS, "block.0"), (NARROW, "hidden.1")])
+def test_a_filter_of_one_weight_is_not_standardised(norm: str, model: dict[str, Any], name: str) -> None:
+    """It was zero, so that nothing of the input passed, and the run trained to chance."""
+    if model is NARROW and "layer" in norm:
+        pytest.skip("the layer norm of one unit is refused first")
+    said = rf"{re.escape(name)}: norm '\w*weight_std' has one value .* a larger kernel"
+    with pytest.raises(UsageError, match=said):
+        resolve(run_config({"data.name": "mnist_5k", "model.norm": norm, **model}))
+    resolve(run_config({"data.name": "mnist_5k", **model, "model.norm": "weight_norm"}))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import inf, nan
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from normbench.errors import UsageError
@@ -29,6 +30,12 @@ Word = Literal["32-true", "bf16-mixed"]
         (0, Literal["torch"] | float, 0.0),
         ({"a": 1}, dict[str, Any], {"a": 1}),
         (1, Momentum, 1.0),
+        ((1, 2), list[Count], [1, 2]),
+        (np.int64(3), Count, 3),
+        (np.float64(0.5), Positive, 0.5),
+        (np.bool_(True), bool, True),
+        (np.arange(1, 3), list[Count], [1, 2]),
+        ([np.int64(1), 2], list[Count], [1, 2]),
     ],
 )
 def test_accepted(value: Any, hint: Any, found: Any) -> None:

@@ -87,6 +87,10 @@ def test_a_study_is_read_as_written(write: Write) -> None:
         ({"skip": [{"when": {"model.norm": "batch"}}]}, r"a skip rule has 'when' \(keys and values\) and 'reason'"),
         ({"skip": [{"reason": "x"}]}, r"a skip rule has 'when'"),
         ({"skip": ["x"]}, r"a skip rule has 'when'"),
+        (
+            {"skip": [{"when": {"model.norm": "batch"}, "reason": "x", "where": {"model.norm": "none"}}]},
+            r"skip: unknown key of a skip rule 'where': did you mean 'when'",
+        ),
         ({"skip": {"when": {"model.norm": "batch"}, "reason": "x"}}, r"skip"),
         ({"skip": [{"when": ["model.norm"], "reason": "x"}]}, r"skip\.when is a mapping"),
         ({"skip": [{"when": {"norm": "x"}, "reason": "x"}]}, r"skip\.when: unknown axis 'norm': did you mean 'model"),

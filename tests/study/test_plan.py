@@ -155,6 +155,20 @@ PRECISE = {"factor": "model.norm", "baseline": "batch", "metric": "test_accuracy
             },
             "compare.tuned chooses by val_accuracy, which cannot be compared in cell model.norm=none",
         ),
+        (
+            {
+                "compare": {"factor": "model.norm", "baseline": "batch", "target": 0.5},
+                "base": {**TREE["base"], "data": {"name": "mnist_5k", "validation": 0}},
+            },
+            "compare.target is a value of val_accuracy, which cannot be compared in cell model.norm=none",
+        ),
+        (
+            {
+                "compare": {**PRECISE, "metric": "test_accuracy_noise"},
+                "base": {**TREE["base"], "trainer": {"corruptions": ["blur"]}},
+            },
+            "cannot be compared in cell model.norm=none, data.batch_size=8: set trainer.corruptions: [noise] in every",
+        ),
     ],
 )
 def test_a_metric_that_a_cell_will_not_have(write: Write, changes: dict[str, Any], said: str) -> None:

@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from normbench import environ
 from normbench.errors import UsageError
 from normbench.spec import resolve
 from normbench.stops import HungUp, Terminated
@@ -213,6 +214,20 @@ def test_an_environment_names_no_person() -> None:
     assert found["code"] == code_digest()
     home = os.path.expanduser("~")  # noqa: PTH111
     assert not any(home in str(value) for value in found.values() if home != "/")
+
+
+def test_settings_that_choose_a_processors_code_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They round otherwise, under the same id."""
+    for name in environ.PROCESSOR:
+        monkeypatch.delenv(name, raising=False)
+    found = environment(torch.device("cpu"))
+    assert found["processor_settings"] == ""
+    assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    with environ.cleaned():
+        kept = environment(torch.device("cpu"))
+    assert kept["processor_settings"] == "ATEN_CPU_CAPABILITY=default, MKL_CBWR=COMPATIBLE"
 
 
 # Signals.

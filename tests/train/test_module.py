@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,8 +17,8 @@ from normbench.config import ModelConfig, OptimizerConfig
 from normbench.errors import UsageError
 from normbench.models.pool import MeanPool, mean_pool
 from normbench.spec.registry import NORMS, OPTIMIZERS
+from normbench.spec.schedule import learning_rate, lr_factor
 from normbench.train.optimizers import build_optimizer, register_optimizer
-from normbench.train.schedule import learning_rate, lr_factor
 
 from .runs import curve, plain_trainer, tiny, trained
 
@@ -95,6 +96,39 @@ def test_sections_may_be_mappings() -> None:
     assert module.optimizer_config.options == {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
     with pytest.raises(UsageError, match="ModelConfig has no field hiden"):
         NormClassifier({"name": "mlp", "hiden": [3]})
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "said"),
+    [
+        ({}, {"schedule": "cosin"}, "optimizer.schedule=cosin: .*did you mean 'cosine'"),  # it was constant
+        ({}, {"lr_scaling": "linar"}, "optimizer.lr_scaling=linar: .*did you mean 'linear'"),
+        ({}, {"lr": -0.1}, "optimizer.lr=-0.1: expected a number above 0"),
+        ({}, {"lr": math.nan}, "optimizer.lr=.nan"),
+        ({}, {"warmup_steps": -3}, "optimizer.warmup_steps=-3"),
+        ({}, {"options": {"nesterov": True, "momentum": 0.0}}, "optimizer.nesterov=true needs optimizer.momentum"),
+        ({"init": "normal"}, {}, "model.init_std: init normal needs a standard deviation"),
+        ({"init": "orthogonal"}, {}, "model.init=orthogonal"),
+        ({"init_bias": "zero"}, {}, "model.init_bias=zero"),
+    ],
+)
+def test_sections_are_checked_as_those_of_a_run_are(
+    model: dict[str, Any], optimizer: dict[str, Any], said: str
+) -> None:
+    for kind in (dict, OptimizerConfig):
+        with pytest.raises(UsageError, match=said):
+            NormClassifier({"name": "mlp", **model}, kind(**optimizer))
+
+
+def test_numbers_of_numpy_come_back_as_pythons_own(tmp_path: Path) -> None:
+    optimizer = OptimizerConfig("adam", lr=np.logspace(-3, -1, 3)[1], options={"beta1": np.float64(0.5)})
+    model = ModelConfig("mlp", norm="group", norm_options={"groups": np.int64(2)}, options={"hidden": (8, np.int64(4))})
+    module = NormClassifier(model, optimizer, seed=np.int64(3), classes=np.int64(10))
+    torch.save(dict(module.hparams), tmp_path / "hparams.pt")
+    kept = torch.load(tmp_path / "hparams.pt", weights_only=True)
+    assert kept["optimizer"]["lr"] == 0.01
+    assert kept["model"]["options"]["hidden"] == [8, 4]
+    assert (kept["seed"], kept["model"]["norm_options"]) == (3, {"groups": 2})
 
 
 def test_predict_gives_the_logits_of_every_image() -> None:
