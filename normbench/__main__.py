@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from normbench.output import outlive_readers
 from normbench.stops import Stopped, say_stopped, signals_raise
 
 
@@ -11,6 +12,7 @@ def main() -> None:
     """Runs the command line and exits with its status."""
     try:
         with signals_raise():
+            outlive_readers()
             from normbench.cli.main import run_command
 
             sys.exit(run_command(sys.argv[1:]))

@@ -26,7 +26,7 @@ ORDER = (
     "cli",
 )
 # Modules beside the rooms that import nothing of the package.
-LEAVES = {"errors", "stops", "seeds", "environ", "machine", "privacy"}
+LEAVES = {"errors", "output", "stops", "seeds", "environ", "machine", "privacy"}
 FACES = {"__init__", "__main__", "config"}  # public names of the rooms, imported by nobody inside
 LARGEST = 300
 LARGE_WITH_A_REASON: dict[str, str] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from normbench.cli.check import add_check
 from normbench.cli.measurements import add_measurements, measured_or
 from normbench.cli.options import positive
-from normbench.cli.output import takes_unicode
+from normbench.output import takes_unicode
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from normbench.cli.output import takes_unicode
 from normbench.errors import UsageError
+from normbench.output import takes_unicode
 
 if TYPE_CHECKING:
     from normbench.norms.check import Finding

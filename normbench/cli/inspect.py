@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.cli.options import folder, number, positive, size
-from normbench.cli.output import takes_unicode
 from normbench.errors import UsageError, unknown
+from normbench.output import takes_unicode
 
 if TYPE_CHECKING:
     from normbench.models.inspection import Row

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from normbench import __version__, environ
-from normbench.cli.output import tolerate_encodings
 from normbench.errors import NormbenchError
+from normbench.output import tolerate_encodings
 from normbench.stops import Stopped, say_stopped
 
 Command = Callable[[argparse.Namespace], int]
@@ -32,18 +31,12 @@ def run_command(argv: Sequence[str]) -> int:
     try:
         # Lightning, torch and wandb read variables that schedulers and shells leave behind when they are imported.
         with environ.cleaned(keep=environ.LAUNCH):
-            if argv and argv[0] == "train":
-                from normbench.cli.train import train
-
-                return train(argv[1:])
-            options = _parser().parse_args(argv)
-            command: Command = options.command
-            return command(options)
+            try:
+                return _status(argv)
+            finally:
+                sys.stdout.flush()  # a full disk is told here, not at Python's own end
     except (KeyboardInterrupt, Stopped) as stop:
         return say_stopped(stop)
-    except BrokenPipeError:  # `normbench plan … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except NormbenchError as error:
         if debug:
             raise
@@ -54,6 +47,16 @@ def run_command(argv: Sequence[str]) -> int:
             raise
         print(f"normbench: error: {_unforeseen(error)}", file=sys.stderr)
         return 1
+
+
+def _status(argv: Sequence[str]) -> int:
+    if argv and argv[0] == "train":
+        from normbench.cli.train import train
+
+        return train(argv[1:])
+    options = _parser().parse_args(argv)
+    command: Command = options.command
+    return command(options)
 
 
 def _one_line(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from normbench.cli.options import folder, number, table_file
-from normbench.cli.study import add_study, chosen_study, open_store
+from normbench.cli.study import add_study, chosen_study, read_store
 from normbench.errors import NormbenchError, UsageError, unknown
 
 SUFFIXES = (".csv", ".parquet")
@@ -52,7 +52,7 @@ def _write(options: argparse.Namespace) -> int:
     from normbench.store.files import make_folder, replace_file, unwritable, write_atomically
     from normbench.study import fullest, possible_plans
 
-    study, store = chosen_study(options), open_store(options.runs)
+    study, store = chosen_study(options), read_store(options)
     target = table_file(options.to, study.name, "probes.csv", SUFFIXES)
     plans = possible_plans(study)
     plan = fullest(plans, store.finished([run_id for each in plans for run_id in each.ids]), store.ids_of(study.name))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from normbench.cli.options import folder
-from normbench.cli.study import add_study, chosen_study, open_store
+from normbench.cli.study import add_study, chosen_study, read_store
 from normbench.errors import UsageError
 
 
@@ -33,7 +33,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.watch:
         from normbench.report import watch_report
 
-        for told in watch_report(chosen_study(options), open_store(options.runs), options.reports):
+        for told in watch_report(chosen_study(options), read_store(options), options.reports):
             print(told, flush=True)
         return 0
     return _write(options)
@@ -44,7 +44,7 @@ def _write(options: argparse.Namespace, *parts: str) -> int:
     gc.set_threshold(100_000)  # of what is imported, and of a large study, nothing is garbage: to look is time lost
     from normbench.report import PARTS, write_report
 
-    for path in write_report(chosen_study(options), open_store(options.runs), options.reports, parts or tuple(PARTS)):
+    for path in write_report(chosen_study(options), read_store(options), options.reports, parts or tuple(PARTS)):
         print(path)
     return 0
 

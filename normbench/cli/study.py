@@ -16,6 +16,7 @@ from normbench.store import Store, open_store
 if TYPE_CHECKING:
     from normbench.study import Plan, Study
 
+RUNS = Path("runs")
 ORDER = ("done", "running", "failed", "interrupted", "broken", "waiting")
 
 
@@ -36,7 +37,7 @@ def add_study(sub: argparse.ArgumentParser, optional: str = "") -> None:
         sub.add_argument("study", nargs="?", help=f"{names}; {optional}")
     else:
         sub.add_argument("study", help=names)
-    sub.add_argument("--runs", type=folder, default=Path("runs"), help="folder of all run folders (default: runs)")
+    sub.add_argument("--runs", type=folder, default=RUNS, help="folder of all run folders (default: runs)")
     smoke = sub.add_argument_group("a smaller study, called <name>-smoke, that never mixes with the real one")
     smoke.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key in every cell")
     smoke.add_argument("--seeds", type=positive, metavar="N", help="train N seeds")
@@ -59,6 +60,13 @@ def chosen_study(options: argparse.Namespace) -> Study:
         axes = {axis: [str(level.label) for level in levels] for axis, levels in study.axes.items()}
         return changed_study(study, set_options(options.set), options.seeds, only_options(options.only, axes))
     return study
+
+
+def read_store(options: argparse.Namespace) -> Store:
+    """The store of a command that reads runs alone. A folder that was named and is not there is said: a slip, often."""
+    if options.runs != RUNS and not options.runs.is_dir():
+        print(f"warning: --runs: there is no folder {options.runs}: no run of it is known", file=sys.stderr)
+    return open_store(options.runs)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -118,8 +126,7 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.cli.looks import now_asked
     from normbench.study import describe, fullest, possible_plans
 
-    store = open_store(options.runs)
-    study = chosen_study(options)
+    study, store = chosen_study(options), read_store(options)
     plans = possible_plans(study)
     done = store.finished([run_id for plan in plans for run_id in plan.ids])
     plan = fullest(plans, done, store.ids_of(study.name))

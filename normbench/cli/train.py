@@ -9,8 +9,8 @@ from typing import Any
 
 from normbench.cli.arguments import help_text, parse_run
 from normbench.cli.devices import refuse_missing_devices
-from normbench.cli.output import takes_unicode
 from normbench.errors import NormbenchError
+from normbench.output import takes_unicode
 from normbench.spec import RunConfig, resolve, run_id, steps, to_dict, yaml_text
 from normbench.spec.values import at_home
 from normbench.stops import Stopped, with_advice

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from normbench.cli.options import folder
-from normbench.cli.study import add_study, chosen_study, open_store
+from normbench.cli.study import add_study, chosen_study, read_store
 from normbench.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def _tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--to {options.to}: a file of rates is YAML: let its name end in .yaml")
     if not options.to.parent.is_dir():
         raise UsageError(f"--to {options.to}: no folder {options.to.parent}: make it first")
-    choice = pilot_choice(gather(chosen_study(options), open_store(options.runs)))
+    choice = pilot_choice(gather(chosen_study(options), read_store(options)))
     write_atomically(options.to, yaml_text(choice))
     print(f"{options.to}: rates of {len(choice['rates'])} cells, chosen by {choice['pilot']}")
     return 0

@@ -23,6 +23,7 @@ from normbench.launch.ends import advice, how, signal_of
 from normbench.launch.rendezvous import Meeting, node_of
 from normbench.norms.facts import Facts
 from normbench.norms.known import take_over, to_hand_over
+from normbench.output import outlive_readers
 from normbench.spec import DegenerateStatisticWarning
 from normbench.spec.counts import devices
 from normbench.spec.identity import run_id
@@ -185,6 +186,7 @@ def _rank(
     from normbench.spec.keys import from_dict
 
     end_on_sigterm()
+    outlive_readers()
     warnings.simplefilter("ignore", DegenerateStatisticWarning)  # said before the ranks were started
     die_with_parent()
     environ.clean()

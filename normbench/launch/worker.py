@@ -16,6 +16,7 @@ from normbench.errors import NormbenchError, RunFolderError
 from normbench.launch.ends import SHELL, end_by, raise_terminated
 from normbench.launch.launcher import Task
 from normbench.launch.orphan import die_with_parent
+from normbench.output import outlive_readers
 from normbench.spec import DegenerateStatisticWarning
 from normbench.spec.gpus import VARIABLE
 from normbench.stops import Stopped
@@ -42,6 +43,7 @@ def serve(pipe: Connection, gpus: tuple[str, ...], work: Work) -> None:
     ("failed", last line of the error), ("spoiled", the same, and this process ends) or ("fatal", a line that ends
     the study).
     """
+    outlive_readers()
     die_with_parent()
     raise_terminated()
     environ.clean()

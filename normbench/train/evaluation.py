@@ -61,5 +61,8 @@ def loaded(run: RunFolder, config: RunConfig) -> NormClassifier:
     try:
         module = NormClassifier.load_from_checkpoint(run.weights_path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what is no checkpoint
-        raise RunFolderError(f"{run.weights_path} cannot be read: {error}") from None
+        raise RunFolderError(
+            f"{run.weights_path} cannot be read ({type(error).__name__}): if it is damaged, remove it and train the "
+            "run again"
+        ) from error
     return module.double() if config.trainer.precision == "64-true" else module

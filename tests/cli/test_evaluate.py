@@ -82,6 +82,23 @@ def test_a_plug_in_that_was_edited_since_is_no_longer_the_run(
     NORMS.remove("edited")
 
 
+def test_weights_that_were_cut_are_one_line_and_made_anew(run_cli: RunCli, tmp_path: Path) -> None:
+    """Eight lines of torch's, which ask to file an issue with it."""
+    words = ["train", *TINY, "--trainer.keep=last", f"--folder={tmp_path / 'run'}"]
+    assert run_cli(*words).status == 0
+    weights = tmp_path / "run" / WEIGHTS
+    whole = weights.read_bytes()
+    for left in (b"", b"\0garbage{", whole[: len(whole) // 2]):
+        weights.write_bytes(left)
+        answer = run_cli("evaluate", tmp_path / "run")
+        assert answer.status == 1
+        assert f"{weights} cannot be read (" in answer.error
+        assert answer.error.endswith("): if it is damaged, remove it and train the run again")
+    weights.unlink()
+    assert run_cli(*words).status == 0
+    assert run_cli("evaluate", tmp_path / "run").status == 0
+
+
 def test_a_run_without_weights_says_how_to_keep_them(run_cli: RunCli, tmp_path: Path) -> None:
     answer = run_cli("evaluate", tmp_path)
     assert answer.status == 1

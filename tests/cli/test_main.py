@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from normbench.cli.main import run_command
-from normbench.cli.output import tolerate_encodings
+from normbench.output import tolerate_encodings
 from normbench.spec import parse_yaml
 
 from ..conftest import REPOSITORY, RunCli
@@ -152,6 +152,58 @@ def test_a_reader_that_goes_away_is_no_error(study: Write, tmp_path: Path) -> No
     assert process.stderr is not None
     assert process.stderr.read() == b""
     assert process.wait(timeout=60) == 0
+
+
+ENTRY = "import os, sys, normbench.__main__ as entry; sys.argv = ['normbench', *{words}]; entry.main()"
+
+
+def ended(words: list[str], **streams: Any) -> tuple[int, str]:
+    """Status and stderr of a command whose standard output is none of a terminal, a file or a pipe that is read."""
+    command = [sys.executable, "-c", ENTRY.format(words=words)]
+    streams = {"stderr": subprocess.PIPE, **streams}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    answer = subprocess.run(command, cwd=REPOSITORY, text=True, check=False, timeout=60, env=environment, **streams)
+    return answer.returncode, answer.stderr
+
+
+@pytest.fixture(params=["--version", "datasets"], ids=["print", "table"])
+def words(request: pytest.FixtureRequest) -> list[str]:
+    return [request.param]
+
+
+def test_a_reader_that_was_never_there_is_no_error(words: list[str]) -> None:
+    """Python's own end found it: status 120 and `Exception ignored`, or 1 where rich printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        assert ended(words, stdout=pipe) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_under_standard_output_is_one_line(words: list[str]) -> None:
+    """Python's own end found it: status 120 and `Exception ignored`."""
+    with Path("/dev/full").open("wb") as full:
+        said = "normbench: error: standard output cannot be written: No space left on device\n"
+        assert ended(words, stdout=full) == (1, said)
+
+
+def test_closed_standard_output_is_nowhere_to_print_to(words: list[str]) -> None:
+    """`AttributeError: 'NoneType' object has no attribute 'isatty'` was all that `normbench norms >&-` said."""
+    assert ended(words, preexec_fn=lambda: os.close(1)) == (0, "")
+
+
+def test_a_process_outlives_who_reads_its_messages() -> None:
+    """`run STUDY 2>&1 | head -1` ended with 0 at its second message, and had trained nothing."""
+    code = (
+        "import sys; from normbench.output import outlive_readers; outlive_readers()\n"
+        "for line in range(3): print(line, file=sys.stderr); print(line, flush=True)\n"
+        "sys.exit(7)"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        process = subprocess.run([sys.executable, "-c", code], stdout=pipe, stderr=pipe, check=False, timeout=60)
+    assert process.returncode == 7
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

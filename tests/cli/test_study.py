@@ -325,3 +325,15 @@ def test_what_looks_cannot_mean(run_cli: RunCli, study: Write, seeds: dict[str, 
     answer = run_cli("plan", study(seeds=seeds))
     assert answer.status == 2
     assert re.search(said, answer.error), answer.error
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--live"], ["tables", "--reports", "REPORTS"], ["probes"]])
+def test_a_runs_folder_that_is_not_there_is_said(
+    run_cli: RunCli, study: Write, tmp_path: Path, words: list[str]
+) -> None:
+    """`report STUDY --runs TYPO` wrote a report of nothing over the one that was there, without a word."""
+    command, *more = (str(tmp_path / "reports") if word == "REPORTS" else word for word in words)
+    answer = run_cli(command, study(), *more, "--runs", tmp_path / "typo")
+    assert answer.err.splitlines()[0] == f"warning: --runs: there is no folder {tmp_path}/typo: no run of it is known"
+    (tmp_path / "typo").mkdir()
+    assert "there is no folder" not in run_cli(command, study(), *more, "--runs", tmp_path / "typo").err

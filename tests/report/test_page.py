@@ -64,6 +64,13 @@ def test_one_file_under_ten_megabytes_that_loads_nothing(written: Lab) -> None:
     }
 
 
+def test_a_title_is_read_whole_beside_a_table_that_is_wider_than_the_window(written: Lab) -> None:
+    """On a phone `Change from batch_size 128, compared with bat` was what could be seen of one."""
+    page = own(text(written))
+    assert page.count("<caption>") == page.count("<caption><span>") > 1
+    assert re.search(r"caption span \{[^}]*position: sticky[^}]*max-width: calc\(100vw", page)
+
+
 def test_every_section_is_there_and_linked(written: Lab) -> None:
     elements = Elements(text(written)).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]

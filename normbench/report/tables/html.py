@@ -22,7 +22,7 @@ def html_table(grid: Grid, identifier: str) -> str:
         body.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(shown)}</tr>')
     return (
         f'<div class="{box}" tabindex="0" role="region" aria-label="{html.escape(grid.title)}">'
-        f'<table id="{identifier}" class="sortable"><caption>{html.escape(grid.title)}</caption>'
+        f'<table id="{identifier}" class="sortable"><caption><span>{html.escape(grid.title)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         f'<p class="note">{html.escape(grid.footnote)}</p>'
     )
