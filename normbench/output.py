@@ -74,8 +74,13 @@ def outlive_readers() -> None:
             discard(number)
             lasting = _Lasting(io.BufferedWriter(io.FileIO(number, "w", closefd=False)), "utf-8")
         elif type(stream) is io.TextIOWrapper:
-            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            lasting = _Lasting(stream.buffer, stream.encoding, stream.errors, **how)
+            lasting = _Lasting(
+                stream.buffer,
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
         else:
             continue
         setattr(sys, name, lasting)
