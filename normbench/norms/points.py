@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.norms.drawn import watched
-from normbench.norms.keeping import KEEPING, left_behind
+from normbench.norms.keeping import KEEPING, gives_back, left_behind
 from normbench.norms.response import drawn, equal, seeded
 from normbench.norms.trial import LAYOUTS, Trial, output
 from normbench.seeds import own_generators
@@ -262,6 +262,8 @@ def kept(subject: str, trial: Trial) -> str:
             "it computes what training does"
             if trial.facts.same_in_eval
             else "after many times the same batch it gives what training does"
+            if gives_back(trial.facts)
+            else "it moves with the batches of training"
         ),
         "constant input": f"output and gradient are finite; it becomes {trial.facts.constant}",
     }[subject]
