@@ -29,10 +29,12 @@ def code_notes(runs: pd.DataFrame) -> list[str]:
         notes.append(f"The runs come from more than one version of the code: commits {', '.join(commits)}.")
     elif digests and runs["code_digest"].isna().any():
         notes.append("Some runs do not say by which version of the code they were computed.")
-    for commit in (name for name in commits if name.endswith(("+", "-dirty"))):
-        of = runs[runs["commit"] == commit]
+    for dirty in (name for name in commits if name.endswith(("+", "-dirty"))):
+        of, commit = runs[runs["commit"] == dirty], dirty.rstrip("+").removesuffix("-dirty")
+        if set(of["code_digest"]) <= set(runs.loc[runs["commit"] == commit, "code_digest"].dropna()):
+            continue  # what was changed is none of the code: runs of the commit itself have the same digest
         states = of["code_digest"].nunique()
-        text = f"{len(of)} runs come from uncommitted changes of commit {commit.rstrip('+').removesuffix('-dirty')}"
+        text = f"{len(of)} runs come from uncommitted changes of commit {commit[:12]}"
         notes.append(text + (f", in {states} different states." if states > 1 else "."))
     return notes
 

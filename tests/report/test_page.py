@@ -167,11 +167,20 @@ def test_runs_of_two_versions_of_the_code_are_warned_about(make_lab: MakeLab) ->
 
 def test_uncommitted_code_is_named(make_lab: MakeLab) -> None:
     lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
+    for place in range(len(lab.planned())):
+        change_result(lab, place, "c0ffee", "c0ffee+")
+    lab.write("page")
+    assert f"{len(lab.planned())} runs come from uncommitted changes of commit c0ffee." in text(lab)
+    assert "more than one version" not in text(lab)
+
+
+def test_uncommitted_changes_of_other_files_than_the_code_are_no_note(make_lab: MakeLab) -> None:
+    """A study's file is edited, runs of the commit itself have the same digest of the code."""
+    lab = make_lab(lambda cell, seed: 0.9 + NOISE[seed])
     for place in (0, 1):
         change_result(lab, place, "c0ffee", "c0ffee+")
     lab.write("page")
-    assert "2 runs come from uncommitted changes of commit c0ffee." in text(lab)
-    assert "more than one version" not in text(lab)
+    assert "uncommitted" not in text(lab)
 
 
 def test_another_commit_with_the_same_code_is_no_other_version(make_lab: MakeLab) -> None:
