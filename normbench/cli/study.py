@@ -126,8 +126,8 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.cli.looks import now_asked
     from normbench.study import describe, fullest, possible_plans
 
-    study, store = chosen_study(options), read_store(options)
-    plans = possible_plans(study)
+    study = chosen_study(options)
+    plans, store = possible_plans(study), read_store(options)
     done = store.finished([run_id for plan in plans for run_id in plan.ids])
     plan = fullest(plans, done, store.ids_of(study.name))
     _say_fall_back(plan)

@@ -117,6 +117,8 @@ class Probe:
     initial: ClassVar[bool] = False  # whether it measures before the first step too, unless `at` says when
     wants_before: ClassVar[bool] = False  # whether it is handed the network before the last step; costs a copy of it
     wants_held_out: ClassVar[bool] = False  # whether it needs validation images
+    times: int = 10
+    at: Sequence[int] = ()  # both also for a probe whose own __init__ hands nothing on
 
     def __init__(self, *, times: Count = 10, at: Sequence[Number] = ()) -> None:
         self.times, self.at = times, tuple(at)

@@ -128,7 +128,7 @@ def test_numbers_of_numpy_come_back_as_pythons_own(tmp_path: Path) -> None:
     kept = torch.load(tmp_path / "hparams.pt", weights_only=True)
     assert kept["optimizer"]["lr"] == 0.01
     assert kept["model"]["options"]["hidden"] == [8, 4]
-    assert (kept["seed"], kept["model"]["norm_options"]) == (3, {"groups": 2})
+    assert (kept["seed"], kept["model"]["norm_options"]) == (3, {"groups": 2, "eps": 1e-5})
 
 
 def test_predict_gives_the_logits_of_every_image() -> None:
