@@ -32,6 +32,7 @@ class Drawing:
         caption: A sentence that says what to see in it.
         log: Whether the vertical axis is logarithmic.
         bands: By quantity, those that bound the area around its curve; else it is the range over seeds.
+        area: What the area is, in words.
     """
 
     probe: str
@@ -41,6 +42,7 @@ class Drawing:
     caption: str
     log: bool = False
     bands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    area: str = "range over seeds"
 
 
 DRAWINGS = (
@@ -53,6 +55,7 @@ DRAWINGS = (
         "percentile as an area (the form of Ioffe & Szegedy 2015, figure 1); an area that moves is what they call "
         "internal covariate shift.",
         bands={"p50": ("p15", "p85")},
+        area="15th to 85th percentile",
     ),
     Drawing(
         "gradients",
@@ -132,6 +135,7 @@ DRAWINGS = (
         "What a step of a few lengths along the gradient does, in the form of Santurkar et al. 2018, figure 4: the "
         "area is the range over the lengths, and the narrower it is, the better the gradient foretells the loss.",
         bands={"loss": ("loss_low", "loss_high"), "gradient_mean": ("gradient_low", "gradient_high")},
+        area="least to greatest over the lengths",
     ),
     Drawing(
         "covariate_shift",
@@ -182,10 +186,8 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
         .add_params(marks.toggle),
     ]
     chart = alt.layer(*layers, data=frame, width=WIDTH, height=HEIGHT)
-    ends = "; ".join(" to ".join(band) for band in drawing.bands.values())
-    area = f"area: {ends or 'range over seeds'}"
     text = f"{capital(drawing.text)} over {AXES['samples']}"
-    notes = "; ".join(part for part in ("mean over seeds", area, note) if part)
+    notes = "; ".join(part for part in ("mean over seeds", f"area: {drawing.area}", note) if part)
     by_layer = len(drawing.quantities) == 1
     chart = frames.faceted(chart, order, "layer" if by_layer else "")
     if not by_layer:
