@@ -54,9 +54,11 @@ def check_statistics(config: RunConfig) -> None:
 def _check_filters(config: RunConfig) -> None:
     """Refuses a norm of weights that leaves nothing of a filter of so few: standardised, a single weight is zero."""
     norm = NORMS.get(str(config.model.norm))
-    for part in norm.facts.get("parts", (norm,)):
-        for layer in layers(config) or []:
-            if layer.site is not None and layer.weights // layer.outputs[0] < part.facts.get("weights", 0):
+    parts = [part for part in norm.facts.get("parts", (norm,)) if part.facts.get("weights")]
+    built = (layers(config) or []) if parts else []  # every cell of a plan comes here: most norms need no look
+    for part in parts:
+        for layer in built:
+            if layer.site is not None and layer.weights // layer.outputs[0] < part.facts["weights"]:
                 raise UsageError(
                     f"{layer.name}: norm '{part.name}' has one value for each statistic, since a filter of this layer "
                     "is one weight, so nothing of it is left: choose a larger kernel, more inputs or another norm"

@@ -35,12 +35,11 @@ def lr_factor(config: OptimizerConfig, step: int, total: int) -> float:
 
 def check_rate(config: RunConfig) -> None:
     """Raises UsageError for a warm-up that outlasts the budget, and for a rate that grows beyond all numbers."""
-    if config.optimizer.warmup_steps > steps(config):
-        raise UsageError(
-            f"optimizer.warmup_steps={config.optimizer.warmup_steps} is more than the {steps(config)} steps of the "
-            "budget"
-        )
     optimizer, total = config.optimizer, steps(config)
+    if optimizer.warmup_steps > total:
+        raise UsageError(
+            f"optimizer.warmup_steps={optimizer.warmup_steps} is more than the {total} steps of the budget"
+        )
     try:
         first = learning_rate(optimizer, config.data.batch_size)
         last = first * lr_factor(optimizer, total, total)

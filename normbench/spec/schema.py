@@ -278,9 +278,10 @@ FREE = frozenset({"model.norm_options", "probes"})  # keys whose values are mapp
 
 # What people write, and what it is.
 ALIASES: dict[str, dict[Any, str]] = {
-    "trainer.precision": {n: f"{n}-true" for n in ("32", "64")}
-    | {32: "32-true", 64: "64-true"}
-    | {16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed"},
+    "trainer.precision": dict.fromkeys((32, "32"), "32-true")
+    | dict.fromkeys((64, "64"), "64-true")
+    | dict.fromkeys((16, "16"), "16-mixed")
+    | {"bf16": "bf16-mixed"},
     "trainer.accelerator": {"gpu": "cuda"},
     "model.init": {"xavier": "xavier_uniform", "glorot": "xavier_uniform", "he": "he_normal", "kaiming": "he_normal"}
     | {"lecun": "lecun_normal"},
