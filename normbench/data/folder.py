@@ -91,7 +91,7 @@ def found_path(path: str, config: DataConfig) -> Path:
     for one in tried:
         if one.exists():
             return one
-    raise DataError(f"data.path={path}: neither {' nor '.join(map(str, tried))} is there: correct it, or data.dir")
+    raise DataError(f"data.path={path}: there is no {' and no '.join(map(str, tried))}: correct it, or data.dir")
 
 
 def read_folder(root: Path, test_share: float) -> Images:

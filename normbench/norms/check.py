@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from normbench.errors import UsageError
-from normbench.norms.claims import check_claims
+from normbench.norms.claims import check_claims, claim_told
 from normbench.norms.facts import Facts
 from normbench.norms.invariance import scale_invariant, shift_invariant
 from normbench.norms.measure import channel_counts, measure
@@ -131,13 +131,11 @@ def _devices(trial: Trial) -> str:
 
 def _claim(trial: Trial, claim: str, claimed: Any) -> Finding:
     facts, options, entry = trial.facts, trial.options, trial.entry
-    counts = [n for n in channel_counts(options) if not facts.channels.parts or not n % facts.channels.parts]
-    defaults = all(options[key] == option.default for key, option in entry.options.items())
     try:
-        check_claims(entry.name, {claim: claimed}, facts, options, counts, defaults)
+        check_claims(entry, {claim: claimed}, facts, options, channel_counts(options))
     except UsageError as error:
         return Finding(f"claims {claim}", False, str(error))
-    return Finding(f"claims {claim}", True, "a function" if callable(claimed) else repr(claimed))
+    return Finding(f"claims {claim}", True, claim_told(claimed))
 
 
 def _line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from normbench.errors import UsageError
 from normbench.norms.facts import Facts
+from normbench.spec.registry import Entry
 
 SCOPES = ("none", "sample", "past", "device", "global")
 CLAIMS = ("axes", "scope", "same_in_eval", "cancels_bias", "linear")
@@ -30,29 +31,34 @@ def axes(facts: Facts) -> str:
 
 
 def check_claims(
-    name: str,
-    claims: Mapping[str, Any],
-    facts: Facts,
-    options: Mapping[str, Any],
-    channels: Sequence[int],
-    defaults: bool = True,
+    entry: Entry, claims: Mapping[str, Any], facts: Facts, options: Mapping[str, Any], channels: Sequence[int]
 ) -> None:
     """Raises UsageError that names the first claim that the measurement does not bear out.
 
     Args:
-        name: The norm.
+        entry: The norm. Options other than its defaults may narrow the axes and the scope (a ghost batch of one image),
+            but not widen them.
         claims: As `register_norm` took them.
         facts: What was measured.
         options: The options it was measured with.
         channels: Numbers of channels it was measured on.
-        defaults: Whether these are the default options. Others may narrow the axes and the scope (a ghost batch of one
-            image), but not widen them.
     """
+    counts = [count for count in channels if not facts.channels.parts or not count % facts.channels.parts]
+    changed = {key: options[key] for key, option in entry.options.items() if options[key] != option.default}
     for claim, claimed in claims.items():
-        measured = _contradiction(claim, claimed, facts, options, channels, defaults)
+        measured = _contradiction(claim, claimed, facts, options, counts, not changed)
         if measured is not None:
-            said = "a function" if callable(claimed) else repr(claimed)
-            raise UsageError(f"norm '{name}' claims {claim}={said}, but {measured}: correct the claim or leave it out")
+            given = f" with {', '.join(f'{key}={value}' for key, value in changed.items())}" if changed else ""
+            other = "choose other options, " if changed else ""
+            raise UsageError(
+                f"norm '{entry.name}' claims {claim}={claim_told(claimed)}, but{given} {measured}: "
+                f"{other}correct the claim or leave it out"
+            )
+
+
+def claim_told(claimed: Any) -> str:
+    """A claim's value as a reader sees it."""
+    return "a function of channels and options" if callable(claimed) else repr(claimed)
 
 
 def _contradiction(

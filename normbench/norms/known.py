@@ -119,11 +119,7 @@ def measured(entry: Entry, options: Mapping[str, Any]) -> Facts:
         entry.build.load()  # registers the class in place of what the catalogue told of it
         entry = NORMS.get(entry.name)
     found = measure(entry, options)
-    counts = [
-        count for count in channel_counts(options) if not found.channels.parts or not count % found.channels.parts
-    ]
-    defaults = all(options[key] == option.default for key, option in entry.options.items())
-    check_claims(entry.name, entry.facts["claims"], found, options, counts, defaults)
+    check_claims(entry, entry.facts["claims"], found, options, channel_counts(options))
     if file:
         _keep(found, file)
     return found

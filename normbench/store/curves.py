@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,6 @@ FLUSH = 2_000_000  # new points that are held before they are written as a part
 
 Piece = tuple["pa.Table", np.ndarray[Any, Any]]  # points, and the place of the run that each belongs to
 Stamp = tuple[int, int]  # of metrics.csv: time of its last change in ns, bytes
-Broken = Callable[[Path, str], None]  # told a file that cannot be read, and why
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,19 @@ class CurveIndex:
     def __init__(self, root: Path) -> None:
         self.root, self.folder = root, root / CURVES
 
-    def read(
-        self,
-        ids: Iterable[str],
-        broken: Broken | None = None,
-        wanted: Iterable[tuple[str, str]] | None = None,
-    ) -> pd.DataFrame:
-        """The points of runs in the order of `ids`: run_id, then CURVE_COLUMNS. Runs without a file have none.
+    def read(self, ids: Iterable[str], wanted: Iterable[tuple[str, str]] | None = None) -> pd.DataFrame:
+        """The points of finished runs in the order of `ids`: run_id, then CURVE_COLUMNS.
+
+        Warns of a metrics.csv that is gone or is not one, and why: its run then has no points.
 
         Args:
             ids: Runs; one that stands there twice counts once.
-            broken: Called with each metrics.csv that is not one and the reason; its run then has no points.
             wanted: Pairs (split, metric) to keep, where a metric `x/*` is all that begin with x/; None keeps all. Fewer
                 take less memory.
         """
         order = list(dict.fromkeys(ids))
         stamps = self._stamps(order)
+        lost = {self.root / run_id / METRICS: "is not there" for run_id in order if run_id not in stamps}
         keep = None if wanted is None else set(wanted)
         pieces: list[Piece] = []
         place = {run_id: i for i, run_id in enumerate(stamps)}
@@ -90,9 +87,7 @@ class CurveIndex:
         fresh: list[tuple[pa.Table, list[str], list[int]]] = []
         for names in _chunks(list(missing), CHUNK):
             points = read_points([self.root / name / METRICS for name in names])
-            for path, why in points.broken.items():
-                if broken is not None:
-                    broken(path, why)
+            lost |= points.broken
             owner = np.repeat([place[name] for name in names], points.counts).astype(np.int32)
             pieces.append(_filtered(points.table, owner, keep))
             whole = [i for i, name in enumerate(names) if self.root / name / METRICS not in points.broken]
@@ -104,6 +99,10 @@ class CurveIndex:
             self._append(fresh, stamps)
             self._join(parts)
         del fresh
+        if lost:
+            path, why = next(iter(lost.items()))
+            more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+            warnings.warn(f"{path} {why}{more}: its run has no curve", UserWarning, stacklevel=2)
         return _frame(pieces, list(stamps))
 
     def _stamps(self, ids: Sequence[str]) -> dict[str, Stamp]:

@@ -19,9 +19,8 @@ _STALE_SECONDS = 600.0  # another machine's process looks dead from here: its fi
 
 def unwritable(path: Path, error: OSError) -> RunFolderError:
     """The one line for a folder that cannot be written to."""
-    return RunFolderError(
-        f"cannot write {path}: {error.strerror}; free some space or name another folder (--runs, --reports)"
-    )
+    reason = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
+    return RunFolderError(f"cannot write {path}: {reason}; free some space or name another folder (--runs, --reports)")
 
 
 def make_folder(path: Path) -> None:

@@ -21,7 +21,6 @@ from normbench.store.usable import Stamp, Usable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from normbench.store.curves import Broken
 
 STUDIES = "studies"
 
@@ -127,16 +126,11 @@ class Store:
             return RunFolder(self.root / run_id).result()  # its configuration was compared with its id just before
         return None
 
-    def curves(
-        self,
-        ids: Iterable[str],
-        broken: Broken | None = None,
-        wanted: Iterable[tuple[str, str]] | None = None,
-    ) -> pd.DataFrame:
-        """The logged points of runs: see `normbench.store.curves.CurveIndex.read`."""
+    def curves(self, ids: Iterable[str], wanted: Iterable[tuple[str, str]] | None = None) -> pd.DataFrame:
+        """The logged points of finished runs: see `normbench.store.curves.CurveIndex.read`."""
         from normbench.store.curves import CurveIndex
 
-        return CurveIndex(self.root).read(ids, broken, wanted)
+        return CurveIndex(self.root).read(ids, wanted)
 
     # Which study uses which run.
 

@@ -121,7 +121,7 @@ def test_the_path_may_be_below_the_folder_of_all_data(folder: Path, monkeypatch:
     assert found_path("pets", DataConfig("image_folder", dir=str(folder.parent))) == folder
     monkeypatch.setenv("NORMBENCH_DATA_DIR", str(folder.parent))
     assert found_path("pets", DataConfig("image_folder")) == folder
-    with pytest.raises(DataError, match=r"data\.path=cats: neither cats nor .*cats is there"):
+    with pytest.raises(DataError, match=r"data\.path=cats: there is no cats and no .*cats: correct it, or data\.dir"):
         found_path("cats", DataConfig("image_folder"))
 
 

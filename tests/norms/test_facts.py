@@ -390,7 +390,7 @@ def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> 
         (
             RMSNorm,
             {"cancels_bias": lambda count, options: count > 4},
-            "cancels_bias=a function, but a bias on 6",
+            "cancels_bias=a function of channels and options, but a bias on 6",
         ),
         (tracking, {"cancels_bias": False}, "a bias on 12 channels before it has no effect"),
         (tracking, {"linear": True}, r"it refuses inputs \(N, C\)"),
@@ -399,6 +399,12 @@ def test_a_function_of_one_value_has_no_statistics(plug: Callable[..., str]) -> 
 def test_a_false_claim_is_refused(plug: Callable[..., str], build: Any, claims: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         facts(plug(build, **claims))
+
+
+def test_options_that_belie_a_claim_are_told() -> None:
+    said = r"^norm 'batch' claims same_in_eval=False, but with eps=1e\+30 evaluation computes the same: choose other options"
+    with pytest.raises(UsageError, match=said):
+        facts("batch", {"eps": 1e30})
 
 
 def test_true_claims_pass(plug: Callable[..., str]) -> None:

@@ -69,7 +69,7 @@ def test_other_axes_and_a_single_point():
 
 @pytest.mark.parametrize("value", [0, "full"])
 def test_axis_without_a_logarithm_is_an_error(value):
-    runs = sloped({"batch": 0.02}).astype({"batch_size": object})
-    runs["batch_size"] = runs["batch_size"].replace({2: value}).infer_objects()
+    runs = sloped({"batch": 0.02})
+    runs["batch_size"] = [value if size == 2 else size for size in runs["batch_size"]]
     with pytest.raises(ValueError, match="'batch_size' is not positive and numeric"):
         seed_slopes(runs, "test_accuracy")

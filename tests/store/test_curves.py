@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,8 @@ def test_the_order_is_that_asked_for_and_the_unknown_have_none(lab: Lab) -> None
     read(lab, lab.ids[:9])
     asked = [run_name(77), *lab.ids[::-1], lab.ids[0]]
     for _ in range(2):
-        frame = read(lab, asked)
+        with pytest.warns(UserWarning, match=rf"{run_name(77)}/metrics.csv is not there: its run has no curve$"):
+            frame = read(lab, asked)
         assert list(dict.fromkeys(frame["run_id"])) == lab.ids[::-1]
         assert len(frame) == 180
 
@@ -145,6 +147,7 @@ def test_a_part_that_another_process_removed_is_read_from_the_files(lab: Lab, mo
 
 READER = """
 import sys
+import warnings
 from normbench.store import Store
 first, last = map(int, sys.argv[2:])
 for end in range(first, last):
@@ -174,9 +177,8 @@ def test_a_broken_file_is_named_and_the_others_are_read(lab: Lab, kind: str) -> 
     path = lab.store.folder(lab.ids[1]).metrics_path
     path.write_text(",".join(CURVE_COLUMNS) + "\n" + text)
     for _ in range(2):
-        found: dict[Path, str] = {}
-        frame = Store(lab.store.root).curves(lab.ids, broken=found.__setitem__)
-        assert found == {path: why}
+        with pytest.warns(UserWarning, match=f"^{path} {why}: its run has no curve$"):
+            frame = Store(lab.store.root).curves(lab.ids)
         assert len(frame) == 170
         assert lab.ids[1] not in set(frame["run_id"])
 
@@ -184,19 +186,25 @@ def test_a_broken_file_is_named_and_the_others_are_read(lab: Lab, kind: str) -> 
 def test_a_file_of_another_kind_is_named(lab: Lab) -> None:
     path = lab.store.folder(lab.ids[1]).metrics_path
     path.write_text("a,b\n1,2\n")
-    found: dict[Path, str] = {}
-    lab.store.curves(lab.ids, broken=found.__setitem__)
-    assert found == {path: "has another heading than metrics.csv"}
+    with pytest.warns(UserWarning, match=f"^{path} has another heading than metrics.csv: its run has no curve$"):
+        lab.store.curves(lab.ids)
+
+
+def test_files_that_are_gone_are_told_together(lab: Lab) -> None:
+    for run_id in lab.ids[1:3]:
+        lab.store.folder(run_id).metrics_path.unlink()
+    first = lab.store.folder(lab.ids[1]).metrics_path
+    with pytest.warns(UserWarning, match=rf"^{first} is not there \(and 1 more\): its run has no curve$"):
+        assert len(lab.store.curves(lab.ids)) == 160
 
 
 @pytest.mark.parametrize("kept", [0, 3, 44, 45, 60])
 def test_a_file_that_is_being_written_has_its_whole_lines(lab: Lab, kept: int) -> None:
     path = lab.store.folder(lab.ids[1]).metrics_path
     path.write_text(path.read_text()[:kept])
-    found: dict[Path, str] = {}
-    frame = lab.store.curves([lab.ids[1]], broken=found.__setitem__)
-    assert found == {}
-    assert frame.empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert lab.store.curves([lab.ids[1]]).empty
 
 
 def test_values_that_are_no_numbers_and_metrics_of_probes_come_back(lab: Lab) -> None:
