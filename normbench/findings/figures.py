@@ -1,4 +1,4 @@
-"""The figures on a claim's page: what its plot shows, or its study's curve beside the published one."""
+"""The figures on a claim's page: what its plot shows, its study's curve beside the published one, or its criterion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from normbench.errors import NormbenchError
 from normbench.findings.finding import Finding, Plot, Published, StudyExperiment
+from normbench.findings.margins import CAPTION, margins_chart
 from normbench.findings.results import Result
 from normbench.findings.studies import study_path
 
@@ -41,12 +42,13 @@ class Drawn:
 
 
 def drawn_figures(finding: Finding, result: Result) -> list[Drawn]:
-    """The figures of a claim; none where its result has no more than its quantities."""
+    """The figures of a claim; none where its quantities are computed, not sampled."""
+    file, plot = f"figures/{finding.id}.svg", finding.plot
     if result.detail is None:
-        return []
+        chart = margins_chart([(bound, result.quantities[bound.quantity]) for bound in finding.criterion])
+        return [Drawn(file, _svg(chart), f"Measured against the criterion. {CAPTION}", CAPTION)] if chart else []
     import pandas as pd
 
-    file, plot = f"figures/{finding.id}.svg", finding.plot
     if plot is not None:
         svg = _svg(_chart(pd.read_csv(result.detail), plot))
         return [Drawn(file, svg, f"{plot.y} against {plot.x}. {plot.caption}", plot.caption)]
