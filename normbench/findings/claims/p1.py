@@ -56,9 +56,9 @@ FINDING = Finding(
         "The text has no experiment. Three networks, as they are and with eight (the digit CNN, the strided CNN) or "
         "fifteen more convolutions (a plain CNN of 16 channels), without residual connections; 3,200 of MNIST's "
         "digits, each arm at the better of two rates on the validation images, four seeds, 1,000 test images; five "
-        "points of accuracy are asked for. A diverged run counts as guessing. Seen afterwards: with torch's default the "
-        "plain CNN without a norm guesses at both depths, so it has no accuracy to lose, and batch norm could not win "
-        "there; that part of the criterion says nothing of deeper networks."
+        "points of accuracy are asked for. A diverged run counts as guessing. Seen afterwards: with torch's default "
+        "the plain CNN without a norm guesses at both depths, so it has no accuracy to lose, and batch norm could not "
+        "win there; that part of the criterion says nothing of deeper networks."
     ),
     plot=Plot(
         "convolutions",
