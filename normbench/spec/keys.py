@@ -97,8 +97,9 @@ def typed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 def alias(key: str, value: Any) -> Any:
     """What a short or other word for a value stands for: trainer.precision 32 is 32-true, a list names probes."""
-    if key == "probes" and isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return {name: {} for name in value}
+    if key == "probes" and isinstance(value, list) and all(isinstance(probe, str | dict) for probe in value):
+        named = [{probe: {}} if isinstance(probe, str) else probe for probe in value]
+        return {name: options for probe in named for name, options in probe.items()}
     aliases = ALIASES.get(key, {})
     return aliases.get(value, value) if isinstance(value, str | int) and not isinstance(value, bool) else value
 

@@ -195,6 +195,8 @@ def expected(hint: Any) -> str:
         return " or ".join(expected(part) for part in args)
     if origin in _LISTS:
         return f"a list, each {expected(args[0])}" if args else "a list"
+    if origin is dict and typing.get_origin(args[1]) is dict:
+        return "a mapping of names to options, as {name: {option: value}}"
     names: dict[Any, str] = {
         int: "a whole number",
         float: "a number",

@@ -57,6 +57,7 @@ def test_a_command_line_becomes_a_run() -> None:
         {"data": {"name": "mnist_5k", "validation": 0, "standardize": False, "dir": "~/x"}},
         {"budget": {"samples": 640}, "probes": {"layers": {}}},
         {"logger": {"wandb": "off", "tags": ["a", "1"]}},
+        {"probes": ["rank", {"layers": {"times": 4}}]},
     ],
 )
 def test_file_command_line_and_script_agree(tmp_path: Path, tree: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Drawing:
     Args:
         probe: Its name.
         text: What it shows, without its last words (`over training images seen`).
-        title: Of the vertical axis, with its unit.
+        title: Of the vertical axis, with its unit; "": the titles of the panels tell both.
         quantities: What is drawn and its name: one, of every layer; or several, a panel each.
         caption: A sentence that says what to see in it.
         log: Whether the vertical axis is logarithmic.
@@ -78,7 +78,7 @@ DRAWINGS = (
     Drawing(
         "statistics",
         "statistics of batches against running averages",
-        "value",
+        "",
         {
             "error_running": "error with running averages (%)",
             "error_recomputed": "error with recomputed averages (%)",
@@ -100,7 +100,7 @@ DRAWINGS = (
     Drawing(
         "calibration",
         "calibration",
-        "value",
+        "",
         {
             "calibration_error": "expected calibration error",
             "confidence": "mean confidence",
@@ -126,7 +126,7 @@ DRAWINGS = (
     Drawing(
         "smoothness",
         "loss and gradient along the gradient",
-        "value",
+        "",
         {
             "loss": "loss (nats)",
             "gradient_mean": "distance to the gradient before",
@@ -169,7 +169,7 @@ def figure(evidence: Evidence, drawing: Drawing) -> Figure | None:
     marks = Marks(evidence, [level for level in evidence.levels if str(level) in present])
     images = alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=5)
     base = alt.Chart().encode(x=alt.X("samples:Q", title=AXES["samples"], axis=images), color=marks.color)
-    title = drawing.title + (", log scale" if drawing.log else "")
+    title = ", ".join(filter(None, (drawing.title, "log scale" if drawing.log else ""))) or None
     tell = [alt.Tooltip(f"{FACTOR}:N", title=evidence.title(evidence.factor)), alt.Tooltip(f"{PANEL}:N", title="panel")]
     tell += [alt.Tooltip("step:Q", title=AXES["step"]), alt.Tooltip("n:Q", title="runs")]
     tell += [alt.Tooltip(f"{name}:Q", format=".4g") for name in ("mean", "low", "high")]
