@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from normbench.cli.check import add_check
 from normbench.cli.measurements import add_measurements, measured_or
 from normbench.cli.options import positive
-from normbench.output import takes_unicode
+from normbench.cli.tables import print_table
 from normbench.spec.registry import DATASETS, MODELS, NORMS, OPTIMIZERS, PROBES, REQUIRED, Entry, Registry
 from normbench.spec.values import shown_value
 
@@ -49,7 +48,9 @@ def _lister(registry: Registry) -> Callable[[argparse.Namespace], int]:
 
         load_plugins(tuple(options.plugins))
         rows = [[name, entry.summary, _options(entry), _defined(entry)] for name, entry in _entries(registry)]
-        _table(registry.kind + "s", [registry.kind, "what it is", "options", "defined in"], rows)
+        print_table(
+            registry.kind + "s", [registry.kind, "what it is", "options", "defined in"], rows, lines=True, width=180
+        )
         return 0
 
     return show
@@ -85,7 +86,7 @@ def _norms(options: argparse.Namespace) -> int:
         rows.append([name, *measured, *cost, _options(entry), _defined(entry)])
     headings = ["norm", "one statistic is over", "values in it", "same in eval", "no bias", "no scale", "no shift"]
     headings += ["parameters", *(["cost"] if options.cost else []), "options", "defined in"]
-    _table(f"norms, for an input (N, {options.channels}, H, W)", headings, rows)
+    print_table(f"norms, for an input (N, {options.channels}, H, W)", headings, rows, lines=True, width=180)
     print(
         f"values in it: of one statistic, at the sites of {options.model} with {options.batch} images; the fewest, and"
     )
@@ -130,22 +131,3 @@ def _options(entry: Entry) -> str:
 
 def _defined(entry: Entry) -> str:
     return Path(entry.source).name
-
-
-def _table(title: str, headings: list[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 180, markup=False)
-    columns = [[heading, *cells] for heading, *cells in zip(headings, *rows, strict=True)]
-    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
-    while len(words) > 2 and sum(words) + 3 * len(words) + 1 > console.width:
-        words.pop()  # on a narrow terminal words stay whole, and the last columns are left out
-    table = Table(title=title, show_lines=True, box=box.HEAVY_HEAD if takes_unicode() else box.ASCII)
-    for column, word in zip(columns, words, strict=False):
-        lines = [line for cell in column for line in cell.splitlines()]
-        table.add_column(column[0], overflow="fold", no_wrap=max(map(len, lines)) == word)
-    for row in rows:
-        table.add_row(*row[: len(words)])
-    console.print(table)

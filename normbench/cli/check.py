@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from normbench.cli.tables import print_table
 from normbench.errors import UsageError
-from normbench.output import takes_unicode
 
 if TYPE_CHECKING:
     from normbench.norms.check import Finding
@@ -69,18 +68,9 @@ def norm_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def print_findings(entry: Entry, findings: Sequence[Finding]) -> None:
     """The table of a check, and one line that says what it comes to."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
-    table = Table(title=f"norm {entry.name}", box=box.SIMPLE_HEAD if takes_unicode() else box.ASCII)
-    for heading in ("", "holds", "what was found"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        mark = {True: "yes", False: "NO", None: ""}[finding.holds]
-        table.add_row(finding.subject, mark, finding.told)
-    console.print(table)
+    marks = {True: "yes", False: "NO", None: ""}
+    rows = [[finding.subject, marks[finding.holds], finding.told] for finding in findings]
+    print_table(f"norm {entry.name}", ["", "holds", "what was found"], rows)
     print(verdict(entry, findings))
 
 

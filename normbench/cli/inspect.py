@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normbench.cli.options import folder, number, positive, size
+from normbench.cli.tables import print_table
 from normbench.errors import UsageError, unknown
-from normbench.output import takes_unicode
 
 if TYPE_CHECKING:
     from normbench.models.inspection import Row
@@ -116,35 +115,27 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from normbench.models.inspection import totals
 
-    console = Console(width=None if sys.stdout.isatty() else 140, markup=False)
     model = config.model
     title = f"{model.name} with norm {model.norm}, images {_shape(image)}, batch {config.data.batch_size}"
-    table = Table(title=title, box=box.SIMPLE_HEAD if takes_unicode() else box.ASCII)
-    for heading in ("layer", "output", "site"):
-        table.add_column(heading)
-    for heading in ("parameters", "of the norm", "MACs", "bytes", "sees", "values per statistic", "bias"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        layer, site = row.layer, row.layer.site
-        table.add_row(
-            layer.name,
-            _shape(layer.outputs if layer.spatial else layer.outputs[: 1 + (layer.layout == "tokens")]),
-            site.role if site else "",
+    numbers = ["parameters", "of norm", "MACs", "bytes", "sees", "values per statistic"]
+    cells = [
+        [
+            row.layer.name,
+            "x".join(map(str, row.layer.outputs[: None if row.layer.spatial else 1 + (row.layer.layout == "tokens")])),
+            row.layer.site.role if row.layer.site else "",
             f"{row.parameters:,}",
-            f"{row.norm_parameters:,}" if site else "",
-            f"{layer.macs:,}",
+            f"{row.norm_parameters:,}" if row.layer.site else "",
+            f"{row.layer.macs:,}",
             f"{row.bytes:,}",
-            _shape(row.field),
+            "x".join(map(str, row.field)),
             "" if row.values is None else f"{row.values:,}",
-            "redundant" if row.redundant else ("yes" if layer.bias else "no"),
-        )
-    console.print(table)
+            "redundant" if row.redundant else ("yes" if row.layer.bias else "no"),
+        ]
+        for row in rows
+    ]
+    print_table(title, ["layer", "output", "site", *numbers, "bias"], cells, right=numbers)
     total = totals(rows)
     batch = config.data.batch_size
     print(f"parameters: {total.parameters:,} ({100 * total.linear_share:.1f} % of them in linear layers)")

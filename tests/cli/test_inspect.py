@@ -22,7 +22,7 @@ from .conftest import TINY
 def test_the_table_of_the_digit_network(run_cli: RunCli) -> None:
     said = run_cli("inspect", "--model", "digit_cnn", "--norm", "batch", "--batch", 32)
     assert (said.status, said.err) == (0, "")
-    assert re.search(r"block\.1 +64 x 14 x 14 +block +18,432 +128 +3,612,672 +50,176 +8 x 8 +6,272 +no", said.out)
+    assert re.search(r"block\.1 +64x14x14 +block +18,432 +128 +3,612,672 +50,176 +8x8 +6,272 +no", said.out)
     assert "parameters: 421,738 (95.5 % of them in linear layers)" in said.out
     assert "forward, an image: 4,241,152 MACs = 8,482,304 FLOPs" in said.out
 
