@@ -120,7 +120,7 @@ class SyncBatchNorm(RunningNorm):
     group_size, flax's axis_index_groups). Virtual devices are grouped as real ones are; the running averages follow
     the first group.
 
-    Source: Peng et al. 2018, MegDet (arXiv 1711.07240); torch.nn.SyncBatchNorm.
+    Source: Peng et al. 2018, MegDet (arXiv 1711.07240), section 3.3, Algorithm 1; torch.nn.SyncBatchNorm.
 
     Args:
         num_channels: C.

@@ -39,7 +39,8 @@ class ChannelLayerNorm(_OverChannels):
     This is the layer norm of transformers and of ConvNeXt, torch.nn.LayerNorm(C) on channels last; `layer` takes a
     statistic over (C, H, W). Behind a linear layer the two are one.
 
-    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Liu et al. 2022, ConvNeXt (arXiv 2201.03545).
+    Source: Ba, Kiros & Hinton 2016 (arXiv 1607.06450), equation 3; Liu et al. 2022, ConvNeXt (arXiv 2201.03545),
+    section 2.6.
 
     Args:
         num_channels: C.
@@ -66,11 +67,12 @@ class ChannelLayerNorm(_OverChannels):
 class PositionNorm(_OverChannels):
     """Positional normalization (PONO): over the C channels of each position, without parameters.
 
-    y[n, c, p] = (x[n, c, p] - mean[n, p]) / sqrt(var[n, p] + eps); the variance is the biased one, as in the paper.
+    y[n, c, p] = (x[n, c, p] - mean[n, p]) / sqrt(var[n, p] + eps); the variance is the biased one.
     Input (N, C), (N, C, L) or (N, C, H, W). No parameters. The paper's moment shortcut, which puts mean and deviation
     back in a later layer, is a matter of the network and not here.
 
-    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312).
+    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312). The authors' TensorFlow code, in
+    github.com/Boyiliee/PONO, computes the same; their PyTorch code takes the unbiased variance.
 
     Args:
         num_channels: C.

@@ -27,7 +27,8 @@ class FilterResponseNorm(nn.Module):
     of which x / sqrt(x^2 + eps) would be the sign otherwise; else it is not there. Takes the activation's place.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, tau, eps_l: (C,), at first 1, 0, 0 and 1e-4.
 
-    Source: Singh & Krishnan 2020 (arXiv 1911.09737), also on eps for 1x1 maps.
+    Source: Singh & Krishnan 2020 (arXiv 1911.09737), section 3.1, equations 1 and 2; TLU: section 3.1.1, equation 3;
+    eps of 1x1 maps: section 3.3.
 
     Args:
         num_channels: C.

@@ -63,7 +63,8 @@ class InstanceNorm(_ImageNorm):
 
     Affine (torch's default is not) and without running statistics, so that training and evaluation agree.
 
-    Source: Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022); Wu & He 2018 (arXiv 1803.08494), equation 5.
+    Source: Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022), section 2, equation 3; Wu & He 2018
+    (arXiv 1803.08494), equation 5.
 
     Args:
         num_channels: C.

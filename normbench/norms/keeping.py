@@ -53,6 +53,24 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _leaves(f"{name}[{index}]", item)
 
 
+def _trained(trial: Trial) -> str:
+    """A gradient that is zero where a parameter starts leaves it there for good, as that of a clamp at its bound may.
+
+    A random loss of a few batches: one alone may miss a threshold. Where nothing comes out, nothing comes back.
+    """
+    for layout in trial.layouts:
+        net, weights = trial.fresh(layout), trial.input(layout, 4)
+        parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        for seed in range(3):
+            y = net(trial.input(layout, seed))
+            if y.requires_grad:
+                (y * weights).sum().backward()
+        for name, parameter in parameters.items() if bool(y.any()) else ():
+            if parameter.grad is None or not bool(parameter.grad.any()):
+                return f"{LAYOUTS[layout]}: no gradient reaches {name} from where it starts: it would never train"
+    return ""
+
+
 def _steps(trial: Trial) -> str:
     for layout in trial.layouts:
         net, weights = trial.net(layout), trial.input(layout, 4)
@@ -102,4 +120,9 @@ def _evaluation(trial: Trial) -> str:
     return ""
 
 
-KEEPING = {"what it keeps": _kept, "steps in a row": _steps, "evaluation follows": _evaluation}
+KEEPING = {
+    "what it keeps": _kept,
+    "what it trains": _trained,
+    "steps in a row": _steps,
+    "evaluation follows": _evaluation,
+}

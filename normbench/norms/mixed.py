@@ -23,7 +23,8 @@ class SwitchableNorm(RunningNorm):
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,); mean_weight, var_weight: (3,), at first one.
 
     Source: Luo et al. 2018 (arXiv 1806.10779); the authors' switchable_norm.py
-    (github.com/switchablenorms/Switchable-Normalization).
+    (github.com/switchablenorms/Switchable-Normalization), whose running variance starts at 0, and whose momentum null
+    averages the second moments of batches, not their variances.
 
     Args:
         num_channels: C.
@@ -125,7 +126,7 @@ class BatchInstanceNorm(RunningNorm):
         nn.init.ones_(self.gate)
 
     def set_step(self, step: int, total: int) -> None:
-        """Clips the gate after the step before; what the last step left is clipped where it is used."""
+        """Clips the gate after the step before; evaluation clips what the last step left."""
         with torch.no_grad():
             self.gate.clamp_(0, 1)
 
@@ -141,6 +142,7 @@ class BatchInstanceNorm(RunningNorm):
         own_var, own_mean = torch.var_mean(y, position_axes(x), correction=0, keepdim=True)
         across = (y - spread(mean, x)) * spread(torch.rsqrt(var + self.eps), x)
         within = (y - own_mean) * torch.rsqrt(own_var + self.eps)
-        gate = spread(self.gate.clamp(0, 1), x)
+        # Training has it clipped by `set_step`: a clamp has no gradient at its bounds (torch 2.14), where gates start.
+        gate = spread(self.gate if self.training else self.gate.clamp(0, 1), x)
         y = gate * across + (1 - gate) * within
         return (y * spread(self.weight, x) + spread(self.bias, x)).to(x.dtype)

@@ -49,8 +49,8 @@ class OnlineNorm(nn.Module):
     cuts off at +-`limit`. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, mu, var, e_z and e_1: (C,).
 
     Source: Chiley et al. 2019 (arXiv 1905.05894); numbers of equations as in the authors' code
-    (github.com/Cerebras/online-normalization, online-norm/c), from which eps and the means over (H, W) of the errors
-    are too. The clamp: their "Error Compensation Mechanism in Online Normalization" (cerebras.net/blog).
+    (github.com/Cerebras/online-normalization, online-norm/c); eps and the means over (H, W) of the errors as in its
+    numpy_on and pytorch. The clamp: their "Error Compensation Mechanism in Online Normalization" (cerebras.net/blog).
 
     Args:
         num_channels: C.

@@ -62,7 +62,8 @@ class SimpleNorm(RunningNorm):
     state is that of `batch`.
 
     Source: variance normalization in Lubana, Dick & Tanaka 2021 (arXiv 2106.05956); Daneshmand et al. 2020 (arXiv
-    2003.01652), who study batch norm in this form.
+    2003.01652), who study batch norm in this form. Lubana's code keeps the running average of the biased variance;
+    here it is the unbiased one's, as of `batch`.
 
     Args:
         num_channels: C.

@@ -257,6 +257,11 @@ def kept(subject: str, trial: Trial) -> str:
         "randomness": "it makes and seeds no generator of its own",
         "state_dict": "a new layer with it gives the same bits",
         "what it keeps": "parameters, buffers and layers that torch knows",
+        "what it trains": (
+            "a gradient reaches every parameter from where it starts"
+            if trial.facts.parameters(trial.channels)
+            else "nothing"
+        ),
         "steps in a row": "each has its own backward pass, and leaves no graph behind",
         "evaluation follows": (
             "it computes what training does"

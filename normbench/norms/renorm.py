@@ -25,7 +25,7 @@ class BatchRenorm(nn.Module):
     What is measured of a norm is measured at its first step. Later a bias before it moves d until the averages have
     followed, and still has no gradient.
 
-    Source: Ioffe 2017 (arXiv 1702.03275).
+    Source: Ioffe 2017 (arXiv 1702.03275), section 3, Algorithm 1; the bounds over the steps: section 4.
 
     Args:
         num_channels: C.
@@ -123,7 +123,7 @@ class FrozenBatchNorm(RunningNorm):
     train on, unlike those of torchvision's FrozenBatchNorm2d. Shapes, parameters and state as `batch`.
     What is measured of a norm is measured at its first step, before it freezes.
 
-    Source: fine-tuning with frozen statistics: Goyal et al. 2017 (arXiv 1706.02677), on detection; Wu &
+    Source: fine-tuning with frozen statistics: Goyal et al. 2017 (arXiv 1706.02677), section 5.4; Wu &
     Johnson 2021 (arXiv 2105.07576), who freeze in mid-training; torchvision.ops.FrozenBatchNorm2d.
 
     Args:

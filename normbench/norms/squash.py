@@ -65,7 +65,7 @@ class DynamicErf(_Squash):
 
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,), alpha and s (`shift`): scalars; s starts at zero.
 
-    Source: Derf, 2025 (arXiv 2512.10938).
+    Source: Derf, 2025 (arXiv 2512.10938), section 5, equation 10.
 
     Args:
         num_channels: C.
@@ -94,7 +94,8 @@ class DynamicInverseRoot(_Squash):
     alpha 1 small inputs are left as they are. The absolute value, which the paper does not need, keeps the root real.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,), alpha: a scalar.
 
-    Source: Stollenwerk 2025 (arXiv 2503.21708), y_i = sqrt(C) x_i / sqrt(beta + x_i^2).
+    Source: Stollenwerk 2025 (arXiv 2503.21708), y_i = sqrt(C) x_i / sqrt(beta + x_i^2). The code beside it
+    (github.com/abcde17/dynamic-activation-functions) leaves sqrt(C) to gamma, adds an eps, and starts beta at 100.
 
     Args:
         num_channels: C.

@@ -111,7 +111,7 @@ class WeightStandardisation(nn.Identity):
     and drawn as the weight is. The activations stay as they are: y = x. No parameters. Meant for a norm of the
     activations behind it: `group + weight_std`.
 
-    Source: Qiao et al. 2019 (arXiv 1903.10520).
+    Source: Qiao et al. 2019 (arXiv 1903.10520), equations 5 to 7 (of the version on micro-batch training).
 
     Args:
         num_channels: C; not used.

@@ -66,11 +66,13 @@ def images(layout: str, seed: int = 0, count: int = 12, dtype: torch.dtype = tor
 
 
 def build(name: str, options: dict[str, Any]) -> nn.Module:
-    """The layer, with gamma and beta that are not one and zero."""
+    """The layer, with gamma and beta that are not one and zero, and gates between 0 and 1."""
     layer = build_norm(name, CHANNELS, **options)
     make = torch.Generator().manual_seed(9)
-    for parameter in layer.parameters():
+    for key, parameter in layer.named_parameters():
         parameter.data.uniform_(0.5, 2, generator=make)
+        if key == "gate":
+            parameter.data.copy_(torch.linspace(0.1, 0.9, len(parameter)))
     return layer
 
 

@@ -186,7 +186,7 @@ def batch_instance(x: Tensor, p: State, o: Mapping[str, Any], training: bool) ->
     if not training:
         mean, var = per_channel(p["running_mean"], x), per_channel(p["running_var"], x)
     own_mean, own_var = mean_and_var(x, list(range(2, x.dim())))
-    gate = per_channel(p["gate"].clamp(0, 1), x)
+    gate = per_channel(p["gate"], x)
     y = gate * (x - mean) / (var + o["eps"]).sqrt() + (1 - gate) * (x - own_mean) / (own_var + o["eps"]).sqrt()
     return scaled(y, p)
 

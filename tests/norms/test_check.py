@@ -214,6 +214,17 @@ class LastAxis(Whole):
         return super().normed(x) * self.weight
 
 
+class Bounded(Whole):
+    """A gate that starts at the end of a clamp, where no gradient passes; ReLU is such at 0 in every version."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x) * (1 - self.gate.relu())
+
+
 class Averaging(Whole):
     """Centred and scaled over the batch, with running averages; what is below keeps them in the wrong way."""
 
@@ -332,6 +343,7 @@ class Constants(Whole):
         (Played, {"virtual devices", "evaluation follows"}, "than two devices with half"),
         (InPlace, {"input"}, "in training it writes into its input"),
         (Silent, {"input", "gradients"}, "in training it writes into its input"),
+        (Bounded, {"what it trains"}, "no gradient reaches gate from where it starts: it would never train"),
         (LastAxis, {"shapes"}, "(8, 2, 3, 2) is taken, and (8, 2, 2, 3) is refused: The size of tensor a"),
         (Averaging, set(), None),
         (Slow, set(), None),

@@ -158,14 +158,29 @@ def test_batch_renorm_opens_with_the_steps(layout: str, step: int, r_max: float,
     torch.testing.assert_close(layer.running_std, deviation, rtol=1e-9, atol=1e-9)
 
 
-def test_the_gate_is_clipped_before_the_next_step_and_where_it_is_used() -> None:
+def test_the_gate_is_clipped_before_the_next_step_and_in_evaluation() -> None:
     layer, x = build_norm("batch_instance", CHANNELS), images("image")
-    layer.gate.data.fill_(1.5)
-    torch.testing.assert_close(layer(x), build_norm("batch", CHANNELS)(x), rtol=1e-4, atol=1e-5)
-    layer.gate.data.fill_(-0.5)
-    torch.testing.assert_close(layer(x), build_norm("instance", CHANNELS)(x), rtol=1e-4, atol=1e-5)
+    layer.eval()
+    for gate, norm in ((1.5, "batch"), (-0.5, "instance")):
+        layer.gate.data.fill_(gate)
+        torch.testing.assert_close(layer(x), build_norm(norm, CHANNELS).eval()(x), rtol=1e-4, atol=1e-5)
     layer.set_step(3, 10)
     assert torch.equal(layer.gate, torch.zeros(CHANNELS))
+
+
+def test_the_gate_leaves_its_bound() -> None:
+    """It starts at 1, batch norm; a loss that instance norm alone makes zero takes it to 0, where it stays."""
+    layer, x = build_norm("batch_instance", CHANNELS), images("image")
+    wanted = build_norm("instance", CHANNELS)(x).detach()
+    gates = []
+    for step in range(300):
+        layer.set_step(step, 300)
+        gates.append(layer.gate.detach().clone())
+        (slope,) = torch.autograd.grad(((layer(x) - wanted) ** 2).mean(), layer.gate)
+        layer.gate.data -= slope
+    assert torch.equal(gates[0], torch.ones(CHANNELS))
+    assert float(gates[1].max()) < 1
+    assert float(layer.gate.detach().abs().max()) < 0.2
 
 
 def test_many_iterations_whiten() -> None:

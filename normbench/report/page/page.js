@@ -124,6 +124,12 @@ function narrow(spec) {
   spec.title.text = broken(spec.title.text, 44);
   spec.title.subtitle = broken(spec.title.subtitle, 54);
 }
+// Panels that much narrower; not under a width that shows a curve.
+const NARROWEST = 160;
+function shrink(part, excess) {
+  if (typeof part.width === "number") part.width = Math.max(NARROWEST, part.width - excess);
+  [part.layer, part.vconcat, part.concat, part.spec && [part.spec]].forEach((inner) => (inner || []).forEach((one) => shrink(one, excess)));
+}
 const READABLE = 0.9; // of its own size: the smallest text of a figure is then 9 px
 // The files below a figure are those of what it shows now.
 async function offer(element, part) {
@@ -172,9 +178,17 @@ async function drawNow(element) {
     (inner || []).forEach((child) => each(child, named));
   };
   each(spec, null);
-  if (window.innerWidth <= NARROW) narrow(spec);
+  const phone = window.innerWidth <= NARROW;
+  if (phone) narrow(spec);
   // No menu over the picture: its files and its data are linked below it.
-  views.set(element, await vegaEmbed(element, spec, { renderer: "svg", actions: false }));
+  const embed = () => vegaEmbed(element, spec, { renderer: "svg", actions: false });
+  views.set(element, await embed());
+  const excess = element.querySelector("svg.marks").width.baseVal.value - (element.clientWidth - 2 * parseFloat(getComputedStyle(element).paddingLeft));
+  if (phone && excess > 0) {
+    views.get(element).finalize();
+    shrink(spec, excess);
+    views.set(element, await embed());
+  }
   element.setAttribute("role", "img"); // the embedder puts words of its own here
   element.setAttribute("aria-label", element.dataset.alt);
   const picture = element.querySelector("svg.marks");
