@@ -76,10 +76,11 @@ def network(
     seed: int,
     init: str = "he_normal",
     norm_options: Mapping[str, Any] | None = None,
+    std: float | None = None,
 ) -> nn.Module:
-    """A network of the package, drawn by (seed, name), biases zero."""
+    """A network of the package, drawn by (seed, name), biases zero; `std` is that of init "normal"."""
     config = ModelConfig(name=name, norm=norm, options=dict(options), norm_options=dict(norm_options or {}))
-    return initialise(lambda: build_model(config), seed, Rule(init, bias=0.0))
+    return initialise(lambda: build_model(config), seed, Rule(init, std, bias=0.0))
 
 
 def trained(model: nn.Module, images: Tensor, labels: Tensor, batches: Iterable[Tensor], lr: float) -> list[float]:

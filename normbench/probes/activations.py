@@ -28,8 +28,8 @@ class Activations(Probe):
     feature. LAYER/saturated is the share of outputs of sigmoid and tanh in the outer 5 % of their range at either
     end; LAYER/dead the share of units that give the same output for every image and position. LAYER/drift is how far
     p15, p50 and p85 of a unit have moved since the measurement before, on average, over its p85 - p15 now: the median
-    over units (after Ioffe & Szegedy 2015, arXiv 1502.03167, figure 1). All but dead and drift are given for `units`
-    units one by one too, as arrays.
+    over units (after Ioffe & Szegedy 2015, arXiv 1502.03167, figure 1). All but drift are given for `units` units one
+    by one too, as arrays; of a unit dead is 1 or 0.
 
     It measures before the first step too, in train mode, on the same training images each time, in batches as large
     as those of the run. Cost: a forward pass of `images` images; memory: `values` numbers of 8 bytes for each unit.
@@ -82,11 +82,11 @@ class Activations(Probe):
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name in found:
             values, output = (watching.precise(torch.cat(kept[name], 1)) for kept in (found, outputs))
-            each = described(values) | saturation(modules[name.partition("#")[0]], output)
+            shares = saturation(modules[name.partition("#")[0]], output) | {"dead": dead(output)}
+            each = described(values) | shares
             chosen = torch.linspace(0, len(values) - 1, min(self.units, len(values))).round().long()
             own = {f"{name}/{key}": numbers.cpu()[chosen].numpy() for key, numbers in each.items()}
-            whole = described(values.reshape(1, -1)) | {"dead": dead(output).mean()}
-            whole |= {key: numbers.mean() for key, numbers in each.items() if key == "saturated"}
+            whole = described(values.reshape(1, -1)) | {key: numbers.mean() for key, numbers in shares.items()}
             scalars |= {f"{name}/{key}": float(number) for key, number in whole.items()}
             moved = drift(name, moment.previous, own)
             scalars |= {} if moved is None else {f"{name}/drift": moved}

@@ -55,7 +55,9 @@ def test_saturated_and_dead_units_are_counted(images: Tensor) -> None:
     with torch.no_grad():
         net[0].weight[0], net[0].bias[0] = 0, -1  # type: ignore[index, operator]
         net[0].weight[1], net[0].bias[1] = 1, 0  # type: ignore[index, operator]
-    assert Activations().measure(moment(net, images)).scalars["1/dead"] == 0.5
+    found = Activations().measure(moment(net, images))
+    assert found.scalars["1/dead"] == 0.5
+    assert sorted(found.arrays["1/dead"].tolist()) == [0, 1]
 
 
 def test_drift_is_the_median_over_units_of_the_change_over_the_spread() -> None:

@@ -384,8 +384,16 @@ def test_a_phone_shows_the_verdicts_and_text_that_can_be_read(open_page: Open, w
     assert min(sizes) >= 9
 
 
-def test_a_figure_wider_than_a_phone_scrolls_and_is_shown_whole_by_a_button(open_page: Open, written: Lab) -> None:
+def test_a_phone_shows_whole_figures(open_page: Open, written: Lab) -> None:
     opened = open_page(written, PHONE)
+    widths = opened.page.locator(".chart").evaluate_all("all => all.map(e => [e.id, e.scrollWidth, e.clientWidth])")
+    assert len(widths) == len(FIGURES)
+    assert [name for name, wide, box in widths if wide > box] == []
+    assert opened.page.locator(".fit:visible").count() == 0
+
+
+def test_a_figure_wider_than_its_box_scrolls_and_is_shown_whole_by_a_button(open_page: Open, written: Lab) -> None:
+    opened = open_page(written, {"width": 220, "height": 844})
     buttons = opened.page.locator(".fit:visible")
     assert buttons.count() >= 1
     chart = opened.page.locator(f"#chart-{buttons.first.get_attribute('data-chart')}")

@@ -51,6 +51,7 @@ def page(evidence: Evidence, link: str = "") -> str:
     choices = figure_choices(evidence)
     return environment.get_template("page.html.jinja").render(
         evidence=evidence,
+        done=not evidence.runs.empty,  # else the sections that say what came out are hidden
         version=__version__,
         style=(assets / "page.css").read_text(encoding="utf-8"),
         script=(assets / "page.js").read_text(encoding="utf-8"),
