@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from normbench.findings.finding import Bound, Quantity
+from normbench.findings.summary import COLORS
 
 if TYPE_CHECKING:
     import altair as alt
 
-COLORS = {"reproduced": "#007a55", "contradicted": "#c04a00", "open": "#0a62a8"}  # as the page has its words
 BAND = "#9ecae1"
 WIDTH, HEIGHT, LINE = 460, 34, 80  # of a part in pixels; letters of a title's line
 CAPTION = (

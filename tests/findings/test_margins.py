@@ -3,7 +3,8 @@ import math
 import pytest
 
 from normbench.findings.finding import Bound, Quantity
-from normbench.findings.margins import COLORS, margins_chart
+from normbench.findings.margins import margins_chart
+from normbench.findings.summary import COLORS
 
 LOSS = Quantity(0.02, 0.01, 0.04, 5)
 
