@@ -56,18 +56,27 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
 def _trained(trial: Trial) -> str:
     """A gradient that is zero where a parameter starts leaves it there for good, as that of a clamp at its bound may.
 
-    A random loss of a few batches: one alone may miss a threshold. Where nothing comes out, nothing comes back.
+    A random loss of a few batches, with a small step after each: what a zero before it hides is reached then. Where
+    nothing comes out, nothing comes back.
     """
     for layout in trial.layouts:
         net, weights = trial.fresh(layout), trial.input(layout, 4)
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        reached: set[str] = set()
         for seed in range(3):
             y = net(trial.input(layout, seed))
-            if y.requires_grad:
-                (y * weights).sum().backward()
-        for name, parameter in parameters.items() if bool(y.any()) else ():
-            if parameter.grad is None or not bool(parameter.grad.any()):
-                return f"{LAYOUTS[layout]}: no gradient reaches {name} from where it starts: it would never train"
+            if not bool(y.any()):
+                break
+            loss, trained = (y * weights).sum(), list(parameters.values())
+            slopes = torch.autograd.grad(loss, trained, allow_unused=True) if trained and y.requires_grad else ()
+            for (name, parameter), slope in zip(parameters.items(), slopes, strict=False):
+                if slope is not None and bool(slope.any()):
+                    reached.add(name)
+                    parameter.data.sub_(0.01 * slope / slope.norm())
+        else:
+            for name in parameters:
+                if name not in reached:
+                    return f"{LAYOUTS[layout]}: no gradient reaches {name} from where it starts: it would never train"
     return ""
 
 

@@ -225,6 +225,17 @@ class Bounded(Whole):
         return super().normed(x) * (1 - self.gate.relu())
 
 
+class Hidden(Whole):
+    """A weight behind a factor that starts at zero: the factor moves first, and then it trains."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels)
+        self.factor, self.weight = nn.Parameter(torch.zeros(())), nn.Parameter(torch.ones(()))
+
+    def normed(self, x: Tensor) -> Tensor:
+        return super().normed(x) * (1 + self.factor * self.weight)
+
+
 class Averaging(Whole):
     """Centred and scaled over the batch, with running averages; what is below keeps them in the wrong way."""
 
@@ -344,6 +355,7 @@ class Constants(Whole):
         (InPlace, {"input"}, "in training it writes into its input"),
         (Silent, {"input", "gradients"}, "in training it writes into its input"),
         (Bounded, {"what it trains"}, "no gradient reaches gate from where it starts: it would never train"),
+        (Hidden, set(), None),
         (LastAxis, {"shapes"}, "(8, 2, 3, 2) is taken, and (8, 2, 2, 3) is refused: The size of tensor a"),
         (Averaging, set(), None),
         (Slow, set(), None),
