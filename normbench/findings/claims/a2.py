@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Plot, Published
 from normbench.findings.measure import network, over_seeds, trained, whole_digits
@@ -27,7 +27,7 @@ def measure() -> Outcome:
 
     images, labels = whole_digits("train")
     probe = Activations(units=100)
-    rows = []
+    rows: list[dict[str, Any]] = []
 
     def drift(norm: str, seed: int) -> float:
         """How far the percentiles of the last hidden layer's units move between two looks, over their spread."""
@@ -35,7 +35,7 @@ def measure() -> Outcome:
         options = {"hidden": [100, 100, 100], "activation": "sigmoid"}
         net = network("mlp", norm, options, seed, init="normal", std=0.05)
         layer = [name for name, module in net.named_modules() if isinstance(module, torch.nn.Sigmoid)][-1]
-        before: dict[str, np.ndarray] = {}
+        before: dict[str, np.ndarray[Any, Any]] = {}
         moved = []
         for step in range(0, STEPS + 1, EVERY):
             if step:
