@@ -61,7 +61,7 @@ FINDING = Finding(
     cite="Ioffe & Szegedy 2015 (arXiv 1502.03167), section 4.1, figure 1b and c",
     claim="With batch norm the distribution of what goes into a sigmoid unit is more stable over training.",
     published=(Published("curves of one typical unit, without numbers", "figure 1b and c"),),
-    experiment=Computation(measure, seconds=90.0),
+    experiment=Computation(measure, seconds=200.0),
     criterion=(Bound(RATIO, high=round(math.log(0.5), 3)),),
     tier=1,
     differs=(

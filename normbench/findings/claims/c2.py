@@ -51,7 +51,7 @@ FINDING = Finding(
     cite="Santurkar et al. 2018 (arXiv 1805.11604), section 2.3, figure 3, definition 2.1",
     claim="Batch norm does not reduce internal covariate shift.",
     published=(Published("as much or more of it with batch norm; curves only", "figure 3"),),
-    experiment=Computation(measure, seconds=60.0),
+    experiment=Computation(measure, seconds=70.0),
     criterion=(Bound(PART, high=0.0),),
     tier=1,
     differs=(

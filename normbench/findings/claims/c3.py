@@ -59,7 +59,7 @@ FINDING = Finding(
     cite="Santurkar et al. 2018 (arXiv 1805.11604), section 3.1, figure 4",
     claim="Batch norm makes the loss smoother: along a step it varies less, and so does its gradient.",
     published=(Published("narrower bands with batch norm; curves only", "figure 4"),),
-    experiment=Computation(measure, seconds=60.0),
+    experiment=Computation(measure, seconds=50.0),
     criterion=(Bound(name("loss_range"), high=0.0), Bound(name("gradient_mean"), high=0.0)),
     tier=1,
     differs=(

@@ -60,7 +60,7 @@ FINDING = Finding(
     cite="The founding text (the blog post that normbench started from); Ioffe & Szegedy 2015 (arXiv 1502.03167)",
     claim="Batch norm keeps sigmoid units from saturating.",
     published=(Published("it prevents saturation", "the founding text"),),
-    experiment=Computation(measure, seconds=40.0),
+    experiment=Computation(measure, seconds=80.0),
     criterion=tuple(
         Bound(f"standard deviation {std:g}: saturated outputs, none less batch", low=0.05) for std in SPREADS
     ),
