@@ -16,9 +16,9 @@ def measure() -> Outcome:
     rows = []
     for name, label in (("batch", "batch norm"), ("none", "none")):
         for seed in SEEDS:
-            net = network("mlp", name, {"hidden": [WIDTH] * DEPTH}, seed)
+            net = network("mlp", name, {"hidden": [WIDTH] * DEPTH}, seed).double()
             ranks: list[float] = []
-            y = x.flatten(1)
+            y = x.flatten(1).double()  # as in C4, so that machines agree
             with torch.no_grad():
                 for module in net.children():
                     if not isinstance(module, torch.nn.Sequential):
@@ -26,7 +26,7 @@ def measure() -> Outcome:
                     for key, part in module.named_children():
                         y = part(y)
                         if key == "norm":
-                            values = torch.linalg.svdvals(y.double())
+                            values = torch.linalg.svdvals(y)
                             ranks.append(float((values**2).sum() / values[0] ** 2))
             last[f"stable rank at depth 40, {label}"].append(ranks[DEPTH - 1])
             rows += [{"layer": k, "stable rank": r, "network": label} for k, r in enumerate(ranks, 1)]

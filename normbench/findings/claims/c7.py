@@ -21,12 +21,13 @@ def measure() -> Outcome:
 
     from normbench.seeds import generator
 
-    x, _ = digits(BATCH)
+    x = digits(BATCH)[0].double()  # as in C4, so that machines agree
     found: dict[str, list[float]] = {"slope with batch norm": [], "slope without": []}
     rows = []
 
     def weight(seed: int, name: object, inputs: int, gain: float) -> Tensor:
-        return torch.randn(inputs, WIDTH, generator=generator(seed, "C7", name)) * (gain / inputs) ** 0.5
+        drawn = torch.randn(inputs, WIDTH, generator=generator(seed, "C7", name))
+        return drawn.double() * (gain / inputs) ** 0.5
 
     for name, label in (("batch", "with batch norm"), ("none", "without")):
         for seed in SEEDS:
@@ -34,7 +35,7 @@ def measure() -> Outcome:
             for block in range(BLOCKS):
                 branch = y
                 for part in ("one", "two"):
-                    branch = torch.relu(build_norm(name, WIDTH)(branch)).detach()
+                    branch = torch.relu(build_norm(name, WIDTH).double()(branch)).detach()
                     branch = branch @ weight(seed, (block, part), WIDTH, 2.0)
                 ratios.append(float(branch.var(0).mean() / y.var(0).mean()))
                 y = y + branch
