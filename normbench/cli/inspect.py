@@ -110,8 +110,8 @@ def _statistic(row: Row, norms: Any, images: int) -> list[str]:
     return [f"values per statistic of {norms.name} = images x channels x positions = {product} = {row.values:,}"]
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
+def _shape(shape: Sequence[int], times: str = " x ") -> str:
+    return times.join(map(str, shape))
 
 
 def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
@@ -122,18 +122,18 @@ def _print(config: RunConfig, rows: list[Row], image: Sequence[int]) -> None:
     numbers = ["parameters", "of norm", "MACs", "bytes", "sees", "values per statistic"]
     cells = [
         [
-            row.layer.name,
-            "x".join(map(str, row.layer.outputs[: None if row.layer.spatial else 1 + (row.layer.layout == "tokens")])),
-            row.layer.site.role if row.layer.site else "",
+            layer.name,
+            _shape(layer.outputs if layer.spatial else layer.outputs[: 1 + (layer.layout == "tokens")], "x"),
+            layer.site.role if layer.site else "",
             f"{row.parameters:,}",
-            f"{row.norm_parameters:,}" if row.layer.site else "",
-            f"{row.layer.macs:,}",
+            f"{row.norm_parameters:,}" if layer.site else "",
+            f"{layer.macs:,}",
             f"{row.bytes:,}",
-            "x".join(map(str, row.field)),
+            _shape(row.field, "x"),
             "" if row.values is None else f"{row.values:,}",
-            "redundant" if row.redundant else ("yes" if row.layer.bias else "no"),
+            "redundant" if row.redundant else ("yes" if layer.bias else "no"),
         ]
-        for row in rows
+        for row, layer in ((row, row.layer) for row in rows)
     ]
     print_table(title, ["layer", "output", "site", *numbers, "bias"], cells, right=numbers)
     total = totals(rows)

@@ -62,12 +62,12 @@ def _trained(trial: Trial) -> str:
     for layout in trial.layouts:
         net, weights = trial.fresh(layout), trial.input(layout, 4)
         parameters = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        reached: set[str] = set()
+        trained, reached = list(parameters.values()), set[str]()
         for seed in range(3):
             y = net(trial.input(layout, seed))
             if not bool(y.any()):
                 break
-            loss, trained = (y * weights).sum(), list(parameters.values())
+            loss = (y * weights).sum()
             slopes = torch.autograd.grad(loss, trained, allow_unused=True) if trained and y.requires_grad else ()
             for (name, parameter), slope in zip(parameters.items(), slopes, strict=False):
                 if slope is not None and bool(slope.any()):

@@ -147,7 +147,6 @@ def test_a_part_that_another_process_removed_is_read_from_the_files(lab: Lab, mo
 
 READER = """
 import sys
-import warnings
 from normbench.store import Store
 first, last = map(int, sys.argv[2:])
 for end in range(first, last):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from normbench.findings.finding import Bound, Computation, Finding, Outcome, Published
-from normbench.findings.measure import digits, network
+from normbench.findings.measure import digits, exact, network
 
 
 def measure() -> Outcome:
@@ -11,7 +14,6 @@ def measure() -> Outcome:
     from torch import nn
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from normbench.findings.measure import exact
     from normbench.train.fold import folded
 
     class Counter(TorchDispatchMode):
@@ -19,7 +21,9 @@ def measure() -> Outcome:
 
         count = 0
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_dispatch__(
+            self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
             self.count += 1
             return func(*args, **(kwargs or {}))
 

@@ -183,11 +183,14 @@ async function drawNow(element) {
   // No menu over the picture: its files and its data are linked below it.
   const embed = () => vegaEmbed(element, spec, { renderer: "svg", actions: false });
   views.set(element, await embed());
-  const excess = element.querySelector("svg.marks").width.baseVal.value - (element.clientWidth - 2 * parseFloat(getComputedStyle(element).paddingLeft));
-  if (phone && excess > 0) {
-    views.get(element).finalize();
-    shrink(spec, excess);
-    views.set(element, await embed());
+  if (phone) {
+    const room = element.clientWidth - 2 * parseFloat(getComputedStyle(element).paddingLeft);
+    const excess = element.querySelector("svg.marks").width.baseVal.value - room;
+    if (excess > 0) {
+      views.get(element).finalize();
+      shrink(spec, excess);
+      views.set(element, await embed());
+    }
   }
   element.setAttribute("role", "img"); // the embedder puts words of its own here
   element.setAttribute("aria-label", element.dataset.alt);
