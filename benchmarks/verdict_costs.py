@@ -221,7 +221,8 @@ def runs_an_hour(page: Path) -> dict[int, tuple[float, float]]:
     for line in table.splitlines():
         batch, *rest = [cell.strip() for cell in line.strip("|").split("|")]
         if batch.isdigit():
-            *scripts, normbench, _ = map(float, rest)
+            medians = [float(cell.partition(" ")[0].replace(",", "")) for cell in rest]  # the rounds are in brackets
+            *scripts, normbench, _ = medians
             found[int(batch)] = max(scripts), normbench
     if not found:
         raise SystemExit(f"{page}: no table of whole studies; `python benchmarks/training.py --part studies` makes it")

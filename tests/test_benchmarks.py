@@ -117,6 +117,14 @@ def test_the_time_to_a_verdict_is_seeds_and_runs_an_hour_of_the_committed_pages(
     assert 20 <= min(map(int, shares)) <= max(map(int, shares)) <= 40, "docs/getting_started.md says so in words"
 
 
+def test_the_runs_an_hour_are_the_medians_of_several_rounds(tmp_path: Path) -> None:
+    rows = "| 2 | 37 (35, 39) | 28 | 1,105 (1,000, 1,210) | 2.84 (2.7 to 3.0) |"
+    (tmp_path / "training.md").write_text(
+        f"# Speed\n\n## Whole studies\n\n{rows}\n\n## Before\n\n| 2 | 1 | 1 | 1 | 1 |\n"
+    )
+    assert verdict_costs.runs_an_hour(tmp_path / "training.md") == {2: (37.0, 1105.0)}
+
+
 def test_a_page_without_speeds_is_refused(tmp_path: Path) -> None:
     (tmp_path / "training.md").write_text("# Speed\n")
     with pytest.raises(SystemExit, match="no table of whole studies"):
