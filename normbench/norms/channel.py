@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from normbench.norms.registry import register_norm
-from normbench.norms.running import check_dimensions, check_values, spread, wide
+from normbench.norms.running import check_dimensions, check_values, wide
 from normbench.spec.values import Count, NonNegative
 
 
@@ -21,12 +21,15 @@ class _OverChannels(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.num_channels}, eps={self.eps}"
 
-    def standardised(self, x: Tensor) -> Tensor:
+    def standardised(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """The above, times `weight` plus `bias` (C,) where they are given, in the input's type and memory layout."""
         check_dimensions(x)
         check_values(x, x.shape[1])
-        x = wide(x)
-        var, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
-        return (x - mean) * torch.rsqrt(var + self.eps)
+        # With the channels last it is torch's own kernel: by single operations it takes three to five times as long.
+        last = wide(x).movedim(1, -1)
+        affine = [None if values is None else values.to(last.dtype) for values in (weight, bias)]
+        y = F.layer_norm(last, last.shape[-1:], *affine, self.eps).movedim(-1, 1).to(x.dtype)
+        return y.contiguous() if x.is_contiguous() else y
 
 
 @register_norm("layer_channels", axes="(C)", scope="sample", same_in_eval=True, cancels_bias=False)
@@ -59,8 +62,7 @@ class ChannelLayerNorm(_OverChannels):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.standardised(x)
-        return (y * spread(self.weight, x) + spread(self.bias, x)).to(x.dtype)
+        return self.standardised(x, self.weight, self.bias)
 
 
 @register_norm("position", axes="(C)", scope="sample", same_in_eval=True, cancels_bias=False)
@@ -89,7 +91,7 @@ class PositionNorm(_OverChannels):
         super().__init__(num_channels, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.standardised(x).to(x.dtype)
+        return self.standardised(x)
 
 
 @register_norm("local_response", axes="(C)", scope="sample", same_in_eval=True, cancels_bias=False)

@@ -22,7 +22,7 @@ class SwitchableNorm(RunningNorm):
     in the code for vectors. Evaluation takes running averages for those of the batch, which start at 0 and 1.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,); mean_weight, var_weight: (3,), at first one.
 
-    Source: Luo et al. 2018 (arXiv 1806.10779); the authors' switchable_norm.py
+    Source: Luo et al. 2018 (arXiv 1806.10779), section 2.2, equations 3 to 5; the authors' switchable_norm.py
     (github.com/switchablenorms/Switchable-Normalization), whose running variance starts at 0, and whose momentum null
     averages the second moments of batches, not their variances.
 

@@ -94,7 +94,8 @@ class DynamicInverseRoot(_Squash):
     alpha 1 small inputs are left as they are. The absolute value, which the paper does not need, keeps the root real.
     Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta: (C,), alpha: a scalar.
 
-    Source: Stollenwerk 2025 (arXiv 2503.21708), y_i = sqrt(C) x_i / sqrt(beta + x_i^2). The code beside it
+    Source: Stollenwerk 2025 (arXiv 2503.21708), y_i = sqrt(C) x_i / sqrt(beta + x_i^2). Version 2 (section 3,
+    equation 15) starts from layer norm and has sqrt(C - 1), which gamma takes up. The code beside it
     (github.com/abcde17/dynamic-activation-functions) leaves sqrt(C) to gamma, adds an eps, and starts beta at 100.
 
     Args:

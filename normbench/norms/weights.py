@@ -161,7 +161,7 @@ class ScaledWeightStandardisation(nn.Identity):
     filter, fan_in its number of entries. `gain` makes up for the activation: sqrt(2 / (1 - 1 / pi)) for ReLU. The
     activations stay as they are: y = x. It adds a parameter for each channel, g, at first one.
 
-    Source: Brock, De & Smith 2021 (arXiv 2101.08692); eps as in the authors' NFNet code.
+    Source: Brock, De & Smith 2021 (arXiv 2101.08692), section 4.2; eps as in the authors' NFNet code.
 
     Args:
         num_channels: C; not used.

@@ -20,8 +20,8 @@ class IterNorm(nn.Module):
     W tends to S^(-1/2). Evaluation takes running averages of mean and W. Input (N, C), (N, C, L) or (N, C, H, W).
     gamma, beta, running mean: (C,); running W: (C / size, size, size).
 
-    Source: Huang et al. 2019 (arXiv 1904.03441), groups of channels included; the authors' code
-    (github.com/huangleiBuaa/IterNorm-pytorch) halves a size that does not divide C, which is an error here.
+    Source: Huang et al. 2019 (arXiv 1904.03441), algorithm 1, with S' of equation 4; groups of channels as in the
+    authors' code (github.com/huangleiBuaa/IterNorm-pytorch), which halves a size that does not divide C: an error here.
 
     Args:
         num_channels: C, a multiple of `size` or smaller than it.
