@@ -120,7 +120,7 @@ class Curves:
 
 
 def watch(plan: Plan, store: Store, console: Console | None = None, seconds: float = REFRESH_SECONDS) -> None:
-    """Shows the curves until all runs are done or have failed, or Ctrl-C; once where nothing can be written over.
+    """Shows the curves until all runs are done or have failed; once where nothing can be written over.
 
     Runs that wait or were interrupted are waited for IDLE_SECONDS while none runs: nobody may be there to train them.
     """
@@ -135,14 +135,11 @@ def watch(plan: Plan, store: Store, console: Console | None = None, seconds: flo
         console.print(shown())
         return
     idle = 0.0
-    try:
-        with Live(shown(), console=console, auto_refresh=False) as live:
-            while any(found[name] for name in LIVING) and idle < IDLE_SECONDS:
-                time.sleep(seconds)
-                found = curves.look()
-                idle = 0.0 if found["running"] else idle + seconds
-                live.update(shown(), refresh=True)
-    except KeyboardInterrupt:
-        return
+    with Live(shown(), console=console, auto_refresh=False) as live:
+        while any(found[name] for name in LIVING) and idle < IDLE_SECONDS:
+            time.sleep(seconds)
+            found = curves.look()
+            idle = 0.0 if found["running"] else idle + seconds
+            live.update(shown(), refresh=True)
     if any(found[name] for name in LIVING):
         console.print(untrained(plan.study))

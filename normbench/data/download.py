@@ -10,9 +10,12 @@ import gzip
 import hashlib
 import http.client
 import shutil
+import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,11 @@ def download(files: FileSet, target: Path) -> None:
 
     One file alone would look like a damaged folder: they appear together, once all are there and checked.
     """
-    from filelock import FileLock
     from torchvision import datasets
 
     source = getattr(datasets, files.folder)
     raw = target / files.folder / "raw"
-    with FileLock(target / f".{files.folder}.lock", timeout=LOCK_SECONDS):
+    with _locked(target, files.folder):
         wanted = [
             (archive, md5)
             for archive, md5 in source.resources
@@ -61,6 +63,24 @@ def download(files: FileSet, target: Path) -> None:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+@contextmanager
+def _locked(target: Path, name: str) -> Iterator[None]:
+    """Holds the lock of a download; who has to wait for another process says so."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(target / f".{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        line = f"waiting for another process that downloads {name} into {target}, for {LOCK_SECONDS // 60} min at most"
+        print(line, file=sys.stderr, flush=True)
+        lock.acquire(timeout=LOCK_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _fetch(mirrors: list[str], archive: str, md5: str) -> bytes:
     """The bytes of `archive` from the first mirror that has them whole. Raises OSError where none has."""
     problem = OSError("no mirror is known")
@@ -83,6 +103,7 @@ def _read_with_progress(response: Any, archive: str) -> bytes:
     length = int(response.headers.get("Content-Length") or 0)
     deadline = time.monotonic() + FILE_SECONDS
     chunks: list[bytes] = []
+    response.read = response.read1  # returns what has come; `read` waits for all that it was asked for
     with wrap_file(response, total=length, description=f"downloading {archive}", transient=True) as stream:
         while chunk := stream.read(1 << 16):
             chunks.append(chunk)

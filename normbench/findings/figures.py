@@ -47,10 +47,8 @@ def drawn_figures(finding: Finding, result: Result) -> list[Drawn]:
     if result.detail is None:
         chart = margins_chart([(bound, result.quantities[bound.quantity]) for bound in finding.criterion])
         return [Drawn(file, _svg(chart), f"Measured against the criterion. {CAPTION}", CAPTION)] if chart else []
-    import pandas as pd
-
     if plot is not None:
-        svg = _svg(_chart(pd.read_csv(result.detail), plot))
+        svg = _svg(_chart(_read_detail(finding, result.detail), plot))
         return [Drawn(file, svg, f"{plot.y} against {plot.x}. {plot.caption}", plot.caption)]
     from normbench.report.figures import levels, precise
     from normbench.study import load_study
@@ -69,6 +67,15 @@ def drawn_figures(finding: Finding, result: Result) -> list[Drawn]:
     return [*drawn, Drawn(file, _svg(figure.chart), words, caption, f"results/{result.detail.name}")]
 
 
+def _read_detail(finding: Finding, path: Path, **options: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        raise NormbenchError(f"{path} cannot be read ({error}): store it anew, {finding.command}") from None
+
+
 def stored_evidence(finding: Finding, study: Study, path: Path) -> Evidence:
     """The evidence of a finding's study as far as its stored runs go (`compared_runs`), which its figures ask for."""
     import pandas as pd
@@ -81,7 +88,8 @@ def stored_evidence(finding: Finding, study: Study, path: Path) -> Evidence:
     # The stored runs are those at the chosen value of a tuned axis: nothing is left to be chosen.
     plan = replace(make_plan(study), study=replace(study, compare=replace(study.compare, tuned=None)))
     axes = list(study.axes)
-    stored = pd.read_csv(path, dtype=dict.fromkeys(axes, str), keep_default_na=False, na_values=[""])
+    texts = {"dtype": dict.fromkeys(axes, str), "keep_default_na": False, "na_values": [""]}
+    stored = _read_detail(finding, path, **texts)
     columns = Evidence(plan, stored, Store(path.parent), []).columns
     planned = {(*(str(run.cell[axis]) for axis in axes), run.seed): run for run in plan.placed}
     rows: list[dict[str, Any]] = []

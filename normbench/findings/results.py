@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,22 @@ def write_result(finding: Finding, outcome: Outcome, reports: Path) -> Path:
 
 
 def read_result(finding: Finding, reports: Path) -> Result | None:
-    """The stored outcome; None where the finding was not run."""
+    """The stored outcome; None where the finding was not run, or its file cannot be read, which is warned of."""
     path = reports / FOLDER / "results" / f"{finding.id}.json"
     if not path.is_file():
         return None
-    tree = json.loads(path.read_text(encoding="utf-8"))
-    quantities = {
-        name: Quantity(_number(q["value"]), _number(q["low"]), _number(q["high"]), q["n"])
-        for name, q in tree["quantities"].items()
-    }
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        quantities = {
+            name: Quantity(_number(q["value"]), _number(q["low"]), _number(q["high"]), int(q["n"]))
+            for name, q in tree["quantities"].items()
+        }
+        criterion = list(tree["criterion"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        warnings.warn(f"{path} is not a whole result: {finding.command} makes it anew", UserWarning, stacklevel=2)
+        return None
     detail = path.with_suffix(".csv")
-    return Result(quantities, tree["criterion"], detail if detail.is_file() else None)
+    return Result(quantities, criterion, detail if detail.is_file() else None)
 
 
 def verdict_of(finding: Finding, result: Result | None) -> Verdict | None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from normbench.spec.values import Count, Positive
 from normbench.store.folder import RunFolder
 
 LARGEST_ARRAY = 1_000  # jobs; Slurm's own limit is 1,001 where nobody changed it
+ANSWER_SECONDS = 120  # which a busy controller may take
 REQUEUES = 1_000  # a run that takes many time limits is not given up for that
 ORDINARY = {"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime"}  # why jobs wait, and need no word
 LOGS = ".slurm"  # beside the run folders
@@ -177,9 +177,16 @@ class _Watched:
                 time.sleep(self.launcher.seconds)
                 waiting = self._look(elsewhere) + elsewhere.given_up()
         except BaseException:
-            with suppress(OSError):  # by name: a job may have been submitted just now
-                subprocess.run(["scancel", "--name", self.name], check=False, capture_output=True)
+            self._cancel()
             raise
+
+    def _cancel(self) -> None:
+        """Takes all jobs from the queue, by name: one may have been submitted just now."""
+        words = ["scancel", "--name", self.name]
+        try:
+            subprocess.run(words, check=True, capture_output=True, timeout=ANSWER_SECONDS)
+        except (subprocess.SubprocessError, OSError):
+            print(f"Slurm does not answer: `{' '.join(words)}` ends what is in its queue", file=sys.stderr)
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -243,18 +250,23 @@ class _Watched:
         """Ids of our jobs that Slurm has not ended; None where it does not answer."""
         words = ["squeue", "--noheader", "--array", "--name", self.name, "--format", "%i|%T|%r"]
         try:
-            answer = subprocess.run(words, check=True, capture_output=True, timeout=120)
+            answer = subprocess.run(words, check=True, capture_output=True, timeout=ANSWER_SECONDS)
         except FileNotFoundError:
             raise NormbenchError(
                 "launcher slurm: there is no squeue here: start it where Slurm's commands are"
             ) from None
         except (subprocess.SubprocessError, OSError):  # the controller is busy, or is started anew
+            self._tell("squeue does not answer: asking again")
             return None
         lines = answer.stdout.decode(errors="replace").splitlines()
         rows = [line.split("|", 2) for line in lines if line.count("|") >= 2]
         reasons = sorted({reason for _, state, reason in rows if state == "PENDING"} - ORDINARY)
         said = ", ".join(reasons) if rows and all(state == "PENDING" for _, state, _ in rows) else ""
-        if said and said != self.told:
-            print(f"all jobs of {self.name} wait: {said}", file=sys.stderr)
-        self.told = said
+        self._tell(f"all jobs of {self.name} wait: {said}" if said else "")
         return {job for job, *_ in rows}
+
+    def _tell(self, line: str) -> None:
+        """Says why nothing goes on, once as long as it holds."""
+        if line and line != self.told:
+            print(line, file=sys.stderr)
+        self.told = line

@@ -45,7 +45,7 @@ class FigureFiles:
         self.record = evidence.store.root / DRAWN / f"{evidence.study.name}.json"
         drawn = drawn_figures(evidence)
         for old in self.folder.iterdir():  # a figure of an earlier version of the study would look like one of this
-            if old.suffix in SUFFIXES and old.stem not in drawn:
+            if old.suffix in SUFFIXES and old.stem not in drawn and old.is_file():
                 old.unlink()
         self.paths = [self.folder / f"{name}{suffix}" for name in drawn for suffix in SUFFIXES]
         drawer = version("vl-convert-python")
@@ -62,7 +62,7 @@ class FigureFiles:
             try:
                 render.render(self.changed, self.folder)
             except OSError as error:
-                raise unwritable(self.folder, error) from None
+                raise unwritable(Path(error.filename or self.folder), error) from None
         if self.changed:
             found = {name: digests for name in self.digests if (digests := self._found(name)) is not None}
             with suppress(OSError, NormbenchError):  # a store that can only be read

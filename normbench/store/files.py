@@ -18,9 +18,10 @@ _STALE_SECONDS = 600.0  # another machine's process looks dead from here: its fi
 
 
 def unwritable(path: Path, error: OSError) -> RunFolderError:
-    """The one line for a folder that cannot be written to."""
-    reason = "a file has that name" if isinstance(error, FileExistsError) else error.strerror
-    return RunFolderError(f"cannot write {path}: {reason}; free some space or name another folder (--runs, --reports)")
+    """The one line for a file or a folder that cannot be written."""
+    other = {FileExistsError: "file", IsADirectoryError: "folder"}.get(type(error))
+    reason = f"a {other} has that name; move it away" if other else f"{error.strerror}; free some space"
+    return RunFolderError(f"cannot write {path}: {reason} or name another folder (--runs, --reports)")
 
 
 def make_folder(path: Path) -> None:

@@ -212,6 +212,17 @@ def test_live_status_ends_when_nothing_runs_or_waits(
     assert f"1 {state}" in capsys.readouterr().out
 
 
+def test_ctrl_c_ends_live_status_as_every_command(
+    study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("normbench.cli.live.time.sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # which the command line turns into status 130
+        watch(make_plan(load_study(study())), Store(tmp_path), _Terminal(width=80, force_terminal=True))
+
+
 # What is wrong is said in one line.
 
 WRONG_STUDY: list[tuple[dict[str, Any], str]] = [

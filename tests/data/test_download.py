@@ -2,12 +2,17 @@
 
 import gzip
 import hashlib
+import http.client
+import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from torchvision import datasets
 
+from normbench.data import download
 from normbench.data.idx import FILES
 from normbench.data.places import cache_dir
 from normbench.data.registry import read
@@ -126,3 +131,26 @@ def test_archives_in_the_cache_are_not_downloaded_again(mirror: Server) -> None:
     (raw / f"{FILES[0]}.gz").write_bytes(mirror.files[f"{FILES[0]}.gz"])
     assert ensure(DataConfig("mnist")) == "mnist"
     assert len(mirror.requests) == 3
+
+
+def test_a_connection_that_trickles_is_given_up_between_two_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "FILE_SECONDS", -1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(5)  # without a bound the reader waits for the second byte, and this is what ends it
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx")
+        response: Any = http.client.HTTPResponse(ours)
+        response.begin()
+        with pytest.raises(OSError, match="images took more than -1 s"):
+            download._read_with_progress(response, "images")
+
+
+def test_who_waits_for_the_download_of_another_process_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(download, "LOCK_SECONDS", 0)
+    files = download.FileSet("FashionMNIST")
+    with FileLock(tmp_path / ".FashionMNIST.lock"), pytest.raises(Timeout):
+        download.download(files, tmp_path)
+    line = f"waiting for another process that downloads FashionMNIST into {tmp_path}, for 0 min at most"
+    assert capsys.readouterr().err.strip() == line

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from normbench.errors import NormbenchError
 from normbench.findings import Computation, all_findings, summary_line
 from normbench.findings.report import COLUMNS, Row, rows_of, table, write_report
-from normbench.findings.results import read_result, write_result
+from normbench.findings.results import Result, read_result, write_result
 from normbench.findings.summary import summary_svg
 from tests.conftest import REPOSITORY, RunCli
 
@@ -72,6 +73,30 @@ def test_a_changed_criterion_makes_a_stored_result_stale(tmp_path: Path) -> None
     assert Row(claim, read_result(claim, tmp_path)).verdict == "reproduced"
     path.write_text(path.read_text().replace("between 759.5", "between 700"))
     assert Row(claim, read_result(claim, tmp_path)).verdict == "not run"
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"id": "S3", "crit', "[]", '{"criterion": [], "quantities": {"parameters": {}}}']
+)
+def test_a_result_that_was_cut_is_named_and_counts_as_not_run(tmp_path: Path, text: str) -> None:
+    claim = all_findings()["S3"]
+    assert isinstance(claim.experiment, Computation)
+    path = write_result(claim, claim.experiment.measure(), tmp_path)
+    path.write_text(text)
+    with pytest.warns(UserWarning, match=rf"{path} is not a whole result: normbench findings run S3 makes it anew"):
+        assert read_result(claim, tmp_path) is None
+    write_result(claim, claim.experiment.measure(), tmp_path)
+    assert read_result(claim, tmp_path) is not None
+
+
+def test_runs_of_a_claim_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    from normbench.findings.figures import drawn_figures
+
+    claim = next(finding for finding in all_findings().values() if finding.plot is not None)
+    detail = tmp_path / "detail.csv"
+    detail.touch()
+    with pytest.raises(NormbenchError, match=rf"{detail} cannot be read .*: store it anew, normbench findings run"):
+        drawn_figures(claim, Result({}, [], detail))
 
 
 def test_a_number_without_an_interval_stays_without_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from normbench.errors import RunFolderError
 from normbench.report import files, render
 from normbench.report.files import DRAWN
 
@@ -86,3 +87,23 @@ def test_where_no_process_can_be_started_it_draws_itself(typical_lab: Lab, monke
     typical_lab.write("figures")
     assert path.exists()
     assert contents(typical_lab.report) == whole
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".csv"])
+def test_a_folder_in_the_place_of_a_figure_is_named(
+    typical_lab: Lab, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(files, "cores", lambda: 1)
+    path = typical_lab.report / "figures" / f"{NAME}{suffix}"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(RunFolderError, match=f"cannot write {path}: a folder has that name; move it away"):
+        typical_lab.write("figures")
+    path.rmdir()
+
+
+def test_a_folder_that_is_no_figure_of_the_study_is_left_alone(typical_lab: Lab) -> None:
+    folder = typical_lab.report / "figures" / "other.svg"
+    folder.mkdir()
+    typical_lab.write("figures")
+    folder.rmdir()

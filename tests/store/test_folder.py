@@ -350,8 +350,11 @@ def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
     for call in (make_folder, lambda path: write_atomically(path / RESULT, "{}")):
         with pytest.raises(RunFolderError, match=rf"cannot write {below}.*: Not a directory; free some space or name"):
             call(below)
-    with pytest.raises(RunFolderError, match="file: a file has that name; free some space or name another"):
+    with pytest.raises(RunFolderError, match="file: a file has that name; move it away or name another"):
         make_folder(tmp_path / "file")
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    with pytest.raises(RunFolderError, match="folder: a folder has that name; move it away or name another"):
+        write_atomically(tmp_path / "folder", "{}")
     with pytest.raises(RunFolderError, match="cannot write"), RunFolder(below).claim():
         pass
     assert RunFolder(below).state() == "waiting"
