@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from normbench.cli.evaluate import trained_run
-from normbench.cli.options import folder, number
+from normbench.cli.options import folder, new_file, number
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -22,7 +22,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _export(options: argparse.Namespace) -> int:
     from normbench.train.export import export
 
-    path = options.out or Path(f"model.{options.format}")
+    path = new_file("--out", options.out or Path(f"model.{options.format}"))
     found = export(trained_run(options.run), path, options.format, options.fuse)
     print(path)
     if options.fuse:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normbench.cli.options import folder, number, positive, size
+from normbench.cli.options import folder, new_file, number, positive, size
 from normbench.cli.tables import print_table
 from normbench.errors import UsageError, unknown
 
@@ -185,8 +185,7 @@ def _figure(file: Path, norms: Any) -> int:
     from normbench.norms.sharing import patterns
     from normbench.report.sharing import drawing
 
-    if not file.parent.is_dir():
-        raise UsageError(f"--figure {file}: no folder {file.parent}: make it first")
+    new_file("--figure", file.with_suffix(".svg") if file.name else file)
     panels: list[tuple[str, Pattern]] = []
     for name, options in {**CLASSIC, norms.name: norms.options}.items():
         for pattern in [one for one in patterns(name, options) if one.share >= RARE][:MOST_PATTERNS]:

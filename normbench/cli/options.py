@@ -19,6 +19,19 @@ def folder(text: str) -> Path:
     return found
 
 
+def new_file(option: str, file: Path) -> Path:
+    """The file that an option names to be written.
+
+    Raises:
+        UsageError: It is a folder, or its folder is not there: one that was named is not made.
+    """
+    if file.is_dir():
+        raise UsageError(f"{option} {file}: this is a folder: name a file in it")
+    if not file.parent.is_dir():
+        raise UsageError(f"{option} {file}: no folder {file.parent}: make it first")
+    return file
+
+
 def table_file(given: Path | None, study: str, name: str, suffixes: Sequence[str]) -> Path:
     """Where a command writes a study's table: --to, or `reports/STUDY/NAME`, whose folder is then made at need.
 
@@ -29,14 +42,12 @@ def table_file(given: Path | None, study: str, name: str, suffixes: Sequence[str
         suffixes: What its name may end in.
 
     Raises:
-        UsageError: Another ending, or a folder that is not there: one that was named is not made.
+        UsageError: Another ending, or what `new_file` refuses.
     """
     target = given or Path("reports") / study / name
     if target.suffix not in suffixes:
         raise UsageError(f"--to {target}: let the name end in {' or '.join(suffixes)}")
-    if given is not None and not target.parent.is_dir():
-        raise UsageError(f"--to {target}: no folder {target.parent}: make it first")
-    return target
+    return target if given is None else new_file("--to", target)
 
 
 def positive(text: str) -> int:

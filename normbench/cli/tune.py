@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from normbench.cli.options import folder
+from normbench.cli.options import folder, new_file
 from normbench.cli.study import add_study, chosen_study, read_store
 from normbench.errors import UsageError
 
@@ -25,8 +25,7 @@ def _tune(options: argparse.Namespace) -> int:
 
     if options.to.suffix not in {".yaml", ".yml"}:
         raise UsageError(f"--to {options.to}: a file of rates is YAML: let its name end in .yaml")
-    if not options.to.parent.is_dir():
-        raise UsageError(f"--to {options.to}: no folder {options.to.parent}: make it first")
+    new_file("--to", options.to)
     choice = pilot_choice(gather(chosen_study(options), read_store(options)))
     write_atomically(options.to, yaml_text(choice))
     print(f"{options.to}: rates of {len(choice['rates'])} cells, chosen by {choice['pilot']}")

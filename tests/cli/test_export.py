@@ -37,3 +37,12 @@ def test_what_onnx_needs_is_named(run_cli: RunCli, tmp_path: Path) -> None:
     said = run_cli("export", tmp_path / "run")
     assert said.status == 2
     assert "pip install 'normbench[export]'" in said.error
+
+
+@pytest.mark.parametrize(("where", "reason"), [("nowhere/x.pt2", "make it first"), (".", "name a file in it")])
+def test_a_place_that_cannot_be_written_is_refused_first(
+    run_cli: RunCli, tmp_path: Path, where: str, reason: str
+) -> None:
+    said = run_cli("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / where)
+    assert said.status == 2
+    assert reason in said.error
