@@ -80,10 +80,7 @@ class NormClassifier(pl.LightningModule):
         self.seed = checked(global_seed() if seed is None else seed, Seed, "seed")
         classes = checked(classes, Count, "classes")
         virtual_devices = checked(virtual_devices, Count, "virtual_devices")
-        channels_last = checked(channels_last, bool, "channels_last")
         sizes = checked(image, list[Count], "image")
-        if len(sizes) != 3:
-            raise UsageError(f"image={image}: expected channels, height and width")
         shape = (sizes[0], sizes[1], sizes[2])
         self.save_hyperparameters(
             {
@@ -91,7 +88,7 @@ class NormClassifier(pl.LightningModule):
                 "model": dataclasses.asdict(self.model_config),
                 "optimizer": dataclasses.asdict(self.optimizer_config),
                 "seed": self.seed,
-                "channels_last": channels_last,
+                "channels_last": bool(channels_last),
                 "virtual_devices": virtual_devices,
                 "image": sizes,
                 "classes": classes,
