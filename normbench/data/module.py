@@ -21,7 +21,7 @@ from normbench.data.splits import SPLIT_SEED, split_counts, split_rows, stratifi
 from normbench.errors import UsageError
 from normbench.spec.corruptions import Corruption
 from normbench.spec.schema import DataConfig, Seed, hints
-from normbench.spec.values import checked
+from normbench.spec.values import checked, plain
 
 Splits = dict[str, Split]
 _in_memory: OrderedDict[tuple[Any, ...], Splits] = OrderedDict()  # for the next run in this process
@@ -88,12 +88,11 @@ class MNISTDataModule(pl.LightningDataModule):
             "allow_embedded": allow_embedded,
         }
         known = hints("data")
-        self.config = DataConfig(
-            **{key: checked(value, known[key], f"data.{key}") for key, value in given.items()}, options=options
-        )
-        self.batch_size = batch_size
+        own = {key: checked(value, known[key], f"data.{key}") for key, value in given.items()}
+        self.config = DataConfig(**own, options={key: plain(value) for key, value in options.items()})
+        self.batch_size = self.config.batch_size
         self.seed = _seed(seed)
-        self.hparams.update(seed=self.seed, dir=self.config.dir)
+        self.hparams.update(own | self.config.options, seed=self.seed)  # plain values, which torch's weights_only reads
         self._dataset: DatasetFacts | None = None
         self._used = self.config
         self._splits: Splits = {}

@@ -84,11 +84,27 @@ def _one_data_set_a_cell(sides: Sequence[Side]) -> list[Side]:
     return [Side(**{**side.__dict__, "axes": ["dataset", *side.axes]}) for side in sides]
 
 
+def _one_kind_an_axis(sides: Sequence[Side]) -> list[Side]:
+    """The sides with an axis as text on all where it is on one: a file with 8 among names has it as text, "8"."""
+    frames = [side.runs for side in sides]
+    for axis in sides[0].axes:
+        if not all(axis in runs for runs in frames):
+            continue
+        numeric = [pd.api.types.is_numeric_dtype(runs[axis]) for runs in frames]
+        if any(numeric) and not all(numeric):
+            frames = [runs.assign(**{axis: runs[axis].map(_label_text)}) for runs in frames]
+    return [Side(**{**side.__dict__, "runs": runs}) for side, runs in zip(sides, frames, strict=True)]
+
+
+def _label_text(label: Any) -> str:
+    return str(label).removesuffix(".0")  # 1, of an axis that has 0.5 too
+
+
 def side_by_side(sides: Sequence[Side], allowed: Sequence[str] = ()) -> Grid:
     """Every common cell: the mean on each side, and the paired difference of each from the first."""
     if len({side.label for side in sides}) != len(sides):
         raise UsageError("the same report is given twice: name different ones")
-    sides = _one_data_set_a_cell(sides)
+    sides = _one_kind_an_axis(_one_data_set_a_cell(sides))
     axes = check_comparable(sides, allowed)
     metric, first = get_metric(sides[0].metric), sides[0]
     side_column = _free("compared report", axes)

@@ -175,6 +175,7 @@ def _reads_as_text(data: str) -> bool:
     if not data or data != data.strip() or not data.isprintable():
         return False
     try:
-        return bool(parse_yaml(f"[{data}]", "") == [data]) and bool(parse_yaml(f"{{k: {data}}}", "") == {"k": data})
+        alone, pair = parse_yaml(f"[{data}]", ""), parse_yaml(f"{{{data}: {data}}}", "")
     except UsageError:
         return False
+    return bool(alone == [data] and pair == {data: data})

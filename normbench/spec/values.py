@@ -82,22 +82,22 @@ did you mean 'bf16-mixed'?
     try:
         found = _adapter(hint).validate_python(value)
     except ValidationError:
-        plain = _plain(value)
-        if plain is value:
+        own = plain(value)
+        if own is value:
             raise UsageError(_refusal(value, hint, key)) from None
-        return checked(plain, hint, key)
+        return checked(own, hint, key)
     if not _in_range(found, hint):
         raise UsageError(_refusal(value, hint, key))
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NumPy's numbers and arrays, and tuples, as Python's own numbers and lists; anything else as it is."""
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return value.tolist()
     if not isinstance(value, list | tuple):
         return value
-    parts = [_plain(part) for part in value]
+    parts = [plain(part) for part in value]
     same = isinstance(value, list) and all(new is old for new, old in zip(parts, value, strict=True))
     return value if same else parts
 

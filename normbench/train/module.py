@@ -78,20 +78,19 @@ class NormClassifier(pl.LightningModule):
         check_init(self.model_config)
         self.optimizer_config = resolve_optimizer(_section(OptimizerConfig, optimizer))
         self.seed = checked(global_seed() if seed is None else seed, Seed, "seed")
-        classes, virtual_devices = (
-            checked(classes, Count, "classes"),
-            checked(virtual_devices, Count, "virtual_devices"),
-        )
-        shape = (int(image[0]), int(image[1]), int(image[2]))
+        classes = checked(classes, Count, "classes")
+        virtual_devices = checked(virtual_devices, Count, "virtual_devices")
+        sizes = checked(image, list[Count], "image")
+        shape = (sizes[0], sizes[1], sizes[2])
         self.save_hyperparameters(
             {
                 # Plain values: what a checkpoint holds is read without this package, and by torch's weights_only.
                 "model": dataclasses.asdict(self.model_config),
                 "optimizer": dataclasses.asdict(self.optimizer_config),
                 "seed": self.seed,
-                "channels_last": channels_last,
+                "channels_last": bool(channels_last),
                 "virtual_devices": virtual_devices,
-                "image": list(shape),
+                "image": sizes,
                 "classes": classes,
             }
         )
@@ -292,7 +291,9 @@ def _section(kind: type[Section], given: Section | Mapping[str, Any] | None) -> 
     """A section of a configuration, from itself, its fields, or nothing."""
     if isinstance(given, kind):
         return given
-    fields: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping | None):
+        raise UsageError(f"{given!r} is no {kind.__name__}: give one, or a mapping of its fields")
+    fields = dict(given or {})
     known = {field.name for field in dataclasses.fields(kind)}
     if strange := sorted(fields.keys() - known):
         raise UsageError(f"{kind.__name__} has no field {strange[0]}: known: {', '.join(sorted(known))}")

@@ -517,3 +517,12 @@ def test_a_checkpoint_restores_an_equal_module(tmp_path: Path) -> None:
         assert MNISTDataModule(**MNISTDataModule("with_options", depth=3).hparams).config.options == {"depth": 3}
     finally:
         DATASETS.remove("with_options")
+
+
+def test_numbers_of_numpy_come_back_as_pythons_own(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"batch_size": np.int64(32), "train_samples": np.int32(640), "validation": np.int64(77)}
+    module = MNISTDataModule("mnist_5k", **given, standardize=np.False_, depth=np.int64(3), path=np.str_("a"))
+    torch.save(dict(module.hparams), tmp_path / "hparams.pt")
+    kept = torch.load(tmp_path / "hparams.pt", weights_only=True)
+    assert MNISTDataModule(**kept).config == module.config
+    assert (type(module.batch_size), kept["standardize"], kept["depth"], kept["path"]) == (int, False, 3, "a")

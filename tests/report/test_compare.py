@@ -165,3 +165,20 @@ def test_an_axis_called_version_is_an_axis(make_lab: MakeLab) -> None:
     shutil.copytree(lab.report, lab.reports / "again")
     grid = side_by_side([load_side(name, lab.reports) for name in ("synthetic", "again")])
     assert [name for name, _ in grid.rows][:2] == ["norm batch, version a", "norm batch, version b"]
+
+
+def test_numbers_among_names_are_the_same_labels(twin: Callable[..., Path], typical_lab: Lab) -> None:
+    """One side's axis has a name besides, so its file has the numbers as text: no cell was in common."""
+
+    def named(runs: pd.DataFrame, facts: dict[str, Any]) -> None:
+        other = runs[runs["batch_size"] == runs["batch_size"].min()].assign(batch_size="own")
+        runs["batch_size"] = runs["batch_size"].astype(object)
+        for place, row in enumerate(other.to_dict("records"), len(runs)):
+            runs.loc[place] = row
+
+    reports = typical_lab.reports
+    plain, more = twin("plain"), twin("more", named)
+    sides = [load_side(str(typical_lab.report), reports), load_side(str(plain), reports)]
+    mixed = [sides[0], load_side(str(more), reports)]
+    assert mixed[1].runs["batch_size"].nunique() == sides[0].runs["batch_size"].nunique() + 1
+    assert len(side_by_side(mixed).rows) == len(side_by_side(sides).rows) > 1

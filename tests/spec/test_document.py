@@ -135,6 +135,10 @@ NASTY += [
     "\x07",
     "-",
     "?",
+    ":x",
+    ":5",
+    ":-",
+    "?x",
 ]
 
 
@@ -149,6 +153,8 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 def test_texts_that_are_keys_are_read_back() -> None:
     tree = dict.fromkeys(NASTY, 1)
     assert parse_yaml(yaml_text(tree), "here") == tree
+    for text in NASTY:
+        assert parse_yaml(yaml_text({text: text}), "here") == {text: text}
 
 
 @pytest.mark.parametrize(

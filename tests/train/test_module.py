@@ -98,6 +98,22 @@ def test_sections_may_be_mappings() -> None:
         NormClassifier({"name": "mlp", "hiden": [3]})
 
 
+def test_what_is_no_section_is_refused() -> None:
+    """The name of a model was left out without a word, and the default network trained."""
+    given: Any
+    for given in ("mlp", ["mlp"], OptimizerConfig()):
+        with pytest.raises(UsageError, match="is no ModelConfig: give one, or a mapping of its fields"):
+            NormClassifier(given)
+    for given in ("adam", 0.1, 0):
+        with pytest.raises(UsageError, match="is no OptimizerConfig"):
+            NormClassifier({"name": "mlp"}, given)
+
+
+def test_a_size_that_cannot_be_is_named() -> None:
+    with pytest.raises(UsageError, match=r"image=.*whole number from 1"):
+        NormClassifier({"name": "mlp"}, image=(1, 0, 28))
+
+
 @pytest.mark.parametrize(
     ("model", "optimizer", "said"),
     [
@@ -123,12 +139,14 @@ def test_sections_are_checked_as_those_of_a_run_are(
 def test_numbers_of_numpy_come_back_as_pythons_own(tmp_path: Path) -> None:
     optimizer = OptimizerConfig("adam", lr=np.logspace(-3, -1, 3)[1], options={"beta1": np.float64(0.5)})
     model = ModelConfig("mlp", norm="group", norm_options={"groups": np.int64(2)}, options={"hidden": (8, np.int64(4))})
-    module = NormClassifier(model, optimizer, seed=np.int64(3), classes=np.int64(10))
+    given: dict[str, Any] = {"classes": np.int64(10), "channels_last": np.False_, "image": (1, np.int64(28), 28)}
+    module = NormClassifier(model, optimizer, seed=np.int64(3), **given)
     torch.save(dict(module.hparams), tmp_path / "hparams.pt")
     kept = torch.load(tmp_path / "hparams.pt", weights_only=True)
     assert kept["optimizer"]["lr"] == 0.01
     assert kept["model"]["options"]["hidden"] == [8, 4]
     assert (kept["seed"], kept["model"]["norm_options"]) == (3, {"groups": 2, "eps": 1e-5})
+    assert (kept["channels_last"], kept["image"]) == (False, [1, 28, 28])
 
 
 def test_predict_gives_the_logits_of_every_image() -> None:
