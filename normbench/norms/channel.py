@@ -27,8 +27,8 @@ class _OverChannels(nn.Module):
         check_values(x, x.shape[1])
         # With the channels last it is torch's own kernel: by single operations it takes three to five times as long.
         last = wide(x).movedim(1, -1)
-        affine = [None if values is None else values.to(last.dtype) for values in (weight, bias)]
-        y = F.layer_norm(last, last.shape[-1:], *affine, self.eps).movedim(-1, 1).to(x.dtype)
+        weight, bias = (None if values is None else values.to(last.dtype) for values in (weight, bias))
+        y = F.layer_norm(last, last.shape[-1:], weight, bias, self.eps).movedim(-1, 1).to(x.dtype)
         return y.contiguous() if x.is_contiguous() else y
 
 

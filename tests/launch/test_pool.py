@@ -130,8 +130,8 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path: Path) -> None
 
 
 def test_a_run_whose_process_dies_elsewhere_is_taken_over(tmp_path: Path) -> None:
-    (task,) = works.tasks(tmp_path, 1, seconds=1.5)
-    other = multiprocessing.get_context("spawn").Process(target=_work_off, args=(task,))
+    (task,), (longer,) = works.tasks(tmp_path, 1), works.tasks(tmp_path, 1, seconds=600)
+    other = multiprocessing.get_context("spawn").Process(target=_work_off, args=(longer,))
     other.start()
     _until((task.folder / "times").exists)
     told = launch([task], works.slow, told=Told(lambda event, _: other.kill() if event == "busy" else None))
