@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from normbench.cli.launching import add_launching, use_data_dir
 from normbench.cli.options import folder, number
 from normbench.cli.run import train_study
-from normbench.errors import UsageError
+from normbench.errors import NormbenchError, UsageError
 from normbench.store import open_store
 
 if TYPE_CHECKING:
@@ -78,7 +78,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.budget is not None:
         chosen = _within(options.budget, chosen, store, options)
     for finding in chosen:
-        outcome = _outcome(finding, store, options)
+        try:
+            outcome = _outcome(finding, store, options)
+        except NormbenchError as error:  # of this claim: the others can be put to the test all the same
+            outcome = None
+            print(f"normbench: error: {finding.id}: {error}", file=sys.stderr)
         if outcome is None:
             status = 1
             continue

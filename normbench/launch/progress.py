@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from normbench.launch.launcher import Event, Task
 from normbench.spec import RunConfig
 from normbench.spec.counts import steps
+from normbench.store.folder import LOCK
 from normbench.study import PlannedRun, describe, estimate
 
 
@@ -88,7 +89,7 @@ class Display:
         elif event == "busy":
             self.busy[run.id] = run
             self._remove_bar(run)
-            self._print(f"waiting: {name}: another process trains it")
+            self._print(f"waiting: {name}: another process trains it, which holds {task.folder / LOCK}")
         else:
             self._ended(event, run, name, value)
         left = self.left()

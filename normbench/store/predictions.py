@@ -5,6 +5,7 @@ It comes just before result.json. A diverged run has none, nor has one that was 
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,12 +51,16 @@ def write_predictions(folder: Path, classes: np.ndarray[Any, Any], labels: np.nd
 
 
 def read_predictions(folder: Path) -> Predictions | None:
-    """A run's predictions, or None where it has none, or none that can be read."""
+    """A run's predictions, or None where it has none, or none that can be read, of which it warns."""
+    path = folder / PREDICTIONS
     try:
-        with (folder / PREDICTIONS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             classes, packed = archive["classes"], archive["correct"]
+        if classes.ndim == 1 and packed.dtype == np.uint8 and packed.shape == (-(-len(classes) // 8),):
+            return Predictions(classes, np.unpackbits(packed, count=len(classes)).astype(bool))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
-        return None
-    if classes.ndim != 1 or packed.dtype != np.uint8 or packed.shape != (-(-len(classes) // 8),):
-        return None
-    return Predictions(classes, np.unpackbits(packed, count=len(classes)).astype(bool))
+        pass
+    warnings.warn(f"{path} cannot be read: its run is left out where test images are compared", stacklevel=2)
+    return None

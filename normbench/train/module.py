@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import lightning.pytorch as pl
 import torch
@@ -80,7 +80,8 @@ class NormClassifier(pl.LightningModule):
         self.seed = checked(global_seed() if seed is None else seed, Seed, "seed")
         classes = checked(classes, Count, "classes")
         virtual_devices = checked(virtual_devices, Count, "virtual_devices")
-        sizes = checked(image, list[Count], "image")
+        if len(sizes := checked(image, list[Count], "image")) != 3:
+            raise UsageError(f"image={sizes}: expected channels, height and width")
         shape = (sizes[0], sizes[1], sizes[2])
         self.save_hyperparameters(
             {
@@ -126,8 +127,7 @@ class NormClassifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W)."""
-        logits: Tensor = self.net(images)
-        return logits
+        return cast(Tensor, self.net(images))
 
     def execute_in_blocks(self, batch_size: int) -> None:
         """From now on a batch of the Trainer is a block: several of `batch_size` images, one optimizer step each."""

@@ -4,12 +4,14 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from normbench.cli import findings
 from normbench.errors import NormbenchError
-from normbench.findings import Computation, all_findings, summary_line
+from normbench.findings import Computation, Finding, all_findings, summary_line
 from normbench.findings.report import COLUMNS, Row, rows_of, table, write_report
 from normbench.findings.results import Result, read_result, write_result
 from normbench.findings.summary import summary_svg
@@ -140,6 +142,23 @@ def test_the_commands(run_cli: RunCli, tmp_path: Path) -> None:
     assert "name claims" in run_cli("findings", "run", *options).error
     assert "did you mean" in run_cli("findings", "run", "A77", *options).error
     assert "30m" in run_cli("findings", "run", "--budget", "soon", *options).err
+
+
+def test_a_claim_that_cannot_be_put_to_the_test_leaves_the_others(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = findings._outcome
+
+    def broken(finding: Finding, *rest: Any) -> Any:
+        if finding.id == "S3":
+            raise NormbenchError("no folder")
+        return outcome(finding, *rest)
+
+    monkeypatch.setattr(findings, "_outcome", broken)
+    said = run_cli("findings", "run", "S3", "S4", "--reports", tmp_path, "--runs", tmp_path / "runs")
+    assert said.status == 1
+    assert "normbench: error: S3: no folder" in said.err
+    assert said.out.startswith("S4")
 
 
 def test_a_budget_takes_the_cheapest_without_a_verdict(run_cli: RunCli, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_lines_of_a_log() -> None:
         display("done", first, None)
     assert [re.sub(r"^\[\d/3.*?\] ", "", line) for line in said.getvalue().splitlines()] == [
         "again: norm [batch], seed 0: its worker was ended by SIGKILL; continuing from its last checkpoint",
-        "waiting: norm [batch], seed 1: another process trains it",
+        f"waiting: norm [batch], seed 1: another process trains it, which holds {second.folder / '.lock'}",
         "norm [batch], seed 1: done by another process",
         "norm [batch], seed 2: FAILED (ValueError: no)",
         "norm [batch], seed 0: done",

@@ -29,17 +29,29 @@ def test_ten_thousand_images_are_twelve_kilobytes(tmp_path: Path) -> None:
     assert write_predictions(tmp_path, digits, digits).stat().st_size < 12_000
 
 
-def test_what_is_missing_or_broken_is_none(tmp_path: Path) -> None:
+def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:
     assert read_predictions(tmp_path) is None
+    assert read_predictions(tmp_path / "no folder") is None
+
+
+def test_what_is_broken_is_none_and_is_named(tmp_path: Path) -> None:
     path = write_predictions(tmp_path, np.zeros(100, dtype=int), np.zeros(100, dtype=int))
     whole = path.read_bytes()
+
+    def named() -> None:
+        with pytest.warns(UserWarning, match=f"{path} cannot be read: its run is left out"):
+            assert read_predictions(tmp_path) is None
+
     for content in (b"", b"text", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        assert read_predictions(tmp_path) is None
+        named()
     np.savez(tmp_path / PREDICTIONS, classes=np.zeros(100, dtype=np.uint8), correct=np.zeros(3, dtype=np.uint8))
-    assert read_predictions(tmp_path) is None
+    named()
     np.savez(tmp_path / PREDICTIONS, other=np.zeros(3))
-    assert read_predictions(tmp_path) is None
+    named()
+    path.unlink()
+    path.mkdir()
+    named()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

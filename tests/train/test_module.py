@@ -112,6 +112,9 @@ def test_what_is_no_section_is_refused() -> None:
 def test_a_size_that_cannot_be_is_named() -> None:
     with pytest.raises(UsageError, match=r"image=.*whole number from 1"):
         NormClassifier({"name": "mlp"}, image=(1, 0, 28))
+    flat: Any = (1, 28)
+    with pytest.raises(UsageError, match=r"image=\[1, 28\]: expected channels, height and width"):
+        NormClassifier({"name": "mlp"}, image=flat)
 
 
 @pytest.mark.parametrize(
