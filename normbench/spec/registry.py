@@ -132,7 +132,8 @@ class Registry:
         try:
             return self._entries[name]
         except KeyError:
-            raise UsageError(f"{self.key}: {unknown(self.kind, name, self._entries)}") from None
+            own = "name its file under `plugins` and it by its registered name; " if ".py" in name else ""
+            raise UsageError(f"{self.key}: {own}{unknown(self.kind, name, self._entries)}") from None
 
     def __contains__(self, name: object) -> bool:
         self._load()

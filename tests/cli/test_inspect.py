@@ -59,6 +59,7 @@ def test_layers_are_counted_by_kind(run_cli: RunCli) -> None:
         (["--norm", "instance", "--model", "mlp"], "one value for each statistic"),
         (["--figure", "nowhere/x.svg"], "no folder nowhere: make it first"),
         (["--figure", "."], "name a file in it"),
+        (["--norm", "my_norm.py:Mine"], "name its file under `plugins`.*unknown norm 'my_norm.py:Mine'"),
     ],
 )
 def test_what_cannot_be_shown_is_said(run_cli: RunCli, words: list[str], said: str) -> None:
