@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +81,24 @@ def _one_data_set_a_cell(sides: Sequence[Side]) -> list[Side]:
     )
     if not mixed or any("dataset" in side.axes for side in sides):
         return list(sides)
-    return [Side(**{**side.__dict__, "axes": ["dataset", *side.axes]}) for side in sides]
+    return [replace(side, axes=["dataset", *side.axes]) for side in sides]
 
 
 def _one_kind_an_axis(sides: Sequence[Side]) -> list[Side]:
     """The sides with an axis as text on all where it is on one: a file with 8 among names has it as text, "8"."""
     frames = [side.runs for side in sides]
-    for axis in sides[0].axes:
-        if not all(axis in runs for runs in frames):
-            continue
+    for axis in (name for name in sides[0].axes if all(name in runs for runs in frames)):
         numeric = [pd.api.types.is_numeric_dtype(runs[axis]) for runs in frames]
-        if any(numeric) and not all(numeric):
-            frames = [runs.assign(**{axis: runs[axis].map(_label_text)}) for runs in frames]
-    return [Side(**{**side.__dict__, "runs": runs}) for side, runs in zip(sides, frames, strict=True)]
+        if not all(numeric):
+            frames = [
+                runs.assign(**{axis: runs[axis].map(_number_text)}) if is_number else runs
+                for runs, is_number in zip(frames, numeric, strict=True)
+            ]
+    return [replace(side, runs=runs) for side, runs in zip(sides, frames, strict=True)]
 
 
-def _label_text(label: Any) -> str:
-    return str(label).removesuffix(".0")  # 1, of an axis that has 0.5 too
+def _number_text(number: float) -> str:
+    return str(number).removesuffix(".0")  # 1, of an axis that has 0.5 too
 
 
 def side_by_side(sides: Sequence[Side], allowed: Sequence[str] = ()) -> Grid:
