@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normbench.spec.schema import RunConfig, replace
+from normbench.spec import RunConfig, replace
 from normbench.tracking import mirror
 from normbench.train.run import train
 

@@ -73,8 +73,8 @@ class PositionNorm(_OverChannels):
     Input (N, C), (N, C, L) or (N, C, H, W). No parameters. The paper's moment shortcut, which puts mean and deviation
     back in a later layer, is a matter of the network and not here.
 
-    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312). The authors' TensorFlow code, in
-    github.com/Boyiliee/PONO, computes the same; their PyTorch code takes the unbiased variance.
+    Source: Li, Wu, Weinberger & Belongie 2019 (arXiv 1907.04312), figure 2 (what shares a statistic). The authors'
+    TensorFlow code, in github.com/Boyiliee/PONO, computes the same; their PyTorch code takes the unbiased variance.
 
     Args:
         num_channels: C.
