@@ -150,7 +150,7 @@ def test_runs_without_predictions_break_nothing(trained: Lab, tmp_path: Path, br
         assert grid.rows[0][1][3].text == "—", "one seed has no interval"
         (of(lab, "layer", 0) / PREDICTIONS).unlink()
         assert images_grid(lab.evidence()) is None
-    assert '<section id="images">' not in page(lab.evidence())
+        assert '<section id="images">' not in page(lab.evidence())
 
 
 def test_pictures_are_left_out_where_the_images_are_others(trained: Lab, tmp_path: Path) -> None:
