@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from normbench.spec import RunConfig, replace
+from normbench.launch.ranks import train_here
+from normbench.spec import RunConfig, replace, resolve
 from normbench.tracking import mirror
-from normbench.train.run import train
 
 RICH = {
     "logger.histograms": 5,
@@ -77,17 +77,17 @@ class Work:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Measures what is run inside."""
-        before = {name: mirror.WandbMirror.__dict__[name] for name in HOOKS}
+        before = {name: mirror.Mirror.__dict__[name] for name in HOOKS}
         thread = mirror.Writer.run
         for name, function in before.items():
-            setattr(mirror.WandbMirror, name, self.timed(function))
+            setattr(mirror.Mirror, name, self.timed(function))
         mirror.Writer.run = self.written(thread)  # type: ignore[method-assign]
         children = children_seconds()
         try:
             yield
         finally:
             for name, function in before.items():
-                setattr(mirror.WandbMirror, name, function)
+                setattr(mirror.Mirror, name, function)
             mirror.Writer.run = thread  # type: ignore[method-assign]
             self.core = children_seconds() - children
 
@@ -105,7 +105,7 @@ def measure(config: RunConfig, case: str) -> dict[str, float]:
     work = Work()
     with tempfile.TemporaryDirectory() as folder, work.watched():
         started, computed = time.perf_counter(), time.process_time() + children_seconds()
-        result = train(replace(config, changes), Path(folder, "study", "run"))
+        result = train_here(resolve(replace(config, changes)), Path(folder, "runs", "run"))
         wall, computed = time.perf_counter() - started, time.process_time() + children_seconds() - computed
     return {
         "training": result["seconds"],
