@@ -7,7 +7,7 @@ Contenders take turns (A B A B) in fresh processes on a machine that should do n
 sizes, and for the digit CNN all five norms; the obvious scripts and the second worker are measured with the digit CNN
 and batch norm alone; the other networks with batch norm alone. `--batch` leaves out the other batch sizes; `--norm` or
 `--model` name cells, and then every contender is measured in each of them. Beside whole studies, all scripts run in the
-first round, and the best of them in the others. The whole takes some two hours on two cores.
+first round, and the best of them in the others. The whole took 73 minutes on two cores.
 """
 
 from __future__ import annotations

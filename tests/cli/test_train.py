@@ -169,11 +169,18 @@ def test_no_data_and_no_network_is_one_line_and_status_1(
 def test_a_folder_that_cannot_be_written_is_one_line_and_status_1(
     run_cli: RunCli, study: Write, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    for words in (["train", *TINY, f"--runs={tmp_path / 'file'}"], ["run", study(), "--runs", tmp_path / "file"]):
+    file = tmp_path / "file"
+    file.touch()
+    for words, said in (
+        (
+            ["train", *TINY, f"--runs={file}"],
+            rf"cannot write {file}/\w+: Not a directory; free some space or name another",
+        ),
+        (["run", study(), "--runs", file], f"cannot write {file}: a file has that name; move it away or name another"),
+    ):
         answer = run_cli(*words)
         assert answer.status == 1
-        assert re.search(r"cannot (write|make) .*file.*: .*; (free|move) .* or name another", answer.error)
+        assert re.search(said, answer.error)
 
 
 def test_a_folder_of_another_runs_name_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
