@@ -91,7 +91,7 @@ def shown_on(terminal: int) -> str:
 
 
 def seen_live(study: Path, runs: Path, text: str, seconds: float = 120) -> str:
-    """What `status --live` has shown on a terminal when `text` is there; Ctrl-C then ends it with status 0."""
+    """What `status --live` has shown on a terminal when `text` is there; Ctrl-C then ends it with status 130."""
     process, ours = on_terminal("status", study, "--runs", runs, "--live")
     shown, deadline = "", time.monotonic() + seconds
     try:
@@ -99,7 +99,7 @@ def seen_live(study: Path, runs: Path, text: str, seconds: float = 120) -> str:
             assert time.monotonic() < deadline, shown
             shown += shown_on(ours)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0, shown
+        assert process.wait(30) == 130, shown
     finally:
         process.kill()
         os.close(ours)
