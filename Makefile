@@ -100,10 +100,10 @@ else
 	$(BIN) benchmarks/training.py --out benchmarks/training.md
 	$(BIN) benchmarks/startup.py --out benchmarks/startup.md
 	$(BIN) benchmarks/profiling.py --out benchmarks/profile.md
-	$(BIN) benchmarks/data_loading.py
-	$(BIN) benchmarks/report_scale.py
-	$(BIN) benchmarks/wandb_cost.py
-	$(BIN) benchmarks/launch_scale.py
+	$(BIN) benchmarks/data_loading.py > benchmarks/data_loading.txt
+	$(BIN) benchmarks/report_scale.py > benchmarks/report_scale.txt
+	$(BIN) benchmarks/wandb_cost.py > benchmarks/wandb_cost.md
+	$(BIN) benchmarks/launch_scale.py > benchmarks/launch_scale.txt
 endif
 
 clean: ## remove .venv and caches; runs and reports stay

@@ -4,7 +4,8 @@
 
 Says the seconds that a run costs beside its 10 ms: in a loop without a launcher (claim, lock, result, fsync), and
 through the launcher; the memory of the launching process after a tenth and at the end; and whether all results are
-there, each trained once. Figures of this project are in launch_scale.txt.
+there, each trained once. Figures of this project are in launch_scale.txt, those of Slurm and Ray
+in launch_engines.txt.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/profiling.py [--batch 2 32] [--norm batch group] [--seconds 2] [--rounds 3] [--out FILE]
 
-About two minutes on one core. The first table is timed without a profiler; the second, which doubles the time of
-Python functions, is for shares alone.
+About four minutes on one core. The first table is timed without a profiler, and so is the last; those in between, which
+double the time of Python functions, are for shares alone.
 """
 
 from __future__ import annotations
@@ -118,6 +118,28 @@ def profiled(config: RunConfig, seconds: float) -> tuple[dict[str, float], list[
     return dict(sorted(owners.items(), key=lambda item: -item[1])), functions[:FUNCTIONS], step
 
 
+def curve_points(options: argparse.Namespace) -> list[str]:
+    """What the points of the curve cost small networks, of which each ends a block of steps: a table."""
+    lines = [
+        "\n## Points of the curve, which end a block of steps: batch norm\n",
+        "*Points* is a run with a point every 400 images, 50 in the default budget, or one a batch; *none* is a run "
+        "without. Microseconds of a step as above; the difference is Lightning's loop, once a block, and the point.\n",
+        "| network | batch | steps between points | points | none | share of the points |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for model, batch in product(("strided_cnn", "mlp"), (128, 512)):
+        keys = ours.keys(model, "batch", batch)
+        runs = {"points": keys, "none": keys | {"trainer.loss_points": 1}}
+        found: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(options.rounds):
+            for name, one in runs.items():
+                found[name].append(whole(resolve(run_config(one)), Meter(options.seconds, CLOCK)))
+        points, none = (statistics.median(found[name]) for name in ("points", "none"))
+        every = max(ours.POINT, batch) // batch
+        lines.append(f"| {model} | {batch} | {every} | {points:,.0f} | {none:,.0f} | {1 - none / points:.0%} |")
+    return lines
+
+
 def _owner(file: str, name: str) -> str:
     if file == "~":
         return "torch, compiled" if "torch" in name else "Python and others"
@@ -169,7 +191,7 @@ def main() -> None:
     lines += [f"| {owner} | {took / total:.0%} |" for owner, took in owners.items()]
     lines += ["", "| function | share | calls in 100 steps |", "|---|---:|---:|"]
     lines += [f"| `{name}` | {took / total:.1%} | {calls:,} |" for name, took, calls in functions]
-    tell(lines, options.out)
+    tell(lines + curve_points(options), options.out)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How the report grows with the study: time and peak memory of `normbench report`, and of the results table alone.
 
 Fabricates run folders in a temporary folder, in the layout that training writes, and reads them in fresh processes.
-`python benchmarks/report_scale.py` prints the table that is committed as report_scale.txt; with
-`--seeds 1 --large-seeds 0 --table-seeds 1` it is done in a minute.
+`python benchmarks/report_scale.py` prints what is committed as report_scale.txt; with `--seeds 1 --large-seeds 0
+--table-seeds 1` it is done in a minute.
 """
 
 from __future__ import annotations
@@ -51,6 +51,47 @@ import sys
 from pathlib import Path
 from normbench.report import gather
 print(len(gather(sys.argv[1], Path(sys.argv[2])).runs))
+"""
+
+
+# The parts of a report, one after the other in a fresh process; a line each: seconds, name.
+PARTS = """
+import sys, time
+
+start = time.perf_counter()
+
+
+def lap(name):
+    global start
+    now = time.perf_counter()
+    print(now - start, name)
+    start = now
+
+
+import normbench.report.files, normbench.report.page.html, normbench.report.tables
+from pathlib import Path
+from normbench.report import gather, write_figures, write_tables
+from normbench.report.figures import drawn_figures
+from normbench.report.page.html import write_html
+
+lap("imports: pandas, SciPy, Altair and the rest")
+folder = Path(sys.argv[3]) / sys.argv[4]
+evidence = gather(sys.argv[1], sys.argv[2])
+lap("plan, and results table")
+evidence.estimates
+lap("differences, intervals and verdicts of the study's metric")
+evidence.comparison
+lap("summaries, marks, and intervals of the other metrics")
+evidence.curves
+lap("curves: a million points")
+drawn_figures(evidence)
+lap("figures, as Vega-Lite")
+write_figures(evidence, folder)
+lap("figures: files, what changed drawn anew")
+write_tables(evidence, folder)
+lap("tables: CSV, Markdown, LaTeX")
+write_html(evidence, folder)
+lap("page")
 """
 
 
@@ -163,6 +204,17 @@ def measure_report(folder: Path, tuned: bool, seeds: int) -> list[tuple[str, Mea
     return [(f"report, {count} ({size:.1f} MB)", first), ("  again, 10 runs later", again)]
 
 
+def measure_parts(folder: Path) -> list[str]:
+    """Where the time of a report goes of whose runs all but ten have been read before: `write_runs` was called anew."""
+    study, places = folder / "compared.yaml", (folder / "runs", folder / "reports")
+    write_runs(folder / "runs", make_plan(load_study(study), fallback=False).runs[-10:])
+    command = [sys.executable, "-c", PARTS, *map(str, (study, *places)), "compared"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    parts = [(float(seconds), name) for seconds, _, name in (line.partition(" ") for line in printed.splitlines())]
+    whole = sum(seconds for seconds, _ in parts)
+    return [f"{name:<58}{seconds:>9.2f}{seconds / whole:>7.0%}" for seconds, name in parts] + [f"{'':<58}{whole:>9.2f}"]
+
+
 def measure_table(folder: Path, seeds: int) -> list[tuple[str, Measured]]:
     """The results table of 1,000 x `seeds` runs: from result.json, and from the index with ten new runs."""
     name = f"table_{seeds}"
@@ -195,6 +247,7 @@ def main() -> None:
             lines = measure_report(Path(name), tuned, options.seeds)
             reports.append([measured for _, measured in lines])
             show(lines)
+        parts = measure_parts(Path(name))
         if options.large_seeds:
             lines = measure_report(Path(name) / "large", True, options.large_seeds)
             large = [measured for _, measured in lines]
@@ -220,6 +273,8 @@ def main() -> None:
         first, again = (tables[-1][i].seconds / tables[0][i].seconds for i in (0, 1))
         print(f"{more:g} times the runs take {first:.1f} times the time, read again {again:.1f} times")
         print(f"read again takes {tables[-1][1].seconds / tables[-1][0].seconds:.2f} of the first reading")
+    print("\nWhere a report's time goes, all cells compared, ten runs later, part by part in one process:")
+    print("\n".join(parts))
 
 
 def show(lines: list[tuple[str, Measured]]) -> None:

@@ -54,7 +54,7 @@ def _write(options: argparse.Namespace) -> int:
 
     study, store = chosen_study(options), read_store(options)
     target = table_file(options.to, study.name, "probes.csv", SUFFIXES)
-    plans = possible_plans(study)
+    plans = possible_plans(study, store.known(study.name))
     plan = fullest(plans, store.finished([run_id for each in plans for run_id in each.ids]), store.ids_of(study.name))
     known = probes_of(plan)
     for name in options.probe:

@@ -127,7 +127,8 @@ def _status(options: argparse.Namespace) -> int:
     from normbench.study import describe, fullest, possible_plans
 
     study = chosen_study(options)
-    plans, store = possible_plans(study), read_store(options)
+    # A wrong study is told before a folder that is not there.
+    plans, store = possible_plans(study, open_store(options.runs).known(study.name)), read_store(options)
     done = store.finished([run_id for plan in plans for run_id in plan.ids])
     plan = fullest(plans, done, store.ids_of(study.name))
     _say_fall_back(plan)

@@ -43,7 +43,8 @@ def gather(study: str | Path | Study, store: Store | str | Path) -> Evidence:
     """
     loaded = study if isinstance(study, Study) else load_study(study)
     store = store if isinstance(store, Store) else Store(store)
-    plans = possible_plans(loaded)  # runs on the embedded digits belong to the study too, as a data set of their own
+    # Runs on the embedded digits belong to the study too, as a data set of their own.
+    plans = possible_plans(loaded, store.known(loaded.name))
     cells = {run.id: run.cell for plan in plans for run in plan.runs}
     table = placed(store.table(cells, loaded.name, list(loaded.axes)), plans)
     done = set(table["run_id"])

@@ -59,6 +59,10 @@ class Store:
             return {entry.name for entry in entries if not entry.name.startswith(".")}
         return set()
 
+    def known(self, study: str) -> set[str]:
+        """Ids of all runs that have a folder, and of those that a study was last written down with."""
+        return {name for name in self.present() if RUN_ID.fullmatch(name)} | self.ids_of(study)
+
     def finished(self, ids: Iterable[str] | None = None) -> set[str]:
         """Those of `ids` (None: of all runs) that have a result that counts."""
         return set(self._looked_at(ids)[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,12 +111,19 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
 
-def possible_plans(study: Study) -> list[Plan]:
+def possible_plans(study: Study, known: Set[str] | None = None) -> list[Plan]:
     """The plan for this machine, and the one on the embedded digits, or on mnist, where that is another.
 
     A machine that no longer sees the files still tells what was trained on them.
+
+    Args:
+        study: The study.
+        known: Ids of all runs that the store knows (`Store.known`): where they are all in the plan for this machine,
+            no run can be in the other. None: any run.
     """
     here = make_plan(study)
+    if known is not None and known <= set(here.ids):
+        return [here]
     try:
         other = make_plan(study, fallback=not here.fell_back)
     except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back

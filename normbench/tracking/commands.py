@@ -63,7 +63,7 @@ def _plan(study: str, store: Store) -> tuple[str, dict[str, Mapping[str, Any]] |
     if store.ids_of(study) and not Path(study).is_file() and not (EXPERIMENTS / f"{study}.yaml").is_file():
         return study, None
     loaded = load_study(study)
-    plans = possible_plans(loaded)
+    plans = possible_plans(loaded, store.known(loaded.name))
     done = store.finished([run_id for plan in plans for run_id in plan.ids])
     plan = fullest(plans, done, store.ids_of(loaded.name))
     return plan.study.name, {run.id: run.cell for run in plan.runs}

@@ -29,6 +29,16 @@ def test_finished_runs_are_those_with_a_result_that_counts(tmp_path: Path) -> No
     assert runs.finished([run_name(0), run_name(2)]) == set()
 
 
+def test_a_store_knows_runs_by_their_folders_and_by_a_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.known("a") == set()
+    (tmp_path / "0123456789abcdef").mkdir()
+    (tmp_path / "notes").mkdir()
+    store.record("a", ["fedcba9876543210"])
+    assert store.known("a") == {"0123456789abcdef", "fedcba9876543210"}
+    assert store.known("b") == {"0123456789abcdef"}
+
+
 def test_states_of_many_runs(lab: Lab) -> None:
     runs = Store(lab.store.root)
     waiting, failed, interrupted, broken = (run_name(number) for number in range(50, 54))

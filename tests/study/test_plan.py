@@ -11,7 +11,7 @@ import pytest
 from normbench.errors import UsageError
 from normbench.spec import replace, resolve, run_id
 from normbench.spec.registry import NORMS
-from normbench.study import changed_study, describe, estimate, iter_pending, load_study, make_plan
+from normbench.study import changed_study, describe, estimate, iter_pending, load_study, make_plan, possible_plans
 
 from .conftest import REPOSITORY, TREE, Write, plan
 
@@ -230,6 +230,17 @@ def test_the_fall_back_to_embedded_digits_is_part_of_the_plan(write: Write) -> N
     assert not {run.id for run in kept.runs} & {run.id for run in fallen.runs}
     strict = load_study(write(base={"budget": {"steps": 10}, "data": {"allow_embedded": False}}))
     assert {run.config.data.name for run in make_plan(strict, True).runs} == {"mnist"}
+
+
+def test_the_other_data_set_is_planned_only_where_a_run_can_be_on_it(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study(write(base={"budget": {"steps": 10}}))
+    kept, fallen = (make_plan(study, fallback) for fallback in (False, True))
+    monkeypatch.setattr("normbench.study.plan.available", lambda data: data.name)  # whatever this machine has
+    assert [each.ids for each in possible_plans(study, set(kept.ids[:2]))] == [kept.ids]
+    for known in (None, {fallen.ids[0]}, {kept.ids[0], "0123456789abcdef"}):
+        assert [each.ids for each in possible_plans(study, known)] == [kept.ids, fallen.ids]
 
 
 @pytest.mark.slow

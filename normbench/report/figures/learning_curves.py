@@ -52,7 +52,8 @@ def _figure(evidence: Evidence, points: pd.DataFrame, label: str, unit: str, nam
     points = points[points["diverged_at_step"].isna() & np.isfinite(points["value"].astype(float))]
     if points.empty or points["step"].groupby(points["run_id"], observed=True).nunique().max() < 2:
         return None
-    points = frames.drawn(evidence, points)
+    # Without the names of runs, splits and metrics: as text, those of a million points take longer than the averages.
+    points = frames.drawn(evidence, points[[*evidence.keys, *AXES, "value"]])
     points, order, heading, left_away = frames.panels(evidence, points, evidence.across)
     keys = [FACTOR, *([PANEL, PANEL_PLACE] if order else [])]
     frame, band_name = _averaged(points, keys)
