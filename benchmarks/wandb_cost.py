@@ -133,6 +133,7 @@ def main() -> None:
         rounds.append({case: measure(config, case) for case in order})
     plain = statistics.median(found["off"]["training"] for found in rounds)
     wall = statistics.median(found["off"]["wall"] for found in rounds)
+    print("# What logging to W&B costs\n\nOutput of `python benchmarks/wandb_cost.py`.\n")
     print(f"digit_cnn, batch norm, {options.data}, batch 32, {options.samples:,} images: {plain:.2f} s of training,")
     print(f"{wall:.2f} s in all; {config.trainer.loss_points} loss points, {config.trainer.validations} validations.")
     print(

@@ -11,8 +11,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from normbench.errors import NormbenchError
 from normbench.machine import cores
 from normbench.report import render
 from normbench.report.evidence import Evidence
-from normbench.report.figures import Drawn, drawn_figures
+from normbench.report.figures import Drawn, each_figure
 from normbench.report.figures.style import still
 from normbench.report.tables import csv_text
 from normbench.store import make_folder, unwritable, write_atomically
@@ -43,22 +42,26 @@ class FigureFiles:
         self.folder = folder / "figures"
         make_folder(self.folder)
         self.record = evidence.store.root / DRAWN / f"{evidence.study.name}.json"
-        drawn = drawn_figures(evidence)
+        self.digests: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        self._drawing = Drawing(self.folder) if cores() > 1 else None
+        drawer, known = version("vl-convert-python"), _read(self.record)
+        for name, figure in each_figure(evidence):
+            chart = json.dumps(still(figure.spec))
+            self.digests[name] = _digest(f"{drawer} {render.SCALE} {chart}")
+            if self._found(name) != known.get(name, []):
+                self.changed[name] = chart
+                if self._drawing:
+                    self._drawing.add(name, chart)
+            self._write_data(name, figure)
         for old in self.folder.iterdir():  # a figure of an earlier version of the study would look like one of this
-            if old.suffix in SUFFIXES and old.stem not in drawn and old.is_file():
+            if old.suffix in SUFFIXES and old.stem not in self.digests and old.is_file():
                 old.unlink()
-        self.paths = [self.folder / f"{name}{suffix}" for name in drawn for suffix in SUFFIXES]
-        drawer = version("vl-convert-python")
-        charts = {name: json.dumps(still(figure.spec)) for name, figure in drawn.items()}
-        self.digests = {name: _digest(f"{drawer} {render.SCALE} {c}") for name, c in charts.items()}
-        known = _read(self.record)
-        self.changed = {name: chart for name, chart in charts.items() if self._found(name) != known.get(name, [])}
-        self._beside = _beside(self.changed, self.folder)
-        self._write_data(drawn)
+        self.paths = [self.folder / f"{name}{suffix}" for name in self.digests for suffix in SUFFIXES]
 
     def finish(self) -> list[Path]:
         """Waits for what is drawn beside; returns the paths of all files. RunFolderError where one is not written."""
-        if self._beside is None or not _succeeded(self._beside):
+        if self._drawing is None or not self._drawing.succeeded():
             try:
                 render.render(self.changed, self.folder)
             except OSError as error:
@@ -77,32 +80,56 @@ class FigureFiles:
             return None
         return [self.digests[name], *map(_digest, files)]
 
-    def _write_data(self, drawn: Mapping[str, Drawn]) -> None:
-        for name, figure in drawn.items():
-            path = self.folder / f"{name}.csv"
+    def _write_data(self, name: str, figure: Drawn) -> None:
+        path = self.folder / f"{name}.csv"
+        try:
+            path.write_bytes(csv_text(figure.data).encode())
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+
+class Drawing:
+    """A process beside that draws charts, begun with the first of them.
+
+    Args:
+        folder: Where it writes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.command = [sys.executable, "-P", render.__file__, str(folder)]  # -P: nothing beside the file is imported
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failed = False
+        self._writer = ThreadPoolExecutor(1)  # it takes the next chart only when it has drawn the one before
+
+    def add(self, name: str, chart: str) -> None:
+        """Has a chart (Vega-Lite as JSON) drawn as NAME.svg and NAME.png."""
+        if self._process is None and not self._failed:
             try:
-                path.write_bytes(csv_text(figure.data).encode())
-            except OSError as error:
-                raise unwritable(path, error) from None
+                self._process = subprocess.Popen(
+                    self.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+            except OSError:
+                self._failed = True
+        if self._process is not None:
+            self._writer.submit(self._tell, self._process, json.dumps([name, chart]).encode() + b"\n")
 
+    def succeeded(self) -> bool:
+        """Waits; whether everything was drawn. What went wrong there is told by drawing it here."""
+        self._writer.shutdown()
+        if self._process is None:
+            return not self._failed
+        try:
+            self._process.communicate()
+        except OSError:
+            return False
+        return self._process.returncode == 0
 
-def _beside(charts: Mapping[str, str], folder: Path) -> Future[subprocess.CompletedProcess[bytes]] | None:
-    """A process that draws the charts; None where there are none, or no core is left for it."""
-    if not charts or cores() < 2:
-        return None
-    command = [sys.executable, "-P", render.__file__, str(folder)]  # -P: nothing beside the file is imported
-    pool = ThreadPoolExecutor(1)
-    found = pool.submit(subprocess.run, command, input=json.dumps(charts).encode(), capture_output=True)
-    pool.shutdown(wait=False)
-    return found
-
-
-def _succeeded(process: Future[subprocess.CompletedProcess[bytes]]) -> bool:
-    """Whether it drew everything. What went wrong there is told by drawing it here."""
-    try:
-        return process.result().returncode == 0
-    except OSError:
-        return False
+    @staticmethod
+    def _tell(process: subprocess.Popen[bytes], line: bytes) -> None:
+        assert process.stdin is not None
+        with suppress(OSError):  # it ended: its status tells
+            process.stdin.write(line)
+            process.stdin.flush()
 
 
 def _read(path: Path) -> Record:

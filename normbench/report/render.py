@@ -1,6 +1,7 @@
-"""Charts to SVG and PNG. Run as a program it draws those it reads from its standard input and imports nothing else:
-Vega holds the interpreter while it draws, so that a report has it drawn in a process beside the one that writes the
-page.
+"""Charts to SVG and PNG.
+
+Run as a program it draws what it reads from its standard input, a line [NAME, CHART] each, and imports nothing else:
+Vega holds the interpreter while it draws, so that a report has it drawn in a process beside.
 """
 
 from __future__ import annotations
@@ -29,4 +30,5 @@ def render(charts: Mapping[str, str], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    render(json.loads(sys.stdin.buffer.read()), Path(sys.argv[1]))
+    for line in sys.stdin.buffer:
+        render(dict([json.loads(line)]), Path(sys.argv[1]))

@@ -11,7 +11,8 @@ from normbench.report.figures.registry import (
     Drawn,
     drawn_by,
     drawn_figures,
+    each_figure,
     specifications,
 )
 
-__all__ = ["BY_AXIS", "BY_METRIC", "FIGURES", "Drawn", "drawn_by", "drawn_figures", "specifications"]
+__all__ = ["BY_AXIS", "BY_METRIC", "FIGURES", "Drawn", "drawn_by", "drawn_figures", "each_figure", "specifications"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -81,17 +81,25 @@ class Drawn:
     draw: Draw
 
 
-@lru_cache(maxsize=1)  # files and page are made from the same ones
 def drawn_figures(evidence: Evidence) -> dict[str, Drawn]:
     """Every figure that a study's data can fill, by file name."""
-    if evidence.chosen.empty:
-        return {}
-    found: dict[str, Drawn] = {}
-    for draw in FIGURES:
-        figure = drawn_by(evidence, draw)
+    return dict(each_figure(evidence))
+
+
+def each_figure(evidence: Evidence) -> Iterator[tuple[str, Drawn]]:
+    """The same one after the other, each as soon as it is ready."""
+    taken: set[str] = set()
+    for draw in () if evidence.chosen.empty else FIGURES:
+        figure = _of_report(evidence, draw)
         if figure is not None:
-            found[_free(safe_name(figure.name), found)] = figure
-    return found
+            name = _free(safe_name(figure.name), taken)
+            taken.add(name)
+            yield name, figure
+
+
+@lru_cache(maxsize=len(FIGURES))  # files and page are made from the same ones
+def _of_report(evidence: Evidence, draw: Draw) -> Drawn | None:
+    return drawn_by(evidence, draw)
 
 
 def drawn_by(evidence: Evidence, draw: Draw) -> Drawn | None:
@@ -121,7 +129,7 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", name)[:LONGEST].strip("_") or "figure"
 
 
-def _free(name: str, taken: dict[str, Drawn]) -> str:
+def _free(name: str, taken: Set[str]) -> str:
     number, free = 1, name
     while free in taken:
         number += 1
