@@ -29,18 +29,18 @@ def unsent(folder: Path) -> list[Path]:
 def with_media(log: Path, run_id: str) -> bool:
     """Whether an offline log is this run's, under its id of today, and holds more than rows."""
     media = (log.parent / "files" / "media").is_dir() or (log.parent / "files" / "artifact").is_dir()
-    return log.name == f"run-{run_id}.wandb" and (media or b"histogram" in log.read_bytes())
+    # As a value's type: the configuration has a key `histograms`, in every run.
+    return log.name == f"run-{run_id}.wandb" and (media or b'histogram"' in log.read_bytes())
 
 
 def synchronize(log: Path, project: str, entity: str | None) -> None:
     """`wandb sync` of one offline log. Raises NormbenchError where it fails."""
-    command = [sys.executable, "-m", "wandb", "sync", str(log.parent), "--project", project]
+    folder = log.parent.absolute()  # it runs there, where no file of the user's is taken for a module
+    command = [sys.executable, "-m", "wandb", "sync", str(folder), "--project", project]
     command += ["--entity", entity] if entity else []
     heard = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") or name in HEARD}
     try:
-        done = subprocess.run(
-            command, env=heard, capture_output=True, timeout=SYNC_SECONDS, check=False, cwd=log.parent
-        )
+        done = subprocess.run(command, env=heard, capture_output=True, timeout=SYNC_SECONDS, check=False, cwd=folder)
     except subprocess.TimeoutExpired:
         raise NormbenchError(f"wandb: sync of {log.parent} takes more than {SYNC_SECONDS} s") from None
     if done.returncode != 0:

@@ -17,6 +17,7 @@ from normbench.launch.ranks import execute
 from normbench.spec import run_id, to_dict, yaml_text
 from normbench.store import Store
 from normbench.store.folder import CHECKPOINT, METRICS, RESULT, RunFolder
+from normbench.tracking import offline
 from normbench.tracking.push import push
 from tests.conftest import RunCli, start_cli
 from tests.tracking.conftest import (
@@ -116,8 +117,9 @@ def test_an_offline_run_with_pictures_is_pushed_whole(
     config = small(**{"logger.histograms": 1, "logger.filters": True})
     folder, result = train_mirrored(config, tmp_path, study="study")
     fake = start_fake()
+    monkeypatch.chdir(tmp_path.parent)
     for _ in range(2):
-        assert states(Store(tmp_path), folder) == ["finished"]
+        assert states(Store(tmp_path.name), folder) == ["finished"]  # `runs`, as people have it
         run = fake.runs[folder.id]
         plain = [{k: v for k, v in row.items() if k.split("/")[0] not in MEDIA} for row in run.rows]
         assert plain == expected_rows(folder)
@@ -125,6 +127,18 @@ def test_an_offline_run_with_pictures_is_pushed_whole(
         assert any("gradients/output.weight" in row for row in run.rows)
         assert {key: value for key, value in run.plain_summary.items() if "/" not in key} == result
     assert list(fake.runs) == [folder.id]
+
+
+def test_an_offline_run_of_rows_alone_is_pushed_without_wandb_sync(
+    start_fake: Callable[..., FakeWandb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMBENCH_WANDB", "offline")
+    folder, _ = train_mirrored(small(), tmp_path, study="study")
+    fake = start_fake()
+    monkeypatch.setattr(offline, "synchronize", lambda *_: pytest.fail("seconds a run, for nothing"))
+    assert states(Store(tmp_path), folder) == ["finished"]
+    assert fake.runs[folder.id].rows == expected_rows(folder)
+    assert offline.unsent(folder.path) == []
 
 
 def test_an_offline_run_and_wandb_sync(
