@@ -18,6 +18,7 @@ from normbench.errors import DataError
 from normbench.spec.schema import DataConfig
 
 QMNIST = 60_000  # training images, and as many to test on
+AGAIN = "copy it again, or name another data.dir"  # nothing downloads these
 TYPES = {0x08: ">u1", 0x0C: ">i4"}
 Part = Literal["balanced", "letters", "digits", "mnist", "byclass", "bymerge"]
 # Training images, test images and classes of EMNIST's parts: Cohen et al. 2017 (arXiv 1702.05373), table II.
@@ -85,13 +86,11 @@ def _array(
             f"{raw / name} is missing: it is not downloaded by itself: torchvision.datasets.{source}(FOLDER{more}, "
             "download=True) does it; then name FOLDER in data.dir"
         )
-    content = content_of(path)
+    content = content_of(path, AGAIN)
     sums[name] = hashlib.md5(content.data, usedforsecurity=False).hexdigest()
     kind = TYPES.get(int(content[2])) if len(content) > 4 else None
     header = struct.pack(f">HBB{len(shape)}I", 0, int(content[2]) if kind else 0, len(shape), *shape)
     size = int(np.prod(shape)) * np.dtype(kind or "u1").itemsize
     if kind is None or content[: len(header)].tobytes() != header or len(content) != len(header) + size:
-        raise DataError(
-            f"{path} is no whole IDX file of {' x '.join(map(str, shape))}: copy it again, or name another data.dir"
-        )
+        raise DataError(f"{path} is no whole IDX file of {' x '.join(map(str, shape))}: {AGAIN}")
     return content[len(header) :].view(kind).reshape(shape)

@@ -21,6 +21,7 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+AGAIN = "copy it again, or move it away to have it downloaded"
 REMEDY = "move it away and run again, or name another folder in data.dir"
 
 
@@ -95,8 +96,8 @@ def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[s
     return (arrays[0], arrays[1]), (arrays[2], arrays[3]), sums
 
 
-def content_of(path: Path) -> np.ndarray:
-    """The bytes of a file, uncompressed."""
+def content_of(path: Path, remedy: str = AGAIN) -> np.ndarray:
+    """The bytes of a file, uncompressed. Raises a DataError that ends with `remedy`."""
     try:
         if path.suffix == ".gz":
             return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), np.uint8)
@@ -104,23 +105,20 @@ def content_of(path: Path) -> np.ndarray:
             return np.empty(0, np.uint8)
         return np.memmap(path, np.uint8, mode="c")  # copy on write: torch warns of arrays that cannot be written
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): copy it again, or move it away to have it downloaded"
-        ) from None
+        raise DataError(f"{path} cannot be read ({error}): {remedy}") from None
 
 
 def _array(path: Path, content: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The array of an IDX file, whose header says type, dimensions and length; all are checked."""
     header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
     expected = len(header) + int(np.prod(shape))
-    remedy = "copy it again, or move it away to have it downloaded"
     if len(content) != expected:
         raise DataError(
-            f"{path} has {len(content):,} bytes, expected {expected:,}: it is truncated or another file; {remedy}"
+            f"{path} has {len(content):,} bytes, expected {expected:,}: it is truncated or another file; {AGAIN}"
         )
     if content[: len(header)].tobytes() != header:
         raise DataError(
             f"{path} does not begin as an IDX file of {' x '.join(map(str, shape))} bytes does: it is another "
-            f"file; {remedy}"
+            f"file; {AGAIN}"
         )
     return content[len(header) :].reshape(shape)

@@ -66,6 +66,11 @@ def test_broken_and_missing_files_are_named(files: Path) -> None:
     with pytest.raises(DataError, match=rf"qmnist-test-images-idx3-ubyte is no whole IDX file of {COUNT} x 28 x 28"):
         DATASETS.get("qmnist").build(DataConfig("qmnist", dir=str(files)))
     path.unlink()
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(b"not gzip")
+    with pytest.raises(DataError, match=r"ubyte\.gz cannot be read \(.*: copy it again, or name another data\.dir$"):
+        DATASETS.get("qmnist").build(DataConfig("qmnist", dir=str(files)))
+    packed.unlink()
     with pytest.raises(DataError, match=r"is missing: .*torchvision\.datasets\.QMNIST\(FOLDER, download=True\)"):
         DATASETS.get("qmnist").build(DataConfig("qmnist", dir=str(files)))
 
