@@ -46,11 +46,16 @@ class Metric:
 
     def shown(self, value: float) -> str:
         """A value in the unit of the tables."""
-        return f"{value * self.scale:.{self.digits}f}"
+        return f"{self._scaled(value):.{self.digits}f}"
 
     def shown_number(self, value: float) -> str:
         """A difference with its sign, in the unit of the tables."""
-        return f"{value * self.scale:+.{self.digits}f}"
+        return f"{self._scaled(value):+.{self.digits}f}"
+
+    def _scaled(self, value: float) -> float:
+        """In the unit of the tables, without what single precision added: counted images and means of stored
+        accuracies come to one text, also half-way between two."""
+        return round(value * self.scale, self.digits + 3)
 
     def shown_difference(self, value: float) -> str:
         """A difference with its sign and unit."""
