@@ -179,7 +179,7 @@ def method_sentence(evidence: Evidence, rows: pd.DataFrame) -> str:
     }
     used = "; ".join(text for error, text in errors.items() if (rows["error"] == error).any())
     sizes = list(evidence.families.values())
-    data = "" if len(rows) == sum(sizes) else f", of which {len(rows)} have data"
+    data = "" if len(rows) == sum(sizes) else f", of which {len(rows)} {'has' if len(rows) == 1 else 'have'} data"
     looks = f"{evidence.looks.looks} planned looks" if evidence.looks else ""
     if sum(sizes) == 1:
         judged = f"read off its 95 % interval{f', which allows for {looks}' if looks else ''}"
