@@ -21,7 +21,7 @@ def design(evidence: Evidence) -> list[tuple[str, str]]:
     for axis, levels in study.axes.items():
         rows.append((evidence.title(evidence.columns[axis]), ", ".join(str(level.label) for level in levels)))
     rows.append(("seeds", ", ".join(map(str, study.seeds))))
-    rows += [("learning rates", rates.told) for rates in files_of_rates(evidence.study)]
+    rows += [("learning rates", told) for told in dict.fromkeys(rates.told for rates in files_of_rates(study))]
     if study.looks:
         spend = ", ".join(f"{share:.0%}" for share in study.looks.spend)
         rows.append(("looks", f"at {', '.join(map(str, study.looks.seeds))} seeds, spending {spend} of the level"))

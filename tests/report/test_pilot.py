@@ -57,6 +57,17 @@ def test_the_rates_of_a_pilot_are_those_of_the_study_that_names_them(
     evidence = study.evidence()
     assert ("learning rates", "rates.yaml, chosen by pilot, on seeds 1000, 1001") in evidence.design
     assert "optimizer.lr" not in evidence.configuration
+    file = {"optimizer.lr": {"from": "rates.yaml"}}
+    twice = make_lab(
+        lambda cell, seed: None,
+        {
+            **{key: GRID[key] for key in ("model.norm", "data.batch_size")},
+            "size": {"narrow": {"model.channels": [8, 8], **file}, "wide": {"model.channels": [16, 16], **file}},
+        },
+        base={"data": {"name": "mnist"}},
+        name="twice",
+    )
+    assert [name for name, _ in twice.evidence().design].count("learning rates") == 1
     overlap = study.study.with_name("overlap.yaml")
     overlap.write_text(study.study.read_text().replace("seeds: 3", "seeds: [5, 1001]"))
     answer = run_cli("plan", overlap, "--runs", study.runs)
