@@ -101,7 +101,7 @@ def _clause(evidence: Evidence, contrast: Contrast, name: str, rows: pd.DataFram
     if len(rows) == 1:
         row = rows.iloc[0].to_dict()
         where = _where(evidence, contrast, row)
-        return f"{name} {_alone(evidence, row)}" + (f" at {where}" if where else "")
+        return f"{name} {_alone(evidence, contrast, row)}" + (f" at {where}" if where else "")
     parts = []
     # "open" without a pair is another thing than a difference that is not told apart.
     rows = rows.assign(verdict=rows["verdict"].mask((rows["verdict"] == "open") & (rows["pairs"] == 0), LOST))
@@ -127,11 +127,12 @@ def _where(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> st
     return ", ".join(parts)
 
 
-def _alone(evidence: Evidence, row: Mapping[Any, Any]) -> str:
+def _alone(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> str:
     """The verdict of a lone row, with its size and interval."""
     metric, verdict = evidence.metric, row["verdict"]
     size = metric.shown_difference(row["diff"]) if pd.notna(row["diff"]) else "no difference known"
-    found = f"({size}, 95 % interval {interval_text(row, metric)})" if pd.notna(row["low"]) else f"({size})"
+    known = pd.notna(row["low"])
+    found = f"({size}, 95 % interval {interval_text(row, metric, contrast.kind)})" if known else f"({size})"
     texts = {
         "better": f"is better {found}",
         "worse": f"is worse {found}",

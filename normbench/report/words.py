@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from normbench.stats import verdict_text
+from normbench.study.compare import Kind
 from normbench.study.metrics import Metric
 
 REASONS = {
@@ -38,11 +39,17 @@ def counted_families(sizes: Sequence[int]) -> str:
     return f"family of {sizes[0]}" if len(sizes) == 1 else f"families of {listed(list(map(str, sizes)))}"
 
 
-def interval_text(row: Mapping[Any, Any], metric: Metric) -> str:
-    """The interval of an estimate, or why there is none. Ends beyond what is possible are told as such."""
+def interval_text(row: Mapping[Any, Any], metric: Metric, kind: Kind = "levels") -> str:
+    """The interval of an estimate, or why there is none. Ends beyond what is possible are told as such.
+
+    Args:
+        row: Row of `estimates`.
+        metric: Its metric.
+        kind: Of its contrast.
+    """
     if pd.isna(row["low"]):
         return f"none: {REASONS.get(row['reason'], row['reason'] or 'no pair')}"
-    most = greatest(metric, str(row.get("kind", "levels")))
+    most = greatest(metric, kind)
     low, high = (metric.shown_number(row[end]) for end in ("low", "high"))
     if row["low"] < -most and row["high"] > most:
         return f"all of {metric.shown_number(-most)} to {metric.shown_number(most)}"
@@ -51,7 +58,7 @@ def interval_text(row: Mapping[Any, Any], metric: Metric) -> str:
     return f"{low} to {high}"
 
 
-def greatest(metric: Metric, kind: str) -> float:
+def greatest(metric: Metric, kind: Kind) -> float:
     """The greatest difference that a metric admits, in a contrast of a kind; infinite where it has no end.
 
     Two shares differ by one at most, and two such differences (a "change", a "slope") by two.
@@ -92,12 +99,12 @@ def seeds_cell(row: Mapping[Any, Any], kind: str = "seeds") -> str:
     return upper if upper == str(low) else f"{low} to {upper}"
 
 
-def detectable_cell(row: Mapping[Any, Any], metric: Metric) -> str:
+def detectable_cell(row: Mapping[Any, Any], metric: Metric, kind: Kind = "levels") -> str:
     """The smallest difference that the seeds at hand find, as a range; words where it is beyond the metric's range."""
     low, high = row["detectable_low"], row["detectable_high"]
     if pd.isna(low):
         return "identical" if row["verdict"] == "identical" else PLAN_REASONS.get(row["plan_reason"], "unknown")
-    whole = greatest(metric, str(row.get("kind", "levels")))
+    whole = greatest(metric, kind)
     if low >= whole:
         return "no possible one"
     upper = f"over {metric.shown(whole)}" if high >= whole else metric.shown(high)

@@ -1,12 +1,15 @@
 """Contrasts that a study declares beside the first: what they are made from, and how they are told."""
 
+import json
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from normbench.report import comparison
+from normbench.report.figures import drawn_figures
 from normbench.report.tables import contrasts_csv, tidy
+from normbench.report.tables.comparison import contrast_grid
 from normbench.study.metrics import METRICS
 
 from .conftest import NOISE, MakeLab
@@ -60,6 +63,28 @@ def test_the_sizes_are_the_differences_of_the_runs(lab: Any) -> None:
     batch, group = (runs[norm, "4 to 8"] - runs[norm, "1x32"] for norm in ("batch", "group"))
     assert stop["4 to 8"] == pytest.approx((batch - group).mean())
     assert set(change["family"]) == {2}
+
+
+def torn(cell: dict[str, Any], seed: int) -> float:
+    """One seed is at chance, so that intervals of two seeds are wider than what is possible."""
+    return 0.1 if (cell["model.norm"], cell["layout"], seed) == ("batch", "8x4", 1) else 0.95 + NOISE[seed]
+
+
+def test_a_change_may_be_twice_as_large_as_a_difference(make_lab: MakeLab) -> None:
+    """Of shares that differ by 100 points at most: table, sentence and figure alike."""
+    evidence = make_lab(torn, GRID, COMPARE, seeds=2).evidence()
+    assert evidence.estimates[2]["low"].min() < -2
+    texts = [
+        {name: cells[grid.columns.index("95 % interval")].text for name, cells in grid.rows}
+        for grid in (contrast_grid(evidence, index) for index in range(3))
+    ]
+    assert texts[0]["batch, layout 8x4"] == texts[1]["layout 8x4"] == "all of -100.00 to +100.00"
+    assert texts[2]["batch, to layout 8x4"] == "all of -200.00 to +200.00"
+    drawn = drawn_figures(evidence)
+    assert drawn["differences"].data["95 % to"].max() == 100
+    further = drawn["contrasts"].data.groupby("contrast")["95 % to"].max()
+    assert sorted(further) == [100, 200]
+    assert all("cut at what is possible" in json.dumps(drawn[name].spec) for name in ("differences", "contrasts"))
 
 
 def test_tables_carry_name_kind_family_and_interval(lab: Any) -> None:

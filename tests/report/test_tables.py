@@ -22,6 +22,7 @@ from normbench.report.tables import (
 )
 from normbench.report.tables.comparison import cell_text
 from normbench.report.words import interval_text
+from normbench.study.compare import Kind
 from normbench.study.metrics import get_metric
 
 from .conftest import NOISE, Lab, MakeLab, typical
@@ -443,6 +444,6 @@ def test_cell_text(row: dict, text: str) -> None:
     ],
 )
 def test_an_interval_names_no_difference_that_cannot_be(
-    metric: str, kind: str, low: float, high: float, text: str
+    metric: str, kind: Kind, low: float, high: float, text: str
 ) -> None:
-    assert interval_text({"kind": kind, "low": low, "high": high, "reason": ""}, get_metric(metric)) == text
+    assert interval_text({"low": low, "high": high, "reason": ""}, get_metric(metric), kind) == text

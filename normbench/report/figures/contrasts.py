@@ -11,14 +11,14 @@ from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, titled
 from normbench.report.tables.comparison import contrast_title, row_name
-from normbench.report.words import counted_families, verdict_words
+from normbench.report.words import counted_families, greatest, verdict_words
 
 ROW, MAX_ROWS = 18, 60
 
 
 def figure(evidence: Evidence) -> Figure | None:
     """A row a comparison, a panel a contrast; None where the study declares levels against the baseline alone."""
-    rows, titles = _rows(evidence)
+    rows, titles, cut = _rows(evidence)
     if rows.empty or rows["low"].isna().all():
         return None
     left = len(rows) - MAX_ROWS
@@ -52,12 +52,12 @@ def figure(evidence: Evidence) -> Figure | None:
         for place, (_, part) in enumerate(rows.groupby(PANEL_PLACE))
     ]
     chart = alt.vconcat(*panels).resolve_scale(x="shared")
-    note = "filled: told apart" + (f"; without {left} further rows" if left > 0 else "")
+    notes = ["filled: told apart", *([f"without {left} further rows"] if left > 0 else []), *([cut] if cut else [])]
     sizes = list(dict.fromkeys(evidence.families[contrast.family] for contrast in evidence.contrasts[1:]))
     head = f"Further contrasts: 95 % intervals, {counted_families(sizes)}"
     return Figure(
         "contrasts",
-        titled(evidence, chart, head, note),
+        titled(evidence, chart, head, "; ".join(notes)),
         f"Differences in {metric.label} of the further contrasts with simultaneous 95 % intervals.",
         frames.named(
             evidence,
@@ -70,14 +70,16 @@ def figure(evidence: Evidence) -> Figure | None:
     )
 
 
-def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str]]:
-    """A row a comparison in the metric's shown unit, with its panel; the panels' titles in order."""
+def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
+    """A row a comparison in the metric's shown unit, with its panel; the panels in order; and what is cut, in words."""
     found: list[dict[str, Any]] = []
     titles: list[str] = []
+    note = ""
     for contrast, table in list(zip(evidence.contrasts, evidence.estimates, strict=True))[1:]:
-        kept = table[table["pairs"] > 0]
+        kept, cut = frames.within(table[table["pairs"] > 0], greatest(evidence.metric, contrast.kind))
         if kept.empty:
             continue
+        note = note or cut
         titles.append(contrast_title(evidence, contrast))
         for row in kept.to_dict("records"):
             level = contrast.baseline if contrast.kind == "within" else row["treatment"]
@@ -93,4 +95,4 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str]]:
                 }
             )
     columns = [FACTOR, PANEL, PANEL_PLACE, "row", "diff", "low", "high", "told", "verdict"]
-    return pd.DataFrame(found, columns=columns), titles
+    return pd.DataFrame(found, columns=columns), titles, note

@@ -11,7 +11,7 @@ import pandas as pd
 from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, WIDTH, Figure, Marks, shown_title, titled
-from normbench.report.words import verdict_words
+from normbench.report.words import greatest, verdict_words
 from normbench.study.metrics import counted
 
 MAX_ROWS = 60  # rows of all panels
@@ -34,6 +34,7 @@ def figure(evidence: Evidence) -> Figure | None:
         told=pairs["verdict"].isin(TOLD),
         verdict=[verdict_words(row, evidence.margin_text) for row in pairs.to_dict("records")],
     )
+    rows, cut = frames.within(rows, greatest(metric, "levels"))
     single = evidence.differences(evidence.contrasts[0], metric).dropna(subset=["diff"])
     seeds = single.rename(columns={"treatment": evidence.factor})[[*columns, "seed", "diff"]]
     seeds = seeds.rename(columns={"diff": "value"})
@@ -55,6 +56,7 @@ def figure(evidence: Evidence) -> Figure | None:
         notes.append("axis linear near 0, logarithmic beyond")
     notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
+    notes += [cut] if cut else []
     text = f"Paired differences from {evidence.level_name(evidence.baseline)}: 95 % intervals, family of "
     chart = titled(evidence, chart, f"{text}{evidence.family}", "; ".join(notes))
     return Figure(

@@ -163,6 +163,16 @@ def clipped(frame: pd.DataFrame, scale: alt.Scale) -> pd.DataFrame:
     return frame.assign(low=frame["low"].clip(lower=domain[0]), high=frame["high"].clip(upper=domain[1]))
 
 
+def within(rows: pd.DataFrame, most: float) -> tuple[pd.DataFrame, str]:
+    """The ends `low` and `high` of differences cut to what is possible, and a note where some are.
+
+    What lies beyond says nothing, and would press all else together.
+    """
+    ends = rows[["low", "high"]].astype(float)
+    beyond = bool((ends.abs() > most).any(axis=None))
+    return rows.assign(**ends.clip(-most, most)), "intervals are cut at what is possible" if beyond else ""
+
+
 def evenly(rows: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
     """At most so many rows, evenly chosen, and a note where some are left away."""
     if len(rows) <= most:

@@ -105,7 +105,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
         cells = [
             Cell(verdict_words(row, evidence.margin_text)),
             Cell(shown, value=_number(row["diff"])),
-            Cell(interval_text(row, metric), value=_number(row["low"])),
+            Cell(interval_text(row, metric, contrast.kind), value=_number(row["low"])),
             Cell(f"{row['pairs']:.0f}{left_out}", value=float(row["pairs"])),
             Cell(p_text(row["p_adjusted"]), value=_number(row["p_adjusted"])),
             Cell(seeds_cell(row), value=_number(row["seeds_low"])),
@@ -113,7 +113,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
                 Cell(seeds_cell(row, "seeds_equivalent"), value=_number(row["seeds_equivalent_low"]))
                 for _ in equivalence
             ),
-            Cell(detectable_cell(row, metric), value=_number(row["detectable_low"])),
+            Cell(detectable_cell(row, metric, contrast.kind), value=_number(row["detectable_low"])),
         ]
         if diverged:
             cells.insert(4, Cell(_divergence(row), value=float(row["diverged_treatment"])))
