@@ -118,8 +118,7 @@ def possible_plans(study: Study, known: Set[str] | None = None) -> list[Plan]:
 
     Args:
         study: The study.
-        known: Ids of all runs that the store knows (`Store.known`): where they are all in the plan for this machine,
-            no run can be in the other. None: any run.
+        known: Ids of all runs that there can be (`Store.known`): where this machine's plan has them all, it is the one.
     """
     here = make_plan(study)
     if known is not None and known <= set(here.ids):
