@@ -50,12 +50,11 @@ def _write(options: argparse.Namespace) -> int:
     from normbench.report.measurements import measured, probes_of
     from normbench.report.tables.csv import csv_text
     from normbench.store.files import make_folder, replace_file, unwritable, write_atomically
-    from normbench.study import fullest, possible_plans
+    from normbench.study import stored_plan
 
     study, store = chosen_study(options), read_store(options)
     target = table_file(options.to, study.name, "probes.csv", SUFFIXES)
-    plans = possible_plans(study, store.known(study.name))
-    plan = fullest(plans, store.finished([run_id for each in plans for run_id in each.ids]), store.ids_of(study.name))
+    plan = stored_plan(study, store)
     known = probes_of(plan)
     for name in options.probe:
         if name not in known:

@@ -64,9 +64,14 @@ def chosen_study(options: argparse.Namespace) -> Study:
 
 def read_store(options: argparse.Namespace) -> Store:
     """The store of a command that reads runs alone. A folder that was named and is not there is said: a slip, often."""
-    if options.runs != RUNS and not options.runs.is_dir():
-        print(f"warning: --runs: there is no folder {options.runs}: no run of it is known", file=sys.stderr)
+    say_missing(options.runs)
     return open_store(options.runs)
+
+
+def say_missing(runs: Path) -> None:
+    """Warns of a folder of runs that was named and is not there."""
+    if runs != RUNS and not runs.is_dir():
+        print(f"warning: --runs: there is no folder {runs}: no run of it is known", file=sys.stderr)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -124,13 +129,11 @@ def _say_fall_back(plan: Plan) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from normbench.cli.looks import now_asked
-    from normbench.study import describe, fullest, possible_plans
+    from normbench.study import describe, stored_plan
 
-    study = chosen_study(options)
-    # A wrong study is told before a folder that is not there.
-    plans, store = possible_plans(study, open_store(options.runs).known(study.name)), read_store(options)
-    done = store.finished([run_id for plan in plans for run_id in plan.ids])
-    plan = fullest(plans, done, store.ids_of(study.name))
+    store = open_store(options.runs)
+    plan = stored_plan(chosen_study(options), store)
+    say_missing(options.runs)  # after what may be wrong with the study
     _say_fall_back(plan)
     if options.live:
         from normbench.cli.live import watch

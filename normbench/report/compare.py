@@ -164,5 +164,5 @@ def _difference(row: dict[Any, Any] | None, metric: Metric, margin: str) -> str:
     size = metric.shown_difference(row["diff"]) if pd.notna(row["diff"]) else "no pair"
     if metric.name in COST:
         return size
-    interval = f" ({interval_text(row, metric)})" if pd.notna(row["low"]) else ""
+    interval = f" ({interval_text(row, metric, 'levels')})" if pd.notna(row["low"]) else ""
     return f"{size}{interval}: {verdict_words(row, margin)}"

@@ -39,7 +39,7 @@ def counted_families(sizes: Sequence[int]) -> str:
     return f"family of {sizes[0]}" if len(sizes) == 1 else f"families of {listed(list(map(str, sizes)))}"
 
 
-def interval_text(row: Mapping[Any, Any], metric: Metric, kind: Kind = "levels") -> str:
+def interval_text(row: Mapping[Any, Any], metric: Metric, kind: Kind) -> str:
     """The interval of an estimate, or why there is none. Ends beyond what is possible are told as such.
 
     Args:
@@ -99,7 +99,7 @@ def seeds_cell(row: Mapping[Any, Any], kind: str = "seeds") -> str:
     return upper if upper == str(low) else f"{low} to {upper}"
 
 
-def detectable_cell(row: Mapping[Any, Any], metric: Metric, kind: Kind = "levels") -> str:
+def detectable_cell(row: Mapping[Any, Any], metric: Metric, kind: Kind) -> str:
     """The smallest difference that the seeds at hand find, as a range; words where it is beyond the metric's range."""
     low, high = row["detectable_low"], row["detectable_high"]
     if pd.isna(low):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from normbench.data import at_hand, available
+from normbench.data import available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
 from normbench.spec.counts import image_facts
@@ -109,48 +109,6 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     check_metric(study, [run for _, run in runs if run.seed == study.seeds[0]])  # seeds change no metric
     runs.sort(key=lambda item: item[0])
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
-
-
-def possible_plans(study: Study, known: Set[str] | None = None) -> list[Plan]:
-    """The plan for this machine, and the one on the embedded digits, or on mnist, where that is another.
-
-    A machine that no longer sees the files still tells what was trained on them.
-
-    Args:
-        study: The study.
-        known: Ids of all runs that there can be (`Store.known`): where this machine's plan has them all, it is the one.
-    """
-    here = make_plan(study)
-    if known is not None and known <= set(here.ids):
-        return [here]
-    try:
-        other = make_plan(study, fallback=not here.fell_back)
-    except UsageError:  # more images or larger batches than the embedded digits have: no run can have fallen back
-        return [here]
-    return [here] if set(other.ids) == set(here.ids) else [here, other]
-
-
-def next_plan(study: Study, recorded: Collection[str]) -> Plan:
-    """The plan of the next `run`, as far as can be told offline.
-
-    Where mnist is not on this machine, that is what the last `run` came to: it tried a download, and what it decided
-    may be noted nowhere else (a cache that cannot be written).
-
-    Args:
-        study: The study.
-        recorded: Ids of the runs that the store has written down for it.
-    """
-    here = make_plan(study)
-    if not recorded or all(
-        at_hand(data) for data in {run.config.data.name: run.config.data for run in here.runs}.values()
-    ):
-        return here
-    return fullest(possible_plans(study), recorded)
-
-
-def fullest(plans: Sequence[Plan], done: Collection[str], recorded: Collection[str] = ()) -> Plan:
-    """The plan with the most runs that have a result; of equals the one with the most `recorded` runs, or the first."""
-    return max(plans, key=lambda plan: [sum(run.id in ids for run in plan.runs) for ids in (done, recorded)])
 
 
 def iter_pending(plan: Plan, done: Collection[str]) -> Iterator[PlannedRun]:

@@ -58,14 +58,11 @@ def _push(options: argparse.Namespace) -> int:
 
 def _plan(study: str, store: Store) -> tuple[str, dict[str, Mapping[str, Any]] | None]:
     """Name and cells of a study, or the name alone of one whose file is not here but whose runs are."""
-    from normbench.study import fullest, load_study, possible_plans
+    from normbench.study import load_study, stored_plan
 
     if store.ids_of(study) and not Path(study).is_file() and not (EXPERIMENTS / f"{study}.yaml").is_file():
         return study, None
-    loaded = load_study(study)
-    plans = possible_plans(loaded, store.known(loaded.name))
-    done = store.finished([run_id for plan in plans for run_id in plan.ids])
-    plan = fullest(plans, done, store.ids_of(loaded.name))
+    plan = stored_plan(load_study(study), store)
     return plan.study.name, {run.id: run.cell for run in plan.runs}
 
 

@@ -76,7 +76,7 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
     titles: list[str] = []
     note = ""
     for contrast, table in list(zip(evidence.contrasts, evidence.estimates, strict=True))[1:]:
-        kept, cut = frames.within(table[table["pairs"] > 0], greatest(evidence.metric, contrast.kind))
+        kept, cut = frames.possible(table[table["pairs"] > 0], greatest(evidence.metric, contrast.kind))
         if kept.empty:
             continue
         note = note or cut

@@ -34,7 +34,7 @@ def figure(evidence: Evidence) -> Figure | None:
         told=pairs["verdict"].isin(TOLD),
         verdict=[verdict_words(row, evidence.margin_text) for row in pairs.to_dict("records")],
     )
-    rows, cut = frames.within(rows, greatest(metric, "levels"))
+    rows, cut = frames.possible(rows, greatest(metric, "levels"))
     single = evidence.differences(evidence.contrasts[0], metric).dropna(subset=["diff"])
     seeds = single.rename(columns={"treatment": evidence.factor})[[*columns, "seed", "diff"]]
     seeds = seeds.rename(columns={"diff": "value"})

@@ -163,7 +163,7 @@ def clipped(frame: pd.DataFrame, scale: alt.Scale) -> pd.DataFrame:
     return frame.assign(low=frame["low"].clip(lower=domain[0]), high=frame["high"].clip(upper=domain[1]))
 
 
-def within(rows: pd.DataFrame, most: float) -> tuple[pd.DataFrame, str]:
+def possible(rows: pd.DataFrame, most: float) -> tuple[pd.DataFrame, str]:
     """The ends `low` and `high` of differences cut to what is possible, and a note where some are.
 
     What lies beyond says nothing, and would press all else together.

@@ -78,7 +78,7 @@ def _interval(row: dict[Any, Any] | None) -> Cell:
     """The ends, sorted by the lower one."""
     if row is None or pd.isna(row["low"]):
         return Cell("—")
-    return Cell(interval_text(row, METRIC), value=float(row["low"]))
+    return Cell(interval_text(row, METRIC, "levels"), value=float(row["low"]))
 
 
 def _between_seeds(classes: np.ndarray[Any, Any]) -> Cell:
