@@ -68,7 +68,9 @@ def _norms(options: argparse.Namespace) -> int:
     if options.cost:
         from normbench.norms.timing import cost_ratios
 
-        costs = cost_ratios(list(NORMS), options.batch, options.channels)
+        # What acts on weights or branches does next to nothing by itself: that would look like a measured cost.
+        alone = [name for name, entry in _entries(NORMS) if not {"weights", "branch"} & entry.facts.keys()]
+        costs = cost_ratios(alone, options.batch, options.channels)
     rows = []
     for name, entry in _entries(NORMS):
         try:
@@ -82,7 +84,7 @@ def _norms(options: argparse.Namespace) -> int:
             ]
         except NormbenchError as error:
             measured = [str(error), *[""] * 6]
-        cost = [f"{costs[name]:.1f}" if name in costs else ""] if options.cost else []
+        cost = [f"{costs[name]:.1f}" if name in costs else "-"] if options.cost else []
         rows.append([name, *measured, *cost, _options(entry), _defined(entry)])
     headings = ["norm", "one statistic is over", "values in it", "same in eval", "no bias", "no scale", "no shift"]
     headings += ["parameters", *(["cost"] if options.cost else []), "options", "defined in"]
@@ -91,7 +93,10 @@ def _norms(options: argparse.Namespace) -> int:
         f"values in it: of one statistic, at the sites of {options.model} with {options.batch} images; the fewest, and"
     )
     print("the most. no bias, no scale, no shift: a bias for each channel, a positive factor, one number added to all")
-    print("has no effect. cost (--cost): seconds of forward and backward pass over those of batch.")
+    print(
+        "has no effect. cost (--cost): seconds of forward and backward pass over those of batch; -: it acts on weights"
+    )
+    print("or branches, and `normbench cost` of a study with it tells what training costs.")
     print("past N: of all images before, in earlier batches too, so no batch decides how many values there are.")
     return 0
 
@@ -109,8 +114,8 @@ def _values(norm: str, model: str, images: int) -> str:
     config, found = completed(ModelConfig(model, norm=norm)), facts(norm)
     if found.remembers:
         return "-"
-    sites = [layer.site for layer in MODELS.get(model).facts["layers"](config, IMAGE, CLASSES) or [] if layer.site]
     try:
+        sites = [layer.site for layer in MODELS.get(model).facts["layers"](config, IMAGE, CLASSES) or [] if layer.site]
         counts = [found.values_per_statistic(images, site.channels, site.positions) for site in sites]
     except UsageError:
         return "-"

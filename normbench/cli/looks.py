@@ -93,5 +93,7 @@ def look_lines(plan: Plan, store: Store) -> list[str]:
             f"{duration(work)} of training"
         )
     if looks.budget is not None:
-        lines.append(f"a look that would take the training beyond {duration(looks.budget)} in all is not begun")
+        lines.append(
+            f"a look after the first that would take the training beyond {duration(looks.budget)} in all is not begun"
+        )
     return [*lines, f"{now_asked(plan, store)[1].rstrip('; ')}; above is the longest case"]

@@ -18,7 +18,7 @@ def cost_ratios(names: Sequence[str], images: int, channels: int, side: int = 14
     """Seconds of forward and backward pass of each norm over those of `batch`, on maps, on one thread of the CPU.
 
     The norms take turns, so that a machine that is busy for a while slows all of them; the median of the rounds counts.
-    Norms of weights cost nothing here, where there are none; one that refuses the input is left out.
+    One that refuses the input is left out.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -223,7 +223,7 @@ def progress_sentence(evidence: Evidence) -> str:
     text = f"Interim: {looks}{planned - left} of {planned} runs are done{stuck}"
     running = evidence.states.get("running", 0)
     if not running:
-        return f"{text}, and none is running: `normbench run {asked_as(evidence.study)}` goes on."
+        return f"{text}, and none is running; to go on: normbench run {asked_as(evidence.study)}"
     walls = zip(evidence.runs["run_id"], evidence.runs["wall_seconds"], strict=True)
     took = {run_id: partial(float, seconds) for run_id, seconds in walls}
     seconds, _ = seconds_left(evidence.asked, took)

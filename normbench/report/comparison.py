@@ -66,12 +66,15 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
 
 def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
     """The mark of the best in each cell of the other axes, over the family of all planned pairs of levels."""
-    criterion = evidence.criterion(metric)
-    if evidence.looks:  # what the latest look may spend
-        spend = evidence.study.looks.spend[max(0, evidence.looks.done - 1)] if evidence.study.looks else 1.0
-        criterion = replace(criterion, alpha=criterion.alpha * spend)
+    criterion, runs, plan = evidence.criterion(metric), evidence.chosen, evidence.study.looks
+    if plan is not None and evidence.looks is not None:
+        done = evidence.looks.done
+        if not done:
+            return runs[evidence.keys].drop_duplicates().assign(mark="")  # it would be a look that is not planned
+        criterion = replace(criterion, alpha=criterion.alpha * plan.spend[done - 1])
+        runs = runs[runs["seed"].isin(list(evidence.study.seeds)[: plan.seeds[done - 1]])]
     marks = mark_best(
-        evidence.chosen,
+        runs,
         metric.name,
         evidence.factor,
         across=evidence.across,

@@ -97,6 +97,12 @@ class Contrast:
             return False
         return self.kind != "change" or cell[self.along] in (self.start, self.stop(row["along"]))
 
+    def without(self, cells: Sequence[Mapping[str, Any]], differences: pd.DataFrame) -> pd.DataFrame:
+        """The differences less the rows that use one of the cells (those that a study skips)."""
+        rows = differences.drop_duplicates("id").to_dict("records") if cells else []
+        gone = [row["id"] for row in rows if any(self.uses(row, cell) for cell in cells)]
+        return differences[~differences["id"].isin(gone)] if gone else differences
+
     @property
     def columns(self) -> list[str]:
         """Columns that make a cell in the differences."""

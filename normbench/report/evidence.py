@@ -21,7 +21,7 @@ from normbench.stats.curves import with_runs
 from normbench.store import Store, axis_columns
 from normbench.store.measurements import measurements
 from normbench.study import Plan, PlannedRun, Study
-from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, get_metric
+from normbench.study.metrics import COMPARED, COST, METRICS, PRECISE, Metric, comparable, get_metric
 
 SELECT = "val_accuracy"  # what a tuned axis is chosen by
 
@@ -178,10 +178,7 @@ class Evidence:
         """The per-seed differences of a contrast in a metric; tables and figures share them."""
         key = ("differences", contrast.name, contrast.across, metric.name)
         if key not in self.worked_out:
-            found = contrast.differences(self.chosen, metric.name)
-            rows = found.drop_duplicates("id").to_dict("records") if self.skipped else []
-            gone = [row["id"] for row in rows if any(contrast.uses(row, cell) for cell in self.skipped)]
-            self.worked_out[key] = found[~found["id"].isin(gone)] if gone else found
+            self.worked_out[key] = contrast.without(self.skipped, contrast.differences(self.chosen, metric.name))
         return self.worked_out[key]
 
     @cached_property
@@ -199,7 +196,8 @@ class Evidence:
         planned = self.planned[keys].drop_duplicates().assign(planned=1.0)
         rows: dict[str, list[pd.DataFrame]] = {}
         for contrast in self.contrasts:
-            rows.setdefault(contrast.family, []).append(contrast.differences(planned, "planned"))
+            asked = contrast.without(self.skipped, contrast.differences(planned, "planned"))
+            rows.setdefault(contrast.family, []).append(asked)
         return {family: family_size(*frames) for family, frames in rows.items()}
 
     @property
@@ -237,7 +235,8 @@ class Evidence:
     def comparison(self) -> pd.DataFrame:
         """A row for each metric and cell: the axes, the summary, the paired difference from the baseline."""
         measured = [name for name in PRECISE if self.chosen[name].notna().any()]
-        names = dict.fromkeys([self.metric.name, *COMPARED, *measured, *COST])
+        configs = [run.config for run in self.plan.runs if run.seed == self.study.seeds[0]]
+        names = dict.fromkeys([self.metric.name, *comparable([*COMPARED, *measured], configs), *COST])
         tables = [cell_table(self, METRICS[name]) for name in names]
         return pd.concat(tables, ignore_index=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -14,14 +15,21 @@ from normbench.errors import RunFolderError
 _counter = itertools.count()
 # A temporary file says which process writes it, so that one whose writer is dead is known for a leftover.
 _TEMPORARY = re.compile(r"\..+\.(\d+)-\d+\.tmp")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk, a quota, a limit of the process
 _STALE_SECONDS = 600.0  # another machine's process looks dead from here: its file of just now is left alone
 
 
 def unwritable(path: Path, error: OSError) -> RunFolderError:
-    """The one line for a file or a folder that cannot be written."""
-    other = {FileExistsError: "file", IsADirectoryError: "folder"}.get(type(error))
-    reason = f"a {other} has that name; move it away" if other else f"{error.strerror}; free some space"
-    return RunFolderError(f"cannot write {path}: {reason} or name another folder (--runs, --reports)")
+    """The one line for a file or a folder that cannot be written: what is in the way, and what can be done about it."""
+    file = next((place for place in path.parents if place.is_file()), None)
+    if isinstance(error, FileExistsError | IsADirectoryError):
+        kind = "file" if isinstance(error, FileExistsError) else "folder"
+        reason = f"a {kind} has that name; move it away or "
+    elif file:
+        reason = f"{file} is a file; move it away or "
+    else:
+        reason = f"{error.strerror}; {'free some space or ' if error.errno in _NO_ROOM else ''}"
+    return RunFolderError(f"cannot write {path}: {reason}name another folder (--runs, --reports)")
 
 
 def make_folder(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,7 +146,9 @@ def _copy_file(source: Path, target: Path) -> None:
 def _first(error: OSError) -> OSError:
     """The error itself, or the first of those that copying a folder has met."""
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
-        return OSError(None, str(error.args[0][0][2]))
+        text = str(error.args[0][0][2])
+        found = re.match(r"\[Errno (\d+)\] ([^:]+)", text)
+        return OSError(int(found[1]), found[2]) if found else OSError(None, text)
     return error
 
 

@@ -167,6 +167,16 @@ def _plugin_path(plugin: Any, study: Path) -> Path:
     return (beside if beside.is_file() else named).resolve()
 
 
+def _twice(labels: Sequence[Any]) -> Any:
+    """The first label that is an earlier one, also as text, by which tables, figures and files know it; or None."""
+    seen: set[Any] = set()
+    for label in labels:
+        if seen & {label, str(label)}:
+            return label
+        seen |= {label, str(label)}
+    return None
+
+
 def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
     """The axes: a dotted key with its values, or a name with labelled groups of keys that change together."""
     axes: dict[str, tuple[Level, ...]] = {}
@@ -186,7 +196,7 @@ def _axes(grid: dict[str, Any], path: Path) -> dict[str, tuple[Level, ...]]:
                 raise UsageError(
                     f"{path}: grid.{name}: {label!r} is no label: use text without line breaks, or a number"
                 )
-        twice = next((label for label in labels if labels.count(label) > 1), None)
+        twice = _twice(labels)
         if twice is not None:
             raise UsageError(f"{path}: grid.{name} has {twice!r} twice: keep one")
         for key in {key for level in levels for key in (*level.changes, *([RATE] if level.rates else []))}:

@@ -1,8 +1,8 @@
-"""What a reader needs to know of a metric: its name, unit, direction, and what chance gives."""
+"""What a reader needs to know of a metric: its name, unit and direction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,6 @@ class Metric:
         scale: By what the column is multiplied for that unit.
         digits: Decimals shown.
         higher_is_better: Its direction.
-        chance: Value with which a diverged run counts; None where there is no such value.
         difference_unit: Unit of a difference of two values.
     """
 
@@ -36,7 +35,6 @@ class Metric:
     scale: float = 1.0
     digits: int = 3
     higher_is_better: bool = False
-    chance: float | None = None
     difference_unit: str = ""
 
     @property
@@ -71,17 +69,17 @@ class Metric:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("test_accuracy", "test accuracy", "%", 100, 2, True, 0.1, "points"),
-        Metric("val_accuracy", "validation accuracy", "%", 100, 2, True, 0.1, "points"),
+        Metric("test_accuracy", "test accuracy", "%", 100, 2, True, "points"),
+        Metric("val_accuracy", "validation accuracy", "%", 100, 2, True, "points"),
         Metric("test_nll", "test negative log-likelihood", "nats", difference_unit="nats"),
         Metric("val_nll", "validation negative log-likelihood", "nats", difference_unit="nats"),
         Metric("test_calibration_error", "expected calibration error", "%", 100, 2, difference_unit="points"),
-        Metric("test_accuracy_precise", "test accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
-        Metric("val_accuracy_precise", "validation accuracy, precise statistics", "%", 100, 2, True, 0.1, "points"),
+        Metric("test_accuracy_precise", "test accuracy, precise statistics", "%", 100, 2, True, "points"),
+        Metric("val_accuracy_precise", "validation accuracy, precise statistics", "%", 100, 2, True, "points"),
         Metric("test_nll_precise", "test NLL, precise statistics", "nats", difference_unit="nats"),
         Metric("val_nll_precise", "validation NLL, precise statistics", "nats", difference_unit="nats"),
         *(
-            Metric(f"test_accuracy_{kind}", f"test accuracy under {kind}", "%", 100, 2, True, 0.1, "points")
+            Metric(f"test_accuracy_{kind}", f"test accuracy under {kind}", "%", 100, 2, True, "points")
             for kind in STRENGTHS
         ),
         Metric("train_loss", "training loss", "nats", difference_unit="nats"),
@@ -110,6 +108,11 @@ def get_metric(name: str) -> Metric:
         return METRICS[name]
     except KeyError:
         raise UsageError("compare.metric: " + unknown("metric", name, METRICS)) from None
+
+
+def comparable(names: Iterable[str], configs: Sequence[RunConfig]) -> list[str]:
+    """The metrics that every run has, of a network as it is evaluated: see `lacking`."""
+    return [name for name in names if not any(lacking(name, config) for config in configs)]
 
 
 def lacking(name: str, config: RunConfig) -> str:

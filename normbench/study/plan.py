@@ -22,6 +22,11 @@ from normbench.study.file import Level, Skip, Study
 from normbench.study.metrics import lacking
 from normbench.study.rates import RATE, Rates
 
+POOLED = (
+    "compare.error=pooled does not keep its level where norms differ in spread, and finds differences that are not "
+    "there: paired and shrunk keep it"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
@@ -108,6 +113,8 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         raise UsageError(f"{study.path}: every cell is skipped: nothing is left to run")
     check_metric(study, [run for _, run in runs if run.seed == study.seeds[0]])  # seeds change no metric
     runs.sort(key=lambda item: item[0])
+    if study.compare.error == "pooled":
+        memo.warnings.append(POOLED)
     return Plan(study, [run for _, run in runs], skipped, memo.warnings, memo.fell_back, twins)
 
 

@@ -43,14 +43,23 @@ def test_the_row_of_a_norm_has_what_was_measured(run_cli: RunCli) -> None:
     assert cells[2:9] == ["(H, W)", "196 to 784", "yes", "yes", "yes", "yes", "64"]
 
 
+@pytest.mark.parametrize(("model", "values"), [("digit_cnn", "-"), ("resnet8", "0")])  # it does not fit the first
+def test_what_changes_branches_has_facts_beside_any_model(run_cli: RunCli, model: str, values: str) -> None:
+    said = run_cli("norms", "--channels", 32, "--model", model)
+    rows = [[cell.strip() for cell in re.split("[│┃|]", line)] for line in said.out.splitlines()]
+    found = {row[1]: row[3:9] for row in rows if len(row) > 9}
+    assert found["skip_init"] == [values, "yes", "no", "no", "no", "0"]
+
+
 @pytest.mark.slow
 def test_costs_are_measured_on_request(run_cli: RunCli) -> None:
     said = run_cli("norms", "--channels", 8, "--batch", 2, "--cost")
     assert said.status == 0
-    rows = [re.split("[│┃|]", line) for line in said.out.splitlines() if re.match(r"[│┃|] (batch|layer|dyt) ", line)]
-    costs = {row[1].strip(): float(row[9]) for row in rows}
-    assert costs["batch"] == 1.0
-    assert min(costs.values()) > 0
+    rows = [[cell.strip() for cell in re.split("[│┃|]", line)] for line in said.out.splitlines()]
+    costs = {row[1]: row[9] for row in rows if len(row) > 9}
+    assert costs["batch"] == "1.0"
+    assert min(float(costs[norm]) for norm in ("layer", "dyt")) > 0
+    assert {costs[norm] for norm in ("weight_std", "spectral", "fixup")} == {"-"}
 
 
 PLUGIN = '''

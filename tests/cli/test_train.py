@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_status_1(
     for words, said in (
         (
             ["train", *TINY, f"--runs={file}"],
-            rf"cannot write {file}/\w+: Not a directory; free some space or name another",
+            rf"cannot write {file}/\w+: {file} is a file; move it away or name another",
         ),
         (["run", study(), "--runs", file], f"cannot write {file}: a file has that name; move it away or name another"),
     ):

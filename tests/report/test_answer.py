@@ -154,7 +154,7 @@ def test_an_unfinished_study_says_what_is_done_and_when_to_come_back(make_lab: M
     lab = make_lab(lambda c, s: 0.9 + NOISE[s] if s == 0 else "failed" if c["model.norm"] == "none" else None)
     told = lab.evidence().answer[-1]
     command = "normbench run synthetic.yaml"
-    assert told == f"Interim: 6 of 18 runs are done, 4 failed, and none is running: `{command}` goes on."
+    assert told == f"Interim: 6 of 18 runs are done, 4 failed, and none is running; to go on: {command}"
     waiting = next(run for run in lab.planned() if run.seed == 1 and run.cell["model.norm"] == "group")
     with RunFolder(lab.runs / waiting.id).claim():
         told = lab.evidence().answer[-1]

@@ -220,6 +220,15 @@ def test_the_files_behind_tables_and_figures_are_linked(open_page: Open, written
         assert opened.page.locator(f"a[href='{link}']").is_visible()
 
 
+def test_every_run_of_the_list_links_its_folder(open_page: Open, written: Lab) -> None:
+    opened = open_page(written)
+    rows = opened.page.locator("#run-table tbody tr").count()
+    anchors = opened.page.locator("#run-table tbody a[href^='../../runs/']")
+    links = anchors.evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert len(set(links)) == rows > 0
+    assert all((written.report / link / "result.json").is_file() for link in links)
+
+
 def test_the_list_of_runs_sorts_by_number(open_page: Open, written: Lab) -> None:
     opened = open_page(written)
     names = opened.page.locator("#run-table thead th").all_inner_texts()

@@ -136,6 +136,42 @@ def test_slopes_and_places(make_lab: MakeLab) -> None:
     assert evidence.family == 7
 
 
+def test_a_slope_through_a_skipped_cell_is_no_part_of_the_family(make_lab: MakeLab) -> None:
+    grid = {"model.norm": ["batch", "group", "layer"], "data.batch_size": [8, 16, 32]}
+    compare = [FIRST, {"kind": "slope", "along": "data.batch_size"}]
+    skip = [{"when": {"model.norm": ["layer"], "data.batch_size": [8]}, "reason": "no room"}]
+    evidence = make_lab(lambda c, s: 0.9 + NOISE[s], grid, compare, seeds=3, skip=skip).evidence()
+    assert [len(table) for table in evidence.estimates] == [5, 1]
+    assert evidence.family == 6
+    assert set(evidence.estimates[1]["family"]) == {6}
+
+
+def test_a_training_loss_with_units_dropped_out_compares_nothing(make_lab: MakeLab) -> None:
+    networks = {"dry": {"model.dropout": 0.0}, "dropped": {"model.dropout": 0.5}}
+    grid = {"model.norm": ["batch", "group"], "network": networks}
+    metrics = set(make_lab(outcome_of_seed, grid, [FIRST], seeds=2).evidence().comparison["metric"])
+    assert "test_nll" in metrics
+    assert "train_loss" not in metrics
+    whole = make_lab(outcome_of_seed, {"model.norm": ["batch", "group"]}, [FIRST], seeds=2).evidence().comparison
+    assert "train_loss" in set(whole["metric"])
+
+
+def outcome_of_seed(cell: dict[str, Any], seed: int) -> float:
+    return 0.9 + NOISE[seed]
+
+
+def test_whole_numbers_stay_whole_in_the_files(make_lab: MakeLab) -> None:
+    grid = {"model.norm": ["batch", "group"], "data.batch_size": [8, 16]}
+    compare = [FIRST, {"kind": "within", "level": "batch", "along": "data.batch_size", "stops": [16]}]
+    lab = make_lab(outcome_of_seed, grid, compare, seeds=3)
+    lab.write("tables")
+    for name, columns in (("pairs", ["batch_size"]), ("comparison", ["pairs", "family", "runs_treatment"])):
+        head, *lines = (lab.report / f"{name}.csv").read_text().splitlines()
+        cells = [dict(zip(head.split(","), line.split(","), strict=False)) for line in lines]
+        for column in columns:
+            assert {cell[column] for cell in cells} <= {"", "2", "3", "8", "16"}, (name, column)
+
+
 def test_estimates_are_worked_out_once_for_all_that_is_asked_of_the_same_runs(
     make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

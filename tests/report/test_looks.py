@@ -60,6 +60,36 @@ def test_look_by_look(make_lab: MakeLab) -> None:
     )
 
 
+def test_the_best_is_marked_at_looks_alone(make_lab: MakeLab) -> None:
+    def lucky(cell: dict[str, Any], seed: int) -> float:
+        """After the first look batch is as good as group; later seeds tell them apart."""
+        ahead = {"none": -0.3, "batch": 0.05 * (seed >= 3), "group": 0.0}[cell["model.norm"]]
+        place = ["none", "batch", "group"].index(cell["model.norm"])
+        return 0.9 + NOISE[seed] + ahead + 0.0002 * (seed * place % 3)
+
+    lab = make_lab(lambda cell, seed: None, GRID, seeds=LOOKS)
+
+    def marks() -> list[dict[str, str]]:
+        rows = lab.evidence().comparison
+        rows = rows[rows["metric"] == "test_accuracy"]
+        return [dict(zip(part["norm"], part["mark"], strict=True)) for _, part in rows.groupby("batch_size")]
+
+    for run in lab.planned():
+        if run.seed < 2:
+            write_run(lab.runs, run, lucky(run.cell, run.seed))
+    assert marks() == [{"none": "", "batch": "", "group": ""}] * 2, "a look that was not planned"
+    for run in lab.planned():
+        if run.seed in (2, 3) and run.cell["model.norm"] != "none":
+            write_run(lab.runs, run, lucky(run.cell, run.seed))
+    first = next(run for run in lab.planned() if run.seed == 2 and run.cell["model.norm"] == "none")
+    for run in lab.planned():
+        if run.seed == 2 and run.id != first.id:
+            write_run(lab.runs, run, lucky(run.cell, run.seed))
+    assert marks() == [{"none": "", "batch": "", "group": ""}] * 2
+    write_run(lab.runs, first, lucky(first.cell, 2))
+    assert marks() == [{"none": "", "batch": "tied", "group": "tied"}] * 2
+
+
 def test_an_interrupted_look_goes_on_and_the_last_one_ends(make_lab: MakeLab) -> None:
     lab = make_lab(lambda cell, seed: None, GRID, seeds=LOOKS)
     train(lab)

@@ -61,9 +61,8 @@ def test_without_an_image_effect_it_is_the_interval_of_the_seeds():
     assert found.se_seeds == pytest.approx(by_seed.std(ddof=1) / 2)
     if found.se_images == 0:
         assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
-        assert found.p == pytest.approx(expected.pvalue)
     else:
-        assert found.se >= found.se_seeds
+        assert found.low < expected.confidence_interval().low
 
 
 def test_a_difference_is_found_and_a_family_widens():
@@ -71,7 +70,29 @@ def test_a_difference_is_found_and_a_family_widens():
     one, many = crossed_interval(treatment, baseline), crossed_interval(treatment, baseline, family=20)
     assert 0 < one.low < one.diff < one.high
     assert many.low < one.low
-    assert one.p < 0.05
+
+
+def test_a_large_family_of_few_seeds_keeps_its_level():
+    """At the level of 44 rows, .11 %: degrees of freedom that the images lend to three seeds would make it 1 %."""
+    rng, trials = np.random.default_rng(1), 1500
+    outside = 0
+    for _ in range(trials):
+        found = crossed_interval(*drawn(rng, 3, 2000), family=44)
+        outside += not found.low <= 0 <= found.high
+    assert outside <= 6
+
+
+def test_it_is_never_narrower_than_that_of_the_seeds():
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        treatment, baseline = drawn(rng, 3, 400)
+        by_seed = (treatment * 1.0 - baseline).mean(axis=1)
+        low, high = stats.ttest_1samp(by_seed, 0).confidence_interval(1 - 0.05 / 8)
+        found = crossed_interval(treatment, baseline, family=8)
+        assert found.high - found.low >= (high - low) * (1 - 1e-9)
+        wide = crossed_interval(treatment, baseline, family=8, seeds=0.5)
+        assert wide.high - found.diff >= 0.5
+        assert wide.low == pytest.approx(2 * found.diff - wide.high)
 
 
 def test_nothing_to_say():

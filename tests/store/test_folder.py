@@ -345,13 +345,14 @@ def test_config_and_curves_come_back(folder: RunFolder) -> None:
 
 
 def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    below = tmp_path / "file" / ID
+    file = tmp_path / "file"
+    file.touch()
+    below = file / ID
     for call in (make_folder, lambda path: write_atomically(path / RESULT, "{}")):
-        with pytest.raises(RunFolderError, match=rf"cannot write {below}.*: Not a directory; free some space or name"):
+        with pytest.raises(RunFolderError, match=rf"cannot write {below}.*: {file} is a file; move it away or name"):
             call(below)
     with pytest.raises(RunFolderError, match="file: a file has that name; move it away or name another"):
-        make_folder(tmp_path / "file")
+        make_folder(file)
     (tmp_path / "folder" / "below").mkdir(parents=True)
     with pytest.raises(RunFolderError, match="folder: a folder has that name; move it away or name another"):
         write_atomically(tmp_path / "folder", "{}")
@@ -359,6 +360,15 @@ def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
         pass
     assert RunFolder(below).state() == "waiting"
     assert RunFolder(below).result() is None
+
+
+def test_only_a_full_disk_is_told_to_be_emptied(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(file: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.fsync", forbidden)
+    with pytest.raises(RunFolderError, match=r"result\.json: Permission denied; name another folder"):
+        write_atomically(folder.path / RESULT, "new")
 
 
 def test_a_full_disk_leaves_the_old_file(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +150,18 @@ def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     assert no_store(tmp_path / "machine" / "runs") is None
 
 
-def test_a_full_disk_leaves_no_half_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FULL = (28, "No space left on device")
+
+
+@pytest.mark.parametrize("error", [OSError(*FULL), shutil.Error([("a", "b", str(OSError(*FULL, "b")))])], ids=["a file", "a folder"])
+def test_a_full_disk_leaves_no_half_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     finished(tmp_path / "theirs", A)
 
     def full(*words: Any, **options: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("shutil.copy2", full)
     monkeypatch.setattr("shutil.copytree", full)
-    with pytest.raises(RunFolderError, match="No space left on device"):
+    with pytest.raises(RunFolderError, match="No space left on device; free some space or name another"):
         list(merged(Store(tmp_path / "mine"), Store(tmp_path / "theirs")))
     assert not (tmp_path / "mine" / A).exists()

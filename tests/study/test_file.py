@@ -65,6 +65,7 @@ def test_a_study_is_read_as_written(write: Write) -> None:
         ({"grid": {"model.norn": ["batch"]}}, r"grid: unknown configuration key 'model\.norn': did you mean"),
         ({"grid": {"data.batch_size": [8, "x"]}}, r"grid: data\.batch_size=x: expected a whole number"),
         ({"grid": {"model.norm": ["batch", "none", "batch"]}}, r"grid\.model\.norm has 'batch' twice: keep one"),
+        ({"grid": {"model.norm": ["batch"], "model.dropout": [0, "0"]}}, r"grid\.model\.dropout has '0' twice: keep"),
         ({"grid": {"seed": [0, 1], "model.norm": ["batch"]}}, r"grid\.seed: seeds are given under 'seeds'"),
         ({"grid": {"norm": {"a": 3}}}, r"grid\.norm\.a is a mapping of keys to values, not 3"),
         ({"grid": {"norm": {"a": {"modl.norm": "batch"}}}}, r"grid\.norm\.a: unknown configuration key 'modl\.norm'"),

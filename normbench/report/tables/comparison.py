@@ -132,6 +132,12 @@ def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> 
 
 
 def contrast_title(evidence: Evidence, contrast: Contrast) -> str:
+    """What is compared, with the contrast's name where another one has the same title (on other cells)."""
+    title = _title(evidence, contrast)
+    return f"{title} ({contrast.name})" if [_title(evidence, c) for c in evidence.contrasts].count(title) > 1 else title
+
+
+def _title(evidence: Evidence, contrast: Contrast) -> str:
     base, along = evidence.level_name(contrast.baseline, contrast.factor), evidence.title(contrast.along)
     titles = {
         "levels": f"Compared with {base}",
@@ -157,7 +163,7 @@ def _note(evidence: Evidence, contrast: Contrast, table: pd.DataFrame) -> str:
     errors = {
         "paired": "paired t",
         "shrunk": "its variance shrunk to that of its cell",
-        "pooled": "its variance pooled over its cell",
+        "pooled": "its variance pooled over its cell, which finds too much where norms differ in spread",
     }
     used = "; ".join(text for error, text in errors.items() if (table["error"] == error).any()) or "no pair yet"
     rows = "" if len(table) == family else f", {counted([len(table)], 'row')} with data here"

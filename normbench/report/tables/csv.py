@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from normbench.stats.estimates import ESTIMATE_COLUMNS
 
 SUMMARY = ("n", "n_used", "mean", "sd", "ci_low", "ci_high", "method", "median", "min", "max", "diverged")
 CONTRAST = ("kind", "family_name")  # of a contrast; `family` is the family's size
+SIDES = ("treatment", "baseline")
 LOOK = ("look", "interim")  # of a study with planned looks
+
+COUNTS = ("pairs", "left_out", "family", *(f"{what}_{side}" for what in ("runs", "diverged") for side in SIDES))
 
 # A spreadsheet takes text that starts so for a formula. An apostrophe in front makes it text; text that already has
 # apostrophes there gets one more, so that reading takes off exactly what was put on.
@@ -67,7 +71,12 @@ def tidy(evidence: Evidence) -> pd.DataFrame:
     whole = evidence.comparison.assign(kind=first.kind, family_name=first.family)
     if "contrast" in whole:
         whole[["kind", "family_name"]] = whole[["kind", "family_name"]].where(whole["contrast"].notna())
-    return whole.reindex(columns=[name for name in columns if name in whole or name not in LOOK])
+    return _whole(whole.reindex(columns=[name for name in columns if name in whole or name not in LOOK]), COUNTS)
+
+
+def _whole(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The frame with whole numbers in these columns: one row without any would make 32 to 32.0 in all others."""
+    return frame.astype({name: "Int64" for name in columns if name in frame})
 
 
 def contrasts_csv(evidence: Evidence) -> pd.DataFrame:
@@ -89,5 +98,6 @@ def paired_seeds(evidence: Evidence) -> pd.DataFrame:
         frames.append(found)
     whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     axes = [axis for axis in dict.fromkeys([*evidence.across, evidence.factor]) if axis in whole]
+    whole = _whole(whole, [axis for axis in axes if pd.api.types.is_integer_dtype(evidence.chosen[axis])])
     states = ["treatment_state", "baseline_state"]
     return whole[["contrast", "along", *axes, "treatment", "baseline", "seed", "diff", *states]]

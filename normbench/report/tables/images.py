@@ -13,11 +13,13 @@ from normbench.report.evidence import Evidence
 from normbench.report.images import Pair, image_pairs
 from normbench.report.tables.grid import Cell, Grid
 from normbench.report.words import interval_text
-from normbench.stats.images import crossed_interval, disagreement, mcnemar_by_seed
+from normbench.stats.images import CrossedInterval, crossed_interval, disagreement, mcnemar_by_seed
+from normbench.store.predictions import Predictions
 from normbench.study.metrics import METRICS, counted
 
 METRIC = METRICS["test_accuracy"]
 ALPHA = 0.05
+Array = np.ndarray[Any, Any]
 
 
 def images_grid(evidence: Evidence) -> Grid | None:
@@ -32,7 +34,8 @@ def images_grid(evidence: Evidence) -> Grid | None:
     rows = []
     for pair in pairs:
         place = (*(pair.row[axis] for axis in evidence.across), pair.row[evidence.factor])
-        rows.append((evidence.row_name(pair.row), _cells(evidence, pair, seeds.get(place))))
+        row = seeds.get(place)
+        rows.append((evidence.row_name(pair.row), _cells(_looked_at(evidence, pair, row), row)))
     baseline, images = evidence.level_name(evidence.baseline), pairs[0].baseline.correct.shape[1]
     columns = [
         "seeds",
@@ -47,9 +50,8 @@ def images_grid(evidence: Evidence) -> Grid | None:
         f"Difference in {METRIC.label} from {baseline} over the seeds that kept their predictions, on the {images:,} "
         f"test images. Population of the interval over other seeds (as among the contrasts): further trainings, "
         f"tested on these very images. Population of the one over other seeds and images: further trainings, tested "
-        f"on further images such as these; it takes its "
-        f"error from the cell's own seeds and images (of few seeds it can be the narrower one: images add degrees of "
-        f"freedom). Both hold for the study's whole family ({counted([evidence.family], 'comparison')}) at once. "
+        f"on further images such as these; it is the former, wider by what the images add. "
+        f"Both hold for the study's whole family ({counted([evidence.family], 'comparison')}) at once. "
         f"McNemar's exact test, without correction, compares the two trained networks of one seed: it says nothing "
         f"of another seed. The last two columns: share of images given another class than by {baseline}, and by "
         f"another seed of {baseline}, the scale for it."
@@ -57,9 +59,20 @@ def images_grid(evidence: Evidence) -> Grid | None:
     return Grid("Test images", columns, rows, note)
 
 
-def _cells(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> list[Cell]:
+def _looked_at(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> Pair:
+    """The pair on the seeds that the row's verdict is of: with planned looks, those of the look that decided it."""
+    looks = evidence.study.looks
+    if looks is None or estimate is None or not estimate["look"]:
+        return pair
+    seeds = list(evidence.study.seeds)[: looks.seeds[int(estimate["look"]) - 1]]
+    kept = [place for place, seed in enumerate(pair.seeds) if seed in seeds]
+    sides = [Predictions(side.classes[kept], side.correct[kept]) for side in (pair.treatment, pair.baseline)]
+    return Pair(pair.row, pair.run_id, tuple(pair.seeds[place] for place in kept), sides[0], sides[1])
+
+
+def _cells(pair: Pair, estimate: dict[Any, Any] | None) -> list[Cell]:
     right = pair.treatment.correct, pair.baseline.correct
-    crossed = crossed_interval(*right, alpha=ALPHA, family=evidence.family)
+    crossed = _crossed(*right, estimate)
     tests = mcnemar_by_seed(*right)
     few = int((tests["p"] < ALPHA).sum())
     other = float(disagreement(pair.treatment.classes, pair.baseline.classes).mean())
@@ -74,6 +87,16 @@ def _cells(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> l
     ]
 
 
+def _crossed(treatment: Array, baseline: Array, estimate: dict[Any, Any] | None) -> CrossedInterval:
+    """The row's interval over seeds, wider by what the images add; without one where the row has none (yet)."""
+    if estimate is None or pd.isna(estimate["low"]):
+        return CrossedInterval(float(treatment.mean() - baseline.mean()), *[np.nan] * 4)
+    all_seeds = int(estimate["pairs"]) == len(treatment)  # one that lost its predictions is in the row's interval alone
+    half = (estimate["high"] - estimate["low"]) / 2 if all_seeds else None
+    level = {"alpha": float(estimate["alpha"]), "family": int(estimate["family"])}
+    return crossed_interval(treatment, baseline, **level, seeds=half)
+
+
 def _interval(row: dict[Any, Any] | None) -> Cell:
     """The ends, sorted by the lower one."""
     if row is None or pd.isna(row["low"]):
@@ -81,7 +104,7 @@ def _interval(row: dict[Any, Any] | None) -> Cell:
     return Cell(interval_text(row, METRIC, "levels"), value=float(row["low"]))
 
 
-def _between_seeds(classes: np.ndarray[Any, Any]) -> Cell:
+def _between_seeds(classes: Array) -> Cell:
     couples = list(combinations(range(len(classes)), 2))
     if not couples:
         return Cell("—")
