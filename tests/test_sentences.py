@@ -19,6 +19,7 @@ from tests.conftest import REPOSITORY
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 MEASURED = re.compile(r"\d\.\d+ (?:points|%)")
 DECIMAL = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]*\d)")
+OWN_RATE = "each at its own rate"
 COUNTED = {"none": 0, "three": 3, "five": 5, "six": 6, "seven": 7, "eight": 8, "twelve": 12, "four": 4}
 
 
@@ -67,7 +68,7 @@ def accuracy(study: str, **cell: object) -> float:
 
 def batch_size() -> list[float]:
     place = "network strided CNN, batch_size 2"
-    layer, group, none = (row("batch_size", "levels", f"{n}, {place}", "better") for n in ("layer", "group", "none"))
+    layer, group, none = (row("batch_size", OWN_RATE, f"{n}, {place}", "better") for n in ("layer", "group", "none"))
     within = row("batch_size", "small batches in batch norm", "batch_size 2, network digit CNN", "better")
     cell = {"network": "strided CNN", "batch_size": 2, "norm": "batch"}
     rest = [100 * group["diff"], 100 * none["diff"], accuracy("batch_size", **cell), *gain("batch_size", **cell)]
@@ -211,14 +212,19 @@ def open_rows(study: str, contrast: str, containing: str = "") -> int:
 def on_both_machines() -> tuple[int, ...]:
     """Verdicts that are the same on both machines, and cells."""
     first, second = (table(name, "contrasts") for name in ("batch_size", "batch_size_second_machine"))
-    same = first.merge(second, on=["contrast", "row", "verdict"])
+    same = first.merge(second, on=["kind", "row", "verdict"])
     cells = table("batch_size", "comparison")[["norm", "network", "batch_size"]].drop_duplicates()
     assert len(same) == len(first) == len(second)
     return len(same), len(cells)
 
 
 COUNTS: list[tuple[str, str, Callable[[], tuple[int, ...]]]] = [
-    ("batch_size", r"other (\S+) comparisons with batch norm", lambda: (open_rows("batch_size", "levels"),)),
+    (
+        "batch_size",
+        r"other (\S+) comparisons with batch norm",
+        lambda: (open_rows("batch_size", OWN_RATE),),
+    ),
+    ("batch_size", r"the (\S+) at one shared rate", lambda: (open_rows("batch_size", "at one shared rate"),)),
     ("batch_size", r"families of (\S+) and (\d+)", lambda: families("batch_size")),
     ("batch_size", r"at (\S+) images", lambda: (int(setting("batch_size", "budget.samples")),)),
     ("batch_size", r"open with (\S+) seeds", lambda: (table("batch_size", "results")["seed"].nunique(),)),

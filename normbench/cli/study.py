@@ -95,9 +95,11 @@ def _plan(options: argparse.Namespace) -> int:
     left = list(iter_pending(plan, done))
     workers = chosen.build().at_once(tasks_of(left or plan.runs, store))
     told = f": {time_told(left, measured(plan, store, left), workers)}" if left else ""
+    again = len(plan.twins) // len(study.seeds)
+    same = f" that stand for {number(again, 'further cell')} too" if again else ""
     print(
         f"{number(len(plan.runs), 'run')} ({number(len(plan.runs) // len(study.seeds), 'cell')}, "
-        f"{number(len(study.seeds), 'seed')}), {number(len(plan.skipped), 'cell')} skipped, "
+        f"{number(len(study.seeds), 'seed')}){same}, {number(len(plan.skipped), 'cell')} skipped, "
         f"{number(len(plan.runs) - len(left), 'run')} done, {len(left)} to do{told}"
     )
     if str(chosen) != "local":

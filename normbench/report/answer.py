@@ -29,7 +29,7 @@ TOLD = ("better", "worse", "better by less than the margin", "worse by less than
 ORDER = (*TOLD, "equivalent", "identical", "diverged", "baseline diverged", "open")
 
 LOST = "lost"
-_UNNAMED = re.compile(r"levels|(levels|within|change|slope) \d+")  # names that a study did not give
+UNNAMED = re.compile(r"levels|(levels|within|change|slope) \d+")  # names that a study did not give
 
 
 def answer(evidence: Evidence) -> list[str]:
@@ -81,7 +81,7 @@ def contrast_sentence(evidence: Evidence, contrast: Contrast, rows: pd.DataFrame
         "change": f"In how much {metric.label} changes from {along} {contrast.start}, compared with {base}: ",
         "slope": f"In how much {metric.label} changes with each doubling of {along}, compared with {base}: ",
     }
-    named = "" if _UNNAMED.fullmatch(contrast.name) else f"{contrast.name[0].upper()}{contrast.name[1:]}. "
+    named = "" if UNNAMED.fullmatch(contrast.name) else f"{contrast.name[0].upper()}{contrast.name[1:]}. "
     kept = [f"{evidence.title(axis)} {listed(list(map(str, labels)))}" for axis, labels in contrast.where.items()]
     head = heads[contrast.kind] if not kept else f"At {', '.join(kept)}: {_lower(heads[contrast.kind])}"
     return f"{named}{head}{'; '.join(clauses)}."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from normbench.report.contrasts import like_the_first
 from normbench.report.looks import look_table
 from normbench.stats import Missing, estimates, mark_best, summarize
 from normbench.study.metrics import COST, Metric
@@ -55,10 +56,9 @@ def cell_table(evidence: Evidence, metric: Metric) -> pd.DataFrame:
         return evidence.in_order(cells.assign(verdict=NOT_COMPARED))
     if metric == evidence.metric or len(cells) <= MARKED:
         cells = cells.merge(_marks(evidence, metric), on=keys, how="left")
-    pairs = (
-        evidence.estimates[0] if metric == evidence.metric else contrast_table(evidence, evidence.contrasts[0], metric)
-    )
-    pairs = pairs.drop(columns=["id", "along"]).rename(columns={"treatment": evidence.factor})
+    found = [contrast_table(evidence, contrast, metric) for contrast in like_the_first(evidence.contrasts)]
+    pairs = pd.concat([table for table in found if len(table)] or found[:1])
+    pairs = pairs.drop(columns=["id", "along"]).rename(columns={"treatment": evidence.factor}).drop_duplicates(keys)
     if len(pairs):
         cells = cells.merge(_like(cells, pairs, keys), on=keys, how="left")
     return evidence.in_order(cells)

@@ -109,6 +109,13 @@ class Contrast:
         return [self.factor, *self.across] if self.kind == "within" else list(self.across)
 
 
+def like_the_first(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The first contrast, and those that compare the same levels with the same one, on cells that it leaves out."""
+    first = contrasts[0]
+    key = first.kind, first.factor, first.baseline
+    return [contrast for contrast in contrasts if (contrast.kind, contrast.factor, contrast.baseline) == key]
+
+
 def _has(runs: pd.DataFrame, column: str, value: Any) -> bool:
     return bool((runs[column] == value).any())
 
@@ -134,6 +141,7 @@ def declared_contrasts(evidence: Evidence) -> list[Contrast]:
             tuple(evidence.across),
             tuple(evidence.levels),
             family=compare.family,
+            where={columns[axis]: kept for axis, kept in compare.where.items()},
         )
     ]
     for more in compare.contrasts:
@@ -150,7 +158,7 @@ def declared_contrasts(evidence: Evidence) -> list[Contrast]:
                 start=more.start,
                 stops=more.stops,
                 family=more.family,
-                where={columns[axis]: kept for axis, kept in (more.where or {}).items()},
+                where={columns[axis]: kept for axis, kept in more.where.items()},
             )
         )
     return found

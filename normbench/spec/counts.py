@@ -100,6 +100,14 @@ def devices_together(config: RunConfig) -> int:
     return int(norm_facts(config).devices_of(devices(config) * config.trainer.virtual_devices))
 
 
+def alike_on_devices(config: RunConfig) -> bool:
+    """Whether a run comes to the same on any number of virtual devices: its statistics are of one image, or of all."""
+    facts, virtual = norm_facts(config), config.trainer.virtual_devices
+    if facts.remembers:
+        return False
+    return not facts.has_statistics or facts.images.rule == "one" or facts.devices_of(virtual) == virtual
+
+
 def images_per_statistic(config: RunConfig) -> int | None:
     """Images whose activations share one mean and variance while training; 0 without a norm.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -15,7 +15,10 @@ Kind = Literal["levels", "within", "change", "slope"]
 AskedError = Literal["auto", "paired", "shrunk", "pooled"]
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 
-FIRST_KEYS = ("factor", "baseline", "across", "tuned", "metric", "margin", "target", "error", "name", "family", "kind")
+FIRST_KEYS = (
+    *("factor", "baseline", "across", "tuned", "metric", "margin", "target", "error"),
+    *("name", "family", "kind", "where"),
+)
 WHOLE = ("tuned", "metric", "margin", "target", "error")  # said once, in the first contrast; they hold for all
 KEYS: dict[Kind, tuple[str, ...]] = {
     "levels": ("kind", "name", "family", "factor", "baseline", "where"),
@@ -52,7 +55,7 @@ class Contrast:
     along: str = ""
     start: Any = None
     stops: tuple[Any, ...] = ()
-    where: Mapping[str, tuple[Any, ...]] | None = None
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Compare:
         error: Where the error of a difference is taken from; "auto" goes by the planned seeds.
         name: Of this first contrast.
         family: Of this first contrast.
-        contrasts: The others, which share all but factor, baseline, name and family.
+        where: Labels of other axes; cells that have others are left to further contrasts.
+        contrasts: The others, which share all but factor, baseline, name, family and where.
     """
 
     factor: str
@@ -83,6 +87,7 @@ class Compare:
     error: AskedError = "auto"
     name: str = "levels"
     family: str = FAMILY
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     contrasts: tuple[Contrast, ...] = ()
 
 
@@ -153,9 +158,9 @@ def _first(tree: dict[str, Any], labels: Labels, path: Path) -> Compare:
         target = checked(target, Share, f"{path}: compare.target")
     error = _word(tree.get("error", "auto"), "error term", get_args(AskedError), f"{path}: compare.error")
     name, family = (_name(tree.get(key, value), key, path) for key, value in (("name", "levels"), ("family", FAMILY)))
-    return Compare(
-        factor, baseline, tuple(across), tuned, metric, margin, target, cast("AskedError", error), name, family
-    )
+    where = _where(tree, labels, rest, f"{path}: compare.where")
+    asked = cast("AskedError", error)
+    return Compare(factor, baseline, tuple(across), tuned, metric, margin, target, asked, name, family, where)
 
 
 def _contrast(tree: dict[str, Any], first: Compare, labels: Labels, index: int, path: Path) -> Contrast:
@@ -190,18 +195,24 @@ def _contrast(tree: dict[str, Any], first: Compare, labels: Labels, index: int, 
         if start in stops or not stops or len(set(stops)) < len(stops):
             raise UsageError(f"{where}.stops: give other labels of {along} than its start {start!r}, each once")
     rest = [axis for axis in labels if axis not in (factor, along, first.tuned)]
-    kept = tree.get("where", {})
-    if not isinstance(kept, dict):
-        raise UsageError(f"{where}.where is a mapping of axes to labels, not {kept!r}")
-    chosen = {}
-    for key, given in kept.items():
-        axis = _word(key, "other axis", rest, f"{where}.where")
-        wanted = given if isinstance(given, list) else [given]
-        chosen[axis] = tuple(_label(label, labels[axis], f"{where}.where.{axis}", axis) for label in wanted)
+    chosen = _where(tree, labels, rest, f"{where}.where")
     name = _name(tree.get("name", f"{kind} {index}"), "name", path)
     return Contrast(
         kind, name, _name(tree.get("family", FAMILY), "family", path), factor, level, along, start, stops, chosen
     )
+
+
+def _where(tree: dict[str, Any], labels: Labels, axes: Sequence[str], where: str) -> dict[str, tuple[Any, ...]]:
+    """The labels of other axes that take part, by axis."""
+    kept = tree.get("where", {})
+    if not isinstance(kept, dict):
+        raise UsageError(f"{where} is a mapping of axes to labels, not {kept!r}")
+    chosen = {}
+    for key, given in kept.items():
+        axis = _word(key, "other axis", axes, where)
+        wanted = given if isinstance(given, list) else [given]
+        chosen[axis] = tuple(_label(label, labels[axis], f"{where}.{axis}", axis) for label in wanted)
+    return chosen
 
 
 def _word(value: Any, what: str, known: Sequence[str], where: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from normbench.data import available
 from normbench.errors import UsageError
 from normbench.spec import DegenerateStatisticWarning, RunConfig, load_plugins, replace
-from normbench.spec.counts import image_facts
+from normbench.spec.counts import alike_on_devices, image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
 from normbench.spec.resolve import check_clashes, resolve_model, resolve_probes, resolve_section, resolve_trainer
 from normbench.spec.schedule import check_rate
@@ -22,6 +22,7 @@ from normbench.study.file import Level, Skip, Study
 from normbench.study.metrics import lacking
 from normbench.study.rates import RATE, Rates
 
+VIRTUAL = "trainer.virtual_devices"
 POOLED = (
     "compare.error=pooled does not keep its level where norms differ in spread, and finds differences that are not "
     "there: paired and shrunk keep it"
@@ -48,7 +49,8 @@ class Plan:
         skipped: Cells that are not run, each with its reason.
         warnings: What a reader should know before anything is trained.
         fell_back: Whether its runs are on the embedded digits, where the study asks for mnist.
-        twins: Runs again, each in a further cell that comes to the same: one whose own rate is the shared one, say.
+        twins: Runs again, each in a further cell that comes to the same: one whose own rate is the shared one, or a
+            norm of each image on other virtual devices.
     """
 
     study: Study
@@ -82,7 +84,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     runs: list[tuple[float, PlannedRun]] = []
     twins: list[PlannedRun] = []
     skipped: list[tuple[Mapping[str, Any], str]] = []
-    by_id: dict[str, Mapping[str, Any]] = {}
+    by_id: dict[str, tuple[Mapping[str, Any], Any]] = {}
     memo = _Memo(study.base, fallback)
     check_rates(study)
     rate_levels: dict[float, Level] = {}
@@ -97,15 +99,16 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
             raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
+        devices = next((level.changes[VIRTUAL] for level in levels if VIRTUAL in level.changes), None)
         for rank, seed in enumerate(study.seeds):
             parts[seed_at] = str(seed)
             identity = identity_hash(parts)
             run = PlannedRun(identity, cell, seed, _with_seed(config, seed))
-            other = by_id.setdefault(identity, cell)
+            other, on = by_id.setdefault(identity, (cell, devices))
             if other is cell:
                 runs.append((rank * 1e9 - seconds, run))
-            elif files_of_rates(study):
-                twins.append(run)  # nobody knows beforehand which rates a pilot chooses
+            elif files_of_rates(study) or devices != on:
+                twins.append(run)  # nobody knows beforehand which rates a pilot chooses, or has to know such norms
             else:
                 two = f"cells '{describe(other)}' and '{describe(cell)}'"
                 raise UsageError(f"{study.path}: {two} are the same run: leave one out")
@@ -232,6 +235,8 @@ class _Memo:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
         resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
+        if alike_on_devices(resolved):  # what would be trained again is trained once
+            resolved = dataclasses.replace(resolved, trainer=dataclasses.replace(resolved.trainer, virtual_devices=1))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)
 

@@ -515,7 +515,8 @@ def test_an_axis_that_bends_keeps_its_labels_apart(make_lab: MakeLab) -> None:
 
 def test_an_axis_of_names_has_the_order_of_the_study(make_lab: MakeLab) -> None:
     sizes = {"wide": {"model.channels": [8, 16]}, "narrow": {"model.channels": [4, 8]}}
-    lab = make_lab(lambda c, s: 0.9 + NOISE[s], {"model.norm": ["none", "batch"], "size": sizes})
+    base = {"data": {"name": "mnist"}, "budget": {"samples": 640}, "trainer": {"precise_statistics": 64}}
+    lab = make_lab(lambda c, s: 0.9 + NOISE[s], {"model.norm": ["none", "batch"], "size": sizes}, base=base)
     evidence = lab.evidence()
     evidence.runs["test_accuracy_precise"] = evidence.runs["test_accuracy"] + (evidence.runs["norm"] == "batch") * 0.01
     figure = precise.figure(evidence)

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from normbench.errors import UsageError
+from normbench.report.figures import drawn_figures
 from normbench.study import load_study, make_plan
 
 from .conftest import NOISE, MakeLab
@@ -41,3 +45,43 @@ def test_a_run_whose_own_rate_is_the_shared_one_is_trained_once_and_counts_twice
     assert "15 of 15 done" in (lab.report / "report.html").read_text()
     assert any(path.name == "results.csv" for path in paths)
     assert {len((lab.report / "results.csv").read_text().splitlines())} == {19}
+
+
+def test_a_norm_of_each_image_is_trained_once_for_all_virtual_devices(make_lab: MakeLab) -> None:
+    layouts = {f"{n}x{32 // n}": {"trainer.virtual_devices": n} for n in (4, 1, 2)}
+    norms = {"none": 0.90, "batch": 0.95, "sync_batch": 0.94, "layer": 0.93}
+    noise = {"none": 0.0, "batch": 0.0011, "sync_batch": 0.0007, "layer": 0.0005}
+
+    def outcome(cell: Mapping[str, Any], seed: int) -> float:
+        lost = 0.01 * layouts[cell["layout"]]["trainer.virtual_devices"] if cell["model.norm"] == "batch" else 0.0
+        return norms[cell["model.norm"]] + NOISE[seed] + noise[cell["model.norm"]] * (seed % 2) - lost
+
+    grid = {"model.norm": list(norms), "layout": layouts}
+    lab = make_lab(outcome, grid, {"factor": "model.norm", "baseline": "batch", "across": ["layout"]})
+    plan = make_plan(load_study(lab.study))
+    assert len(plan.runs) == 3 * (3 + 1 + 1 + 1)
+    assert {run.config.trainer.virtual_devices for run in plan.runs if run.cell["model.norm"] != "batch"} == {1}
+    assert len(plan.twins) == 3 * 2 * 3
+    evidence = lab.evidence()
+    assert len(evidence.runs) == 36
+    assert evidence.runs.groupby("norm")["run_id"].nunique().to_dict() == {
+        "batch": 9,
+        "layer": 3,
+        "none": 3,
+        "sync_batch": 3,
+    }
+    assert evidence.family == 9
+    assert set(evidence.pairs["pairs"]) == {3}
+    (figure,) = (found for name, found in drawn_figures(evidence).items() if name.endswith("images_per_statistic"))
+    assert figure.data["axis norm" if "axis norm" in figure.data else "norm"].value_counts().to_dict() == {
+        "batch": 3,
+        "layer": 1,
+        "none": 1,
+        "sync_batch": 1,
+    }
+
+
+def test_what_is_the_same_run_for_another_reason_is_still_refused(make_lab: MakeLab) -> None:
+    places = {"a": {"data.dir": "/a"}, "b": {"data.dir": "/b"}}
+    with pytest.raises(UsageError, match="are the same run: leave one out"):
+        make_lab(lambda cell, seed: 0.9, {"model.norm": list(NORMS), "place": places})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from normbench.report.contrasts import Contrast
 from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
+from normbench.report.figures.bent import NOTE, difference_axis
 from normbench.report.figures.style import FACTOR, PANEL, PANEL_PLACE, WIDTH, Figure, Marks, titled
 from normbench.report.tables.comparison import contrast_title, row_name
 from normbench.report.words import counted_families, greatest, verdict_words
@@ -35,10 +38,12 @@ def figure(evidence: Evidence) -> Figure | None:
         alt.Tooltip(f"{name}:Q", title=text, format=f"+.{metric.digits}f")
         for name, text in {"diff": "difference", "low": "95 % from", "high": "95 % to"}.items()
     ]
+    scale, axis, bent = difference_axis(rows["diff"], rows[["low", "high"]])
+    low, middle = (alt.X(f"{name}:Q", title=title, scale=scale, axis=axis) for name in ("low", "diff"))
     layers: list[Any] = [
-        alt.Chart().mark_rule(color="#888888").encode(x=alt.XDatum(0, title=title)),
-        base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
-        base.mark_point(size=55).encode(x=alt.X("diff:Q", title=title), shape=marks.shape, fill=fill, tooltip=tell),
+        alt.Chart().mark_rule(color="#888888").encode(x=alt.XDatum(0, title=title, scale=scale)),
+        base.mark_rule(strokeWidth=2).encode(x=low, x2="high:Q"),
+        base.mark_point(size=55).encode(x=middle, shape=marks.shape, fill=fill, tooltip=tell),
     ]
     panels = [
         alt.layer(
@@ -52,7 +57,12 @@ def figure(evidence: Evidence) -> Figure | None:
         for place, (_, part) in enumerate(rows.groupby(PANEL_PLACE))
     ]
     chart = alt.vconcat(*panels).resolve_scale(x="shared")
-    notes = ["filled: told apart", *([f"without {left} further rows"] if left > 0 else []), *([cut] if cut else [])]
+    notes = [
+        "filled: told apart",
+        *([NOTE] if bent else []),
+        *([f"without {left} further rows"] if left > 0 else []),
+        *([cut] if cut else []),
+    ]
     sizes = list(dict.fromkeys(evidence.families[contrast.family] for contrast in evidence.contrasts[1:]))
     head = f"Further contrasts: 95 % intervals, {counted_families(sizes)}"
     return Figure(
@@ -88,7 +98,7 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
                     FACTOR: str(level),
                     PANEL: titles[-1],
                     PANEL_PLACE: len(titles) - 1,
-                    "row": row_name(evidence, contrast, row),
+                    "row": _short_name(evidence, contrast, row),
                     **{name: row[name] * evidence.metric.scale for name in ("diff", "low", "high")},
                     "told": str(row["verdict"]).startswith(("better", "worse")),
                     "verdict": verdict_words(row, evidence.margin_text),
@@ -96,3 +106,10 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
             )
     columns = [FACTOR, PANEL, PANEL_PLACE, "row", "diff", "low", "high", "told", "verdict"]
     return pd.DataFrame(found, columns=columns), titles, note
+
+
+def _short_name(evidence: Evidence, contrast: Contrast, row: dict[Any, Any]) -> str:
+    """The row's name without the axes on which the contrast keeps one label: its panel is of that one alone."""
+    alone = {column for column, labels in contrast.where.items() if len(labels) == 1}
+    across = tuple(column for column in contrast.across if column not in alone)
+    return row_name(evidence, replace(contrast, across=across), row)

@@ -10,13 +10,13 @@ import pandas as pd
 
 from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
+from normbench.report.figures.bent import NOTE, difference_axis
 from normbench.report.figures.style import FACTOR, WIDTH, Figure, Marks, shown_title, titled
 from normbench.report.words import greatest, verdict_words
 from normbench.study.metrics import counted
 
 MAX_ROWS = 60  # rows of all panels
 ROW = 17  # height of a row
-WIDE = 10.0  # largest over typical difference from which the axis is linear only near zero
 TOLD = ["better", "worse", "better by less than the margin", "worse by less than the margin"]
 SIDE, DOWN = "side", "down"
 
@@ -53,7 +53,7 @@ def figure(evidence: Evidence) -> Figure | None:
     if evidence.margin is not None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
     if bent:
-        notes.append("axis linear near 0, logarithmic beyond")
+        notes.append(NOTE)
     notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
     notes += [cut] if cut else []
@@ -104,27 +104,8 @@ def _x(evidence: Evidence, frame: pd.DataFrame) -> tuple[alt.X, bool]:
     better = "right is better" if metric.higher_is_better else "left is better"
     unit = f"{metric.difference_unit}; " if metric.difference_unit else ""
     title = [f"difference in {metric.label}", f"({unit}{better})"]  # in one line, panels' titles would meet
-    ends = frame[["low", "high", "value"]].abs().max(axis=1)
-    largest, typical = float(ends.max()), float(frame["diff"].abs()[frame["diff"].abs() > 0].median())
-    scale, axis, bent = alt.Scale(nice=True), alt.Axis(), False
-    if np.isfinite(typical) and typical > 0 and largest / typical > WIDE:
-        bent, scale = True, alt.Scale(type="symlog", constant=_near(typical), nice=False)
-        values = sorted({0.0, *(sign * step for step in _steps(_near(typical), largest) for sign in (-1, 1))})
-        axis = alt.Axis(values=values, format=",.6~f", labelOverlap=True)
+    scale, axis, bent = difference_axis(frame["diff"], frame[["low", "high", "value"]])
     return alt.X("diff:Q", title=title if evidence.across[:-1] else " ".join(title), scale=scale, axis=axis), bent
-
-
-def _near(value: float) -> float:
-    """The power of ten at or below a value."""
-    return float(10.0 ** np.floor(np.log10(value)))
-
-
-def _steps(first: float, last: float) -> list[float]:
-    found, step = [], first
-    while step <= last:
-        found += [step, 3 * step]
-        step *= 10
-    return found
 
 
 def _layers(evidence: Evidence, marks: Marks, x: alt.X, y: alt.Y) -> list[Any]:

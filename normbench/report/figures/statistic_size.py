@@ -37,7 +37,9 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
     scale = shown.scale(cells["mean"])
     cells = frames.clipped(cells, scale)
     whole, order, heading, left_away = frames.panels(evidence, cells, _apart(evidence, size))
-    whole = _placed(evidence, whole, size, base, [PANEL] if order else [])
+    cells = whole.drop_duplicates([FACTOR, size, *([PANEL] if order else []), "mean", "low", "high", "n"])
+    again = "cells with the very same numbers are drawn once" if len(cells) < len(whole) else ""
+    whole = _placed(evidence, cells, size, base, [PANEL] if order else [])
     marks = Marks(evidence)
     values = sorted(float(value) for value in whole["place"].unique())
     least = min(values)
@@ -74,7 +76,8 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
     chart = alt.layer(*layers, data=whole, width=WIDTH, height=HEIGHT)
     name = size.replace("_", " ")
     text = f"{capital(shown.metric.label)} against {name}"
-    parts = ("a point a cell: mean and 95 % interval", left_away, levels and f"not drawn, without a number: {levels}")
+    unplaced = levels and f"not drawn, without a number: {levels}"
+    parts = ("a point a cell: mean and 95 % interval", left_away, unplaced, again)
     note = "; ".join(part for part in parts if part)
     return Figure(
         f"{shown.metric.label.replace(' ', '_')}_against_{size}",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from normbench.report.answer import UNNAMED
 from normbench.report.contrasts import Contrast
 from normbench.report.evidence import Evidence
 from normbench.report.tables.grid import Cell, Grid
@@ -134,7 +135,8 @@ def row_name(evidence: Evidence, contrast: Contrast, row: Mapping[Any, Any]) -> 
 def contrast_title(evidence: Evidence, contrast: Contrast) -> str:
     """What is compared, with the contrast's name where another one has the same title (on other cells)."""
     title = _title(evidence, contrast)
-    return f"{title} ({contrast.name})" if [_title(evidence, c) for c in evidence.contrasts].count(title) > 1 else title
+    alike = [_title(evidence, other) for other in evidence.contrasts].count(title) > 1
+    return f"{title} ({contrast.name})" if alike and not UNNAMED.fullmatch(contrast.name) else title
 
 
 def _title(evidence: Evidence, contrast: Contrast) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from normbench.report.comparison import contrast_table
+from normbench.report.contrasts import like_the_first
 from normbench.report.evidence import Evidence
 from normbench.report.images import Pair, image_pairs
 from normbench.report.tables.grid import Cell, Grid
@@ -29,7 +30,8 @@ def images_grid(evidence: Evidence) -> Grid | None:
         return None
     seeds = {
         (*(row[axis] for axis in evidence.across), row["treatment"]): row
-        for row in contrast_table(evidence, evidence.contrasts[0], METRIC).to_dict("records")
+        for contrast in like_the_first(evidence.contrasts)
+        for row in contrast_table(evidence, contrast, METRIC).to_dict("records")
     }
     rows = []
     for pair in pairs:
@@ -93,8 +95,8 @@ def _crossed(treatment: Array, baseline: Array, estimate: dict[Any, Any] | None)
         return CrossedInterval(float(treatment.mean() - baseline.mean()), *[np.nan] * 4)
     all_seeds = int(estimate["pairs"]) == len(treatment)  # one that lost its predictions is in the row's interval alone
     half = (estimate["high"] - estimate["low"]) / 2 if all_seeds else None
-    level = {"alpha": float(estimate["alpha"]), "family": int(estimate["family"])}
-    return crossed_interval(treatment, baseline, **level, seeds=half)
+    alpha, family = float(estimate["alpha"]), int(estimate["family"])
+    return crossed_interval(treatment, baseline, alpha=alpha, family=family, seeds=half)
 
 
 def _interval(row: dict[Any, Any] | None) -> Cell:
