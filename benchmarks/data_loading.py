@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterable
 
 import torch
+from machine import data_folder, described
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from normbench.data import MNISTDataModule
-from normbench.data.registry import raw_folder
-from normbench.spec.schema import DataConfig
 
 BATCH = 128
 SECONDS = 2.0
@@ -35,17 +34,16 @@ def rate(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
 def main() -> None:
     """Measures and prints."""
     torch.set_num_threads(1)
-    raw = raw_folder(DataConfig())
-    if raw is None:
-        raise SystemExit("MNIST is not on this machine: set NORMBENCH_DATA_DIR")
+    data_dir, head = data_folder(), described()
     normalize = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-    usual = DataLoader(datasets.MNIST(raw.parent.parent, transform=normalize), batch_size=BATCH, shuffle=True)
+    usual = DataLoader(datasets.MNIST(data_dir, transform=normalize), batch_size=BATCH, shuffle=True)
     data = MNISTDataModule(batch_size=BATCH)
     data.setup()
     indexed = data.train_dataloader()
     pairs = [(rate(indexed), rate(usual)) for _ in range(ROUNDS)]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = sorted(a / b for a, b in pairs)
+    print(f"{head}\n")
     print(f"MNIST, batch {BATCH}, one thread, medians of {ROUNDS} rounds")
     print(f"indexing one tensor      {ours:10,.0f} images/s")
     print(f"torchvision + DataLoader {theirs:10,.0f} images/s")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Sequence
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = {name: parse_yaml(value, name) for name, _, value in (text.partition("=") for text in options.launch)}
     # Importable by jobs and nodes, which know nothing of this script.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    engine = launcher(options.launcher, **given)
+    engine, loads = launcher(options.launcher, **given), os.getloadavg()
     engine.work = import_module("launch_scale").simulated  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         few = tasks(Path(place, "loop"), min(500, options.runs))
@@ -99,9 +98,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         twice = sum((task.folder / "trainings").stat().st_size > 1 for task in many)
     workers, started = engine.at_once(many), memory.first - begin
     each = (wall - started) * workers / max(1, options.runs - 1) - SECONDS
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    from machine import described  # only now: it imports torch, and the memory of this process is measured
+
     sizes = ", ".join(f"{size:.1f} MB at {share}" for share, size in memory.sizes.items())
-    print(f"{options.launcher}: {options.runs} runs of 10 ms, {workers} workers ({machine})")
+    print(f"{described(loads)}\n")
+    print(f"{options.launcher}: {options.runs} runs of 10 ms, {workers} workers")
     print(f"  in a loop without a launcher    {1e3 * alone:8.2f} ms a run beside its 10 ms")
     print(f"  through the launcher            {1e3 * each:8.2f} ms a run and worker beside its 10 ms")
     print(f"  until the first run was done    {started:8.2f} s, {wall:.1f} s in all")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,19 +13,25 @@ from pathlib import Path
 import torch
 
 from normbench.data.registry import raw_folder
+from normbench.machine import cores, processor
 from normbench.spec.schema import DataConfig
-from normbench.train.environment import git_commit, processor
+from normbench.train.environment import git_commit
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def described() -> str:
-    """One paragraph: processor, cores, memory, libraries, commit, date, and what else the machine does."""
+def described(loads: Sequence[float] | None = None) -> str:
+    """One paragraph: processor, cores, memory, libraries, commit, date, and what else the machine does.
+
+    Args:
+        loads: Load averages at the start of the measurement; None: now.
+    """
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "lightning"))
-    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    load = ", ".join(f"{value:.2f}" for value in loads or os.getloadavg())
     return (
-        f"{processor()}{gpu}, {cores} cores, {memory:.0f} GB; {platform.platform(terse=True)}, Python "
+        f"{processor()}{gpu}, {cores()} cores, {memory:.0f} GB; {platform.platform(terse=True)}, Python "
         f"{platform.python_version()}, {versions}; commit {_commit()}; "
         f"{datetime.now(UTC):%Y-%m-%d}. Load average at the start (1, 5, 15 minutes): {load}."
     )
@@ -31,7 +39,14 @@ def described() -> str:
 
 def _commit() -> str:
     commit = git_commit() or "unknown"
-    return commit[:12] + " with changes" * commit.endswith("+")
+    return commit[:12] + " with changes" * (commit.endswith("+") and changed(ROOT))
+
+
+def changed(root: Path) -> bool:
+    """Whether files of a checkout differ from its commit, other than the pages that `make benchmark` writes."""
+    pages = [f":(exclude)benchmarks/*.{suffix}" for suffix in ("md", "txt")]
+    words = ["git", "-C", str(root), "diff", "--quiet", "HEAD", "--", ".", *pages]
+    return subprocess.run(words, check=False, capture_output=True).returncode != 0
 
 
 def data_folder() -> Path:

@@ -47,6 +47,11 @@ OWNERS = (
 )
 
 
+def on_cpu(keys: dict[str, Any]) -> RunConfig:
+    """The run of these keys where the bare loop computes, whatever else the machine has."""
+    return resolve(run_config({**keys, "trainer.accelerator": "cpu"}))
+
+
 def parts(config: RunConfig, seconds: float) -> dict[str, float]:
     """Microseconds of a step in each of PARTS, in a bare loop over what normbench builds."""
     with surroundings(config):
@@ -133,7 +138,7 @@ def curve_points(options: argparse.Namespace) -> list[str]:
         found: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(options.rounds):
             for name, one in runs.items():
-                found[name].append(whole(resolve(run_config(one)), Meter(options.seconds, CLOCK)))
+                found[name].append(whole(on_cpu(one), Meter(options.seconds, CLOCK)))
         points, none = (statistics.median(found[name]) for name in ("points", "none"))
         every = max(ours.POINT, batch) // batch
         lines.append(f"| {model} | {batch} | {every} | {points:,.0f} | {none:,.0f} | {1 - none / points:.0%} |")
@@ -160,7 +165,8 @@ def main() -> None:
     words = " ".join(["python benchmarks/profiling.py", *sys.argv[1:]]).partition(" --out")[0]
     lines = ["# Where the time of a step goes\n", f"`{words}`\n", head]
     lines.append(
-        "\nDigit CNN, Adam, one thread. Microseconds of processor time of an optimizer step, medians of "
+        "\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor time of an "
+        "optimizer step, medians of "
         f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
         "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
         "difference: Lightning's loop, hooks, curve points (below 0 where that costs less than taking batches one by "
@@ -168,7 +174,7 @@ def main() -> None:
     )
     lines.append(f"| norm | batch | {' | '.join(PARTS)} | rest | whole | rest's share |")
     lines.append(f"|---|---:|{'---:|' * (len(PARTS) + 3)}")
-    configs = {cell: resolve(run_config(ours.keys("digit_cnn", *cell))) for cell in cells}
+    configs = {cell: on_cpu(ours.keys("digit_cnn", *cell)) for cell in cells}
     for (norm, batch), config in configs.items():
         rounds = []
         for _ in range(options.rounds):

@@ -1,13 +1,14 @@
 """Speed of training against scripts that a user would write and against a loop tuned by hand.
 
-    python benchmarks/training.py [--batch 2 32] [--norm batch] [--model digit_cnn] [--rounds 2] [--seconds 4]
+    python benchmarks/training.py [--batch 2 32] [--norm batch] [--model digit_cnn] [--rounds 3] [--seconds 4]
                                   [--part training studies] [--out FILE]
 
 Contenders take turns (A B A B) in fresh processes on a machine that should do nothing else. By default all five batch
 sizes, and for the digit CNN all five norms; the obvious scripts and the second worker are measured with the digit CNN
 and batch norm alone; the other networks with batch norm alone. `--batch` leaves out the other batch sizes; `--norm` or
 `--model` name cells, and then every contender is measured in each of them. Beside whole studies, all scripts run in the
-first round, and the best of them in the others. The whole took 73 minutes on two cores.
+first round, and the best of them in the others. Two rounds took 73 minutes on two cores; three, the default, take about
+105.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+")
     parser.add_argument("--norm", nargs="+", choices=NORMS)
     parser.add_argument("--model", nargs="+", choices=MODELS)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="timed in each turn, after a warm-up")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="images that a run of a whole study trains on")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
@@ -241,9 +242,11 @@ def main() -> None:
     lines += [
         "\nContenders take turns in fresh processes. *Obvious script*: torchvision's data set and a DataLoader, plain "
         "PyTorch or Lightning, 0 or 2 loader workers, default threads; the best of the four. *Tuned*: data as one "
-        "tensor in memory, one thread, fused optimizer, channels_last, no denormal numbers, no wait in a step; every "
-        "trick but the allocator's; two processes. *normbench*: two workers of one thread. All: Adam, the same "
-        "networks, cross-entropy; evaluation and checkpoints left out, curve points not. Code: "
+        "tensor in memory, taken by index up to 16 batches at a time, one thread, fused optimizer, channels_last, no "
+        "denormal numbers, no wait in a step; every trick but the allocator's; two processes. *normbench*: training "
+        "alone is that of two processes of one thread, each with one call of `train()`, without the pool of workers, "
+        "which whole studies have. All: Adam, the same networks, cross-entropy; evaluation and checkpoints left out, "
+        "curve points not. W&B is off in every figure here; what it costs is in `wandb_cost.md`. Code: "
         "`benchmarks/contenders/`.\n"
     ]
     print("\n".join(lines), flush=True)

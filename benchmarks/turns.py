@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ROOT / "benchmarks" / "contenders"
 # Each contender chooses its threads and its memory itself, as on a machine where nothing is set.
-UNSET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "LD_PRELOAD")
+UNSET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LD_PRELOAD", "GLIBC_TUNABLES")
+UNSET += tuple(f"MALLOC_{name}_" for name in ("TRIM_THRESHOLD", "MMAP_THRESHOLD", "MMAP_MAX", "TOP_PAD"))
+UNSET += ("MALLOC_ARENA_MAX",)
 UNSET += ("PYTHONDONTWRITEBYTECODE",)  # with it every process compiles all modules anew
 
 ENDING_SECONDS = 60.0
@@ -52,33 +55,36 @@ def command(contender: Contender, ask: Mapping[str, Any], data: Path) -> list[st
 def rate(contender: Contender, ask: Mapping[str, Any], data: Path) -> float:
     """Images a second of all processes of a contender together, in one turn."""
     words, env = command(contender, ask, data), environment(data)
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    processes = [subprocess.Popen(words, env=env, text=True, **pipes) for _ in range(contender.processes)]
-    try:
-        for process in processes:
-            _until(process, lambda line: line == "ready")
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        found = [json.loads(_until(process, lambda line: line.startswith("{"))) for process in processes]
-        for process in processes:  # its loader workers end with it
-            process.communicate(timeout=ENDING_SECONDS)
-        return sum(answer["rate"] for answer in found)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
+    processes: list[subprocess.Popen[str]] = []
+    # What they say besides goes into a file: a pipe that nobody empties would stop them.
+    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as said:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said}
+        try:
+            processes += [subprocess.Popen(words, env=env, text=True, **pipes) for _ in range(contender.processes)]
+            for process in processes:
+                _until(process, said, lambda line: line == "ready")
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+                process.stdin.flush()
+            found = [json.loads(_until(process, said, lambda line: line.startswith("{"))) for process in processes]
+            for process in processes:  # its loader workers end with it
+                process.communicate(timeout=ENDING_SECONDS)
+            return sum(answer["rate"] for answer in found)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
 
 
-def _until(process: subprocess.Popen[str], wanted: Any) -> str:
-    """The first line of a process that is wanted; its standard error where it ends before."""
+def _until(process: subprocess.Popen[str], said: IO[str], wanted: Callable[[str], bool]) -> str:
+    """The first line of a process that is wanted; where it ends before, the program ends with its standard error."""
     assert process.stdout is not None
-    assert process.stderr is not None
     for line in process.stdout:
         if wanted(line.strip()):
             return line.strip()
-    raise SystemExit(f"{process.args}\nended early:\n{process.stderr.read()[-3000:]}")
+    said.seek(0)
+    raise SystemExit(f"{process.args}\nended early:\n{said.read()[-3000:]}")
 
 
 def turns(contenders: Iterable[Contender], ask: Mapping[str, Any], data: Path, rounds: int) -> dict[str, list[float]]:

@@ -66,6 +66,7 @@ STUDIES = {
     "learning_rate": Committed("norm", "batch", ("model", "batch_size"), "base_lr"),
     "initialisation": Committed("norm", "none", ("init",), "base_lr"),
     "devices": Committed("norm", "batch", ("model", "layout")),
+    "colour": Committed("norm", "batch", ("batch_size",)),
     "founding_text": Committed("model", "digit_cnn"),
     "init_or_pixels": Committed("axis norm", "none", ("init", "pixels")),
 }
@@ -82,6 +83,11 @@ class Spread:
     family: int
     runs_a_seed: float
     seconds: float
+
+    @property
+    def known_share(self) -> float:
+        """A fixed number of pairs as a share of the unpaired seeds, if the sds were known."""
+        return self.own_sd**2 / (self.own_sd**2 + self.seed_sd**2)
 
 
 def spread(name: str, reports: Path) -> Spread | str:
@@ -202,14 +208,14 @@ def costs(spreads: Sequence[Spread], differences: Sequence[float], trials: int, 
 def cost_table(rows: Sequence[Cost]) -> Iterator[str]:
     """Seeds that a verdict costs with each analysis, in Markdown."""
     heads = ["study", "seed sd", "own sd", "family", "difference", "unpaired", "paired", "planned looks"]
-    heads += ["their mean", "of unpaired", "hours unpaired", "hours paired"]
+    heads += ["their mean", "of unpaired", "sds known", "hours unpaired", "hours paired"]
     yield f"| {' | '.join(heads)} |"
     yield "|---|" + "---:|" * (len(heads) - 1)
     for row in rows:
         found, hours = row.of, row.of.runs_a_seed * row.of.seconds / 3600
         texts = [found.name, f"{found.seed_sd:.3f}", f"{found.own_sd:.3f}", f"{found.family}", f"{row.difference:g}"]
         texts += [f"{row.unpaired}", f"{row.paired}", ", ".join(map(str, row.looks.seeds)), f"{row.mean:.1f}"]
-        texts += [f"{row.share:.0%}"]
+        texts += [f"{row.share:.0%}", f"{found.known_share:.0%}"]
         both = (row.unpaired * hours, row.share * row.unpaired * hours)
         yield f"| {' | '.join([*texts, *(f'{value:.2f}' if hours else '' for value in both)])} |"
 

@@ -182,8 +182,9 @@ def main() -> None:
         "study's cells. Unpaired: t test of two means, equal sds, Bonferroni, as many seeds a side. Paired: a fixed "
         "number. Planned looks: of several plans (the last look alone; after 3 and 5; after .6 and .8 of the last; "
         "level split .2, .3, .5) the one that decides with the fewest seeds on average, error term `auto`; where "
-        "norms do not differ, it goes on to its last look. Of unpaired: the fewer of paired and looks. Hours: training "
-        "time of every run of the study for so many seeds, as its results record it.",
+        "norms do not differ, it goes on to its last look. Of unpaired: the fewer of paired and looks. Sds known: own "
+        "variance over the sum of both, the share that pairs would take if nobody had to estimate a sd. Hours: "
+        "training time of every run of the study for so many seeds, as its results record it.",
         "",
         *cost_table(rows),
         "",

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from machine import described
+
 from normbench.launch.ranks import train_here
 from normbench.spec import RunConfig, replace, resolve
 from normbench.tracking import mirror
@@ -122,6 +124,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="training images a run sees")
     parser.add_argument("--data", default="mnist")
     options = parser.parse_args()
+    head = described()
     changes = {"data.name": options.data, "data.batch_size": 32, "model.norm": "batch"}
     config = replace(RunConfig(), changes | {"budget.samples": options.samples})
     for case in CASES:
@@ -133,14 +136,14 @@ def main() -> None:
         rounds.append({case: measure(config, case) for case in order})
     plain = statistics.median(found["off"]["training"] for found in rounds)
     wall = statistics.median(found["off"]["wall"] for found in rounds)
-    print("# What logging to W&B costs\n\nOutput of `python benchmarks/wandb_cost.py`.\n")
+    print(f"# What logging to W&B costs\n\nOutput of `python benchmarks/wandb_cost.py`.\n\n{head}\n")
     print(f"digit_cnn, batch norm, {options.data}, batch 32, {options.samples:,} images: {plain:.2f} s of training,")
     print(f"{wall:.2f} s in all; {config.trainer.loss_points} loss points, {config.trainer.validations} validations.")
     print(
         f"Medians of {options.rounds} rounds; times are ratios to the same round's run without W&B (in brackets: lowest"
     )
     print("and highest). The work is mostly opening the run, the same for every length of run; a worker imports wandb")
-    print(f"once, which is not counted. Load of the machine: {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores.\n")
+    print("once, which is not counted.\n")
     print("| logging | training time | computing time of the run | work of logging | share of the training time |")
     print("| --- | --- | --- | --- | --- |")
     for case in cases[1:]:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,11 +13,15 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "contenders")]
 
-import networks  # noqa: E402  (benchmarks is no package)
+import machine  # noqa: E402  (benchmarks is no package)
+import networks  # noqa: E402
 import ours  # noqa: E402
+import profiling  # noqa: E402
+import report_scale  # noqa: E402
 import training  # noqa: E402
-import verdict_costs  # noqa: E402  (likewise)
-from turns import Contender, rate, turns  # noqa: E402
+import tuned  # noqa: E402
+import verdict_costs  # noqa: E402
+from turns import Contender, environment, rate, turns  # noqa: E402
 
 from normbench.spec import resolve, run_config  # noqa: E402
 from normbench.train import NormClassifier  # noqa: E402
@@ -93,6 +98,77 @@ def test_operations_of_an_image() -> None:
 )
 def test_ratios_are_taken_within_a_round(one: list[float], other: list[float], told: str) -> None:
     assert training.ratio(one, other) == told
+
+
+def test_the_tuned_loop_gathers_several_batches_in_the_order_of_one_by_one() -> None:
+    images, labels = torch.arange(2_900), torch.arange(2_900) % 10
+    order = torch.randperm(2_900, generator=torch.Generator().manual_seed(0))
+    taken: list[int] = []
+
+    class Watched:
+        """The images, which note how many are taken at a time."""
+
+        def __getitem__(self, chosen: torch.Tensor) -> torch.Tensor:
+            taken.append(len(chosen))
+            return images[chosen]
+
+    for batch, most in ((2, 32), (32, 512), (128, 1024), (512, 1024), (2_000, 2_000)):
+        found = list(tuned.batches(Watched(), labels, order, batch))  # type: ignore[arg-type]
+        starts = range(0, 2_900 - batch + 1, batch)
+        assert [x.tolist() for x, _ in found] == [order[start : start + batch].tolist() for start in starts]
+        assert all(torch.equal(y, x % 10) for x, y in found)
+        assert max(taken) == most
+        taken.clear()
+
+
+def test_a_contender_chooses_its_memory_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD", "OMP_NUM_THREADS"]
+    names += [f"MALLOC_{name}_" for name in ("MMAP_MAX", "TOP_PAD", "TRIM_THRESHOLD", "MMAP_THRESHOLD")]
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    assert not environment(tmp_path).keys() & set(names)
+    assert environment(tmp_path)["NORMBENCH_WANDB"] == "off"
+
+
+def test_a_contender_that_says_much_is_not_stopped_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe holds 64 kB."""
+    (tmp_path / "loud.py").write_text(
+        "import sys\nprint('ready', flush=True)\nsys.stdin.readline()\nsys.stderr.write('x' * 300_000)\n"
+        "sys.stderr.flush()\nprint('{\"rate\": 2.0}', flush=True)\n"
+    )
+    monkeypatch.setattr("turns.CONTENDERS", tmp_path)
+    assert rate(Contender("loud", "loud", 2), {}, tmp_path) == 4.0
+
+
+def test_a_larger_report_is_held_against_one_of_its_kind() -> None:
+    measured = report_scale.Measured
+    small, large = [measured(9.0, 0.3), measured(7.0, 0.2)], [measured(38.0, 0.6), measured(13.0, 0.5)]
+    said = "target: the larger report in 120 s: met (38.0 s, 2.0 x the GB of the smaller one with one axis tuned)"
+    assert report_scale.larger(large, small) == said
+
+
+def test_pages_that_a_benchmark_wrote_are_no_changes_of_the_code(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        own = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True, capture_output=True)
+
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("page.md", "page.txt", "script.py"):
+        (tmp_path / "benchmarks" / name).write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    assert not machine.changed(tmp_path)
+    for name in ("page.md", "page.txt"):
+        (tmp_path / "benchmarks" / name).write_text("2")
+    assert not machine.changed(tmp_path)
+    (tmp_path / "benchmarks" / "script.py").write_text("2")
+    assert machine.changed(tmp_path)
+
+
+def test_a_profile_computes_where_its_bare_loop_does() -> None:
+    keys = {**ours.keys("digit_cnn", "batch", 2), **MNIST_DIGITS, "trainer.accelerator": "auto"}
+    assert profiling.on_cpu(keys).trainer.accelerator == "cpu"
 
 
 @pytest.mark.slow

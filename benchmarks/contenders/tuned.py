@@ -1,16 +1,29 @@
 """A loop tuned by hand: every trick but an allocator's, in one process of one thread.
 
-The images lie in memory as one standardised tensor and are taken by index; one thread, a fused optimizer, layers and
-memory layout for speed, no bias that a norm takes away, no denormal numbers, nothing in a step that waits for a number.
+The images lie in memory as one standardised tensor and are taken by index, several batches at a time; one thread, a
+fused optimizer, layers and memory layout for speed, no bias that a norm takes away, no denormal numbers, nothing in a
+step that waits for a number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from common import MEAN, STD, TRAIN, Stopwatch, asked
 from networks import network
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision import datasets
+
+GATHERED, IMAGES = 16, 1024  # batches, and images, that are taken at a time, at most: as normbench does
+
+
+def batches(images: Tensor, labels: Tensor, order: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The whole batches of an epoch, in its order; indexing costs as much for several as for one."""
+    whole = len(order) // batch * batch
+    for some in order[:whole].split(batch * max(1, min(GATHERED, IMAGES // batch))):
+        yield from zip(images[some].split(batch), labels[some].split(batch), strict=True)
 
 
 def main() -> None:
@@ -28,10 +41,9 @@ def main() -> None:
     running_loss = torch.zeros((), device=device)
     while True:
         order = torch.randperm(TRAIN, device=device)
-        for start in range(0, TRAIN - batch + 1, batch):
-            chosen = order[start : start + batch]
+        for x, y in batches(images, labels, order, batch):
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(images[chosen]), labels[chosen])
+            loss = F.cross_entropy(net(x), y)
             loss.backward()
             optimizer.step()
             running_loss += loss.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import numpy as np
 from normbench.data.embedded import EMBEDDED, TEST, VALIDATION, embedded_images
 from normbench.data.idx import FileSet, read_files
 from normbench.data.images import Channels, Images
+from normbench.data.kept import Arrays, kept
 from normbench.data.places import expanded, place_of
 from normbench.data.registry import Builder, DatasetFacts, raw_folder, register_dataset
 from normbench.errors import DataError
@@ -101,11 +103,9 @@ def npz(*, path: Annotated[str, NOT_IDENTITY]) -> Images:
     file = expanded(path, "data.path")
     try:
         content = file.read_bytes()
-        with np.load(file, allow_pickle=False) as archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                raise DataError(f"data.path={path} has no array {missing[0]}, but {', '.join(sorted(archive.files))}")
-            x_train, y_train, x_test, y_test = (archive[name] for name in ARRAYS)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        arrays = kept(f"npz-{md5}", lambda: _unpacked(content, path))
+        x_train, y_train, x_test, y_test = (arrays[name] for name in ARRAYS)
     except DataError:
         raise
     except Exception as error:  # of a file that is another's, or broken: zipfile, zlib and NumPy have one each for that
@@ -113,5 +113,13 @@ def npz(*, path: Annotated[str, NOT_IDENTITY]) -> Images:
         raise DataError(
             f"data.path={path} cannot be read ({reason}): give an .npz file with {', '.join(ARRAYS)}"
         ) from None
-    md5 = {file.name: hashlib.md5(content, usedforsecurity=False).hexdigest()}
-    return Images((x_train, y_train), (x_test, y_test), md5=md5)
+    return Images((x_train, y_train), (x_test, y_test), md5={file.name: md5})
+
+
+def _unpacked(content: bytes, path: str) -> Arrays:
+    """The four arrays of an .npz file, of which `path` is what the user wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        missing = [name for name in ARRAYS if name not in archive.files]
+        if missing:
+            raise DataError(f"data.path={path} has no array {missing[0]}, but {', '.join(sorted(archive.files))}")
+        return {name: archive[name] for name in ARRAYS}

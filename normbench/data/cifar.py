@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from normbench.data.images import Images, Pair
+from normbench.data.kept import Arrays, kept
 from normbench.data.places import place_of
 from normbench.data.registry import DatasetFacts, register_dataset
 from normbench.errors import DataError
@@ -85,7 +86,7 @@ def read_pickled(files: PickledSet, config: DataConfig, classes: int) -> Images:
 
 
 def _pair(folder: Path, parts: Mapping[str, str], files: PickledSet, sums: dict[str, str]) -> Pair:
-    pixels, labels = [], []
+    contents = []
     for name, expected in parts.items():
         try:
             content = (folder / name).read_bytes()
@@ -100,7 +101,14 @@ def _pair(folder: Path, parts: Mapping[str, str], files: PickledSet, sums: dict[
                 f"{folder / name} is not the original file of {files.name}: its MD5 is {sums[name]}, expected "
                 f"{expected}; it was not opened: move it away, and unpack the original"
             )
-        entry = pickle.loads(content, encoding="latin1")
-        pixels.append(np.asarray(entry["data"], np.uint8).reshape(-1, 3, 32, 32))
-        labels.append(np.asarray(entry[files.labels], np.int64))
-    return np.concatenate(pixels), np.concatenate(labels)
+        contents.append(content)
+
+    def unpickled() -> Arrays:
+        entries = [pickle.loads(content, encoding="latin1") for content in contents]
+        pixels = [np.asarray(entry["data"], np.uint8).reshape(-1, 3, 32, 32) for entry in entries]
+        labels = [np.asarray(entry[files.labels], np.int64) for entry in entries]
+        return {"pixels": np.concatenate(pixels), "labels": np.concatenate(labels)}
+
+    known = hashlib.md5("".join(parts.values()).encode(), usedforsecurity=False).hexdigest()
+    arrays = kept(f"{files.name}-{known}", unpickled)
+    return arrays["pixels"], arrays["labels"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from normbench.data.idx import content_of, lying_file
 from normbench.data.images import Images, check_labels
+from normbench.data.kept import Arrays, kept
 from normbench.data.places import place_of
 from normbench.data.registry import DatasetFacts, register_dataset
 from normbench.errors import DataError
@@ -65,12 +67,18 @@ def emnist(config: DataConfig, *, part: Part = "balanced") -> Images:
     pairs = []
     for split, count in (("train", train), ("test", test)):
         name = f"emnist-{part}-{split}"
-        pixels = _array(config, "EMNIST", f"{name}-images-idx3-ubyte", (count, 28, 28), sums)
+        file = f"{name}-images-idx3-ubyte"
+        columns_first = _array(config, "EMNIST", file, (count, 28, 28), sums)
+        pixels = kept(f"upright-{sums[file]}", partial(_upright, columns_first))["pixels"]
         labels = _array(config, "EMNIST", f"{name}-labels-idx1-ubyte", (count,), sums).astype(np.int64)
         labels = labels - (part == "letters")  # whose labels begin with 1
         check_labels(labels, classes, name)
-        pairs.append((np.ascontiguousarray(pixels.transpose(0, 2, 1)), labels))  # the files have columns first
+        pairs.append((pixels, labels))
     return Images(pairs[0], pairs[1], validation=train // 10, classes=classes, md5=sums)
+
+
+def _upright(pixels: np.ndarray[Any, Any]) -> Arrays:
+    return {"pixels": np.ascontiguousarray(pixels.transpose(0, 2, 1))}
 
 
 def _array(

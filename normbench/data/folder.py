@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any
@@ -16,7 +14,8 @@ from typing import IO, Annotated, Any
 import numpy as np
 
 from normbench.data.images import Images, Pair
-from normbench.data.places import cache_dir, expanded, place_of
+from normbench.data.kept import Arrays, kept
+from normbench.data.places import expanded, place_of
 from normbench.data.registry import DatasetFacts, register_dataset
 from normbench.data.splits import stratified_split
 from normbench.errors import DataError
@@ -26,6 +25,7 @@ from normbench.spec.values import Probability
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".gif", ".tif", ".tiff", ".webp"}
 TEST_SEED = 5
+SPLITS = {"train", "test", "val", "valid", "validation"}
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -100,14 +100,14 @@ def read_folder(root: Path, test_share: float) -> Images:
     Raises DataError that names the file for what is no image, of another size, or in no class.
     """
     with _tree(root) as tree:
-        cache = cache_dir()
-        kept = cache / "decoded" / f"{tree.digest}-{test_share:g}" if cache else None
-        if kept is not None and (images := _kept(kept)) is not None:
-            return images
-        train, test = _parts(tree, test_share)
-    if kept is not None:
-        _keep(kept, train, test)
-    return Images(train, test)
+
+        def decoded() -> Arrays:
+            train, test = _parts(tree, test_share)
+            return dict(zip(ARRAYS, (*train, *test), strict=True))
+
+        arrays = kept(f"{tree.digest}-{test_share:g}", decoded)
+    x_train, y_train, x_test, y_test = (arrays[name] for name in ARRAYS)
+    return Images((x_train, y_train), (x_test, y_test))
 
 
 @contextmanager
@@ -151,6 +151,10 @@ def _parts(tree: Tree, test_share: float) -> tuple[Pair, Pair]:
         if train[0].shape[1:] != test[0].shape[1:]:
             raise DataError(f"data.path={tree.root}: images of train and of test differ in size or colour")
         return train, test
+    if "train" in tops and tops <= SPLITS:  # read as classes, a network would learn to tell the splits
+        odd = min(tops - {"train", "test"})
+        remedy = "move its images into train, of which data.validation is taken" if "test" in tops else "name it test"
+        raise DataError(f"data.path={tree.root} has a folder {odd} beside train: {remedy}")
     pixels, labels = _decoded(tree, _classes(tree, above))
     kept, held = stratified_split(labels, round(len(labels) * test_share), TEST_SEED)
     if not len(held):
@@ -207,24 +211,3 @@ def _decoded(tree: Tree, groups: dict[str, list[str]]) -> Pair:
         return np.stack(arrays), labels
     colour = [one if one.ndim == 3 else np.repeat(one[:, :, None], 3, 2) for one in arrays]
     return np.ascontiguousarray(np.stack(colour).transpose(0, 3, 1, 2)), labels
-
-
-def _kept(folder: Path) -> Images | None:
-    """What was decoded before, mapped rather than read, so that processes of one machine share it."""
-    with suppress(OSError, ValueError, EOFError):
-        arrays: Sequence[np.ndarray[Any, Any]] = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS]
-        return Images((arrays[0], np.array(arrays[1])), (arrays[2], np.array(arrays[3])))
-    return None
-
-
-def _keep(folder: Path, train: Pair, test: Pair) -> None:
-    """Writes the decoded arrays, all or none. A cache that cannot be written is no fault."""
-    with suppress(OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".decoded-", dir=folder.parent))
-        try:
-            for name, array in zip(ARRAYS, (*train, *test), strict=True):
-                np.save(staging / f"{name}.npy", array)
-            staging.replace(folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)

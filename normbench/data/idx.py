@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from normbench.data.images import Pair, check_labels
+from normbench.data.kept import Arrays, kept
 from normbench.errors import DataError
 
 FILES = (
@@ -64,8 +65,9 @@ def missing_files(raw: Path) -> list[str]:
 def read_files(raw: Path, files: FileSet, name: str) -> tuple[Pair, Pair, dict[str, str]]:
     """Training and test images of data set `name` with their labels, and the MD5 of each uncompressed file.
 
-    Images are uint8 (N, H, W), labels uint8 (N,). Uncompressed files are mapped rather than copied, so that
-    processes of one machine share them. A file that is truncated, foreign, or not the original one raises DataError.
+    Images are uint8 (N, H, W), labels uint8 (N,). Files are mapped rather than copied, so that processes of one machine
+    share them; of compressed ones, a copy in the user's cache. A file that is truncated, foreign, or not the original
+    one raises DataError.
     """
     contents: list[tuple[Path, np.ndarray]] = []
     arrays: list[np.ndarray] = []
@@ -100,12 +102,18 @@ def content_of(path: Path, remedy: str = AGAIN) -> np.ndarray:
     """The bytes of a file, uncompressed. Raises a DataError that ends with `remedy`."""
     try:
         if path.suffix == ".gz":
-            return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), np.uint8)
+            packed = path.read_bytes()
+            key = f"gz-{hashlib.md5(packed, usedforsecurity=False).hexdigest()}"
+            return kept(key, lambda: _unpacked(packed))["content"]
         if path.stat().st_size == 0:  # nothing to map
             return np.empty(0, np.uint8)
         return np.memmap(path, np.uint8, mode="c")  # copy on write: torch warns of arrays that cannot be written
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}): {remedy}") from None
+
+
+def _unpacked(packed: bytes) -> Arrays:
+    return {"content": np.frombuffer(bytearray(gzip.decompress(packed)), np.uint8)}
 
 
 def _array(path: Path, content: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -43,6 +43,8 @@ class Mirror(pl.Callback):
         cell: The run's labels in that study, by axis.
     """
 
+    sees_blocks = True  # it looks at metrics.csv; where histograms are made, which are of a step, there are no blocks
+
     def __init__(
         self, config: RunConfig, folder: Path, steps: int, study: str | None = None, cell: Labels | None = None
     ) -> None:

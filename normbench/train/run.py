@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def train(
     Args:
         config: The run.
         folder: Its folder, whose name is the run's id.
-        progress: Called with the number of optimizer steps done, after each.
-        callbacks: Lightning callbacks that watch the run; what they do to it is no part of its identity.
+        progress: Called with the number of optimizer steps done, after each block of steps that is executed as one (see
+            `trainer.steps_per_execution`).
+        callbacks: Lightning callbacks that watch the run; what they do to it is no part of its identity. They see each
+            optimizer step, unless all of them have an attribute `sees_blocks` that is true.
 
     Raises:
         UsageError: What the configuration asks for cannot be had.
@@ -96,13 +99,13 @@ def train(
         if config.trainer.precision == "64-true":
             # Lightning restores a checkpoint before it converts the module, which would round it to float32.
             module.double()
-        recorder = Recorder(place, own, plan(config, total), progress)
-        data.validate_on = recorder.validate_on
+        recorder = Recorder(place, own, plan(config, total, callbacks), progress)
         if recorder.plan.block > 1:
             data.block = recorder.steps_ahead
             module.execute_in_blocks(config.data.batch_size)
         chosen = [CALLBACKS.get(name).build() for name in config.trainer.callbacks]
         trainer = build_trainer(config, [recorder, *callbacks, *chosen], total)
+        data.validate_on = partial(recorder.validate_on, trainer)
         seed_generators(config.seed, "run", trainer.global_rank)
         checkpoint = usable_checkpoint(place, own, recorder.plan.block > 1, trainer.is_global_zero)
         if trainer.is_global_zero:
@@ -167,10 +170,12 @@ def planned_steps(config: RunConfig) -> int:
     return min(few, steps(config)) if few else steps(config)
 
 
-def plan(config: RunConfig, total: int) -> Plan:
-    """When things happen in a resolved run of `total` steps."""
+def plan(config: RunConfig, total: int, callbacks: Sequence[pl.Callback] = ()) -> Plan:
+    """When things happen in a resolved run of `total` steps that `callbacks` watch."""
     settings = config.trainer
     validations = 1 if settings.fast_dev_run else settings.validations
+    # Any hook of a foreign callback may be about a step: its gradients, its loss.
+    blocks = all(getattr(callback, "sees_blocks", False) for callback in callbacks)
     return Plan(
         steps=total,
         batch_size=config.data.batch_size,
@@ -180,7 +185,7 @@ def plan(config: RunConfig, total: int) -> Plan:
         checkpoints=settings.checkpoints,
         parts=settings.accumulate_grad_batches,
         keep=settings.keep,
-        block=steps_per_execution(config),
+        block=steps_per_execution(config) if blocks else 1,
         validation_images=settings.validation_images,
         probes={name: PROBES.get(name).build(**options) for name, options in config.probes.items()},
     )

@@ -1,5 +1,6 @@
 """How long runs take: rough before anything has run, from what has run afterwards."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from normbench.spec import replace, resolve, run_config
 from normbench.study import Measured, estimate, make_plan, seconds_left
+from normbench.study.estimate import evaluated_images
 from normbench.study.file import load_study
 
 from .conftest import Write
@@ -38,6 +40,37 @@ def test_more_work_takes_longer() -> None:
 def test_twice_the_steps_are_twice_the_training() -> None:
     one, two, three = (of(**{"budget.steps": count}) for count in (1000, 2000, 3000))
     assert three - two == pytest.approx(two - one)
+
+
+def test_what_is_evaluated_is_charged_and_nothing_else() -> None:
+    """mnist_5k has 500 validation images and 1,000 to test on; 3,500 to train on."""
+
+    def images(**changes: Any) -> int:
+        base = {"data.name": "mnist_5k", "trainer.accelerator": "cpu", "budget.steps": 100, "model.norm": "layer"}
+        return evaluated_images(resolve(run_config({**base, "trainer.validations": 4, **changes})))
+
+    precise = {"trainer.precise_statistics": 700}
+    assert images() == 1_000 + 4 * 500
+    assert images(**{"trainer.validation_images": 100}) == 1_000 + 3 * 100 + 500
+    assert images(**{"trainer.validations": 0}) == images(**{"data.validation": 0}) == 1_000
+    assert images(**{"budget.steps": 2}) == 1_000 + 2 * 500, "one a step at most"
+    assert images(**{"trainer.corruptions": ["noise", "blur"]}) == images() + 2 * 1_000
+    assert images(**precise) == images(), "no running averages"
+    assert images(**precise, **{"model.norm": "batch"}) == images() + 1_500 + 700
+    assert images(**{"trainer.precise_statistics": 10_000, "model.norm": "batch"}) == images() + 1_500 + 3_500
+
+
+def test_the_default_study_takes_what_it_took() -> None:
+    """Before anything has run, as its committed results have it."""
+    root = Path(__file__).resolve().parents[2]
+    plan = make_plan(load_study(root / "experiments/batch_size.yaml"), fallback=False)
+    configs = {run.id: run.config for run in plan.runs}
+    with (root / "reports/batch_size/results.csv").open(newline="") as file:
+        taken = {row["run_id"]: float(row["wall_seconds"]) for row in csv.DictReader(file)}
+    assert taken.keys() == configs.keys()
+    assert sum(map(estimate, configs.values())) == pytest.approx(sum(taken.values()), rel=0.2)
+    for run_id, config in configs.items():
+        assert 1 / 2 < taken[run_id] / estimate(config) < 2, run_id
 
 
 def test_what_has_run_corrects_the_figure_by_kind(write: Write) -> None:

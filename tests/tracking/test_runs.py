@@ -159,7 +159,9 @@ def test_an_offline_run_and_wandb_sync(
     assert list(fake.runs) == [folder.id]
 
 
-def test_a_server_that_dies_in_mid_run(start_fake: Callable[..., FakeWandb], tmp_path: Path) -> None:
+def test_a_server_that_dies_in_mid_run(
+    start_fake: Callable[..., FakeWandb], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake = start_fake()
     config = small(**{"logger.finish_seconds": 2.0, "budget.steps": 60, "trainer.validations": 6})
 
@@ -168,9 +170,8 @@ def test_a_server_that_dies_in_mid_run(start_fake: Callable[..., FakeWandb], tmp
             fake.wait_for_run(run_id(config))  # its rows are sent every 15 s only
             fake.die()
 
-    started = time.monotonic()
     folder, result = train_mirrored(config, tmp_path, die_at_30)
-    assert time.monotonic() - started < 25
+    assert "does not end" not in capsys.readouterr().err, "it gives up by itself, after logger.finish_seconds"
     assert result["steps"] == 60
     assert len(list((folder.path / "wandb").glob("run-*/run-*.wandb"))) == 1
     fresh = start_fake()

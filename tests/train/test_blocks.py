@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from normbench.norms import register_norm
 from normbench.spec import resolve
 from normbench.spec.counts import steps_per_execution
 from normbench.spec.registry import NORMS
+from normbench.tracking.mirror import Mirror
 from normbench.train import train
+from normbench.train.callbacks.progress import Schedule
 from tests.train.runs import MLP, Cut, curve, cut_at, folder_of, lasting, tiny, trained
 
 LONG = {"trainer.steps_per_execution": None, "trainer.loss_points": 3, "data.batch_size": 8, "budget.steps": 90}
@@ -110,3 +113,48 @@ def test_layers_are_told_each_step_of_a_block(tmp_path: Path) -> None:
 )
 def test_what_looks_at_every_step_sees_every_step(changes: dict[str, Any]) -> None:
     assert steps_per_execution(resolve(tiny(**LONG | changes))) == 1
+
+
+def test_callbacks_of_a_caller_see_every_step_and_the_mirror_blocks(tmp_path: Path) -> None:
+    class Look(pl.Callback):
+        def __init__(self, sees_blocks: bool) -> None:
+            self.sees_blocks = sees_blocks
+            self.ended: list[int] = []
+            self.losses: list[float] = []
+            self.stepped = 0
+
+        def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+            self.ended.append(trainer.global_step)
+            self.losses += [float(outputs["loss"])] if "loss" in outputs else []
+
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            self.stepped += 1
+
+    config, mirror = tiny(**LONG), Mirror.sees_blocks
+    each, blocks = Look(sees_blocks=False), Look(sees_blocks=mirror)
+    results = [trained(config, tmp_path / name, callbacks=[look]) for name, look in (("a", each), ("b", blocks))]
+    assert each.ended == list(range(1, 91))
+    assert (len(each.losses), each.stepped) == (90, 90)
+    assert len(blocks.ended) < 20
+    assert lasting(results[0]) == lasting(results[1])
+    mixed = Look(sees_blocks=False)
+    trained(config, tmp_path / "c", callbacks=[Look(sees_blocks=True), mixed])
+    assert len(mixed.losses) == 90
+
+
+def test_the_next_event_is_found_without_going_through_all() -> None:
+    class Step(int):
+        compared = 0
+
+        def __lt__(self, other: int) -> bool:
+            Step.compared += 1
+            return int(self) < int(other)
+
+        def __gt__(self, other: int) -> bool:
+            Step.compared += 1
+            return int(self) > int(other)
+
+    schedule = Schedule([Step(3 * step) for step in range(1, 10_001)])
+    assert [schedule.after(step) for step in (0, 2, 3, 29_998, 29_999)] == [3, 3, 6, 30_000, 30_000]
+    assert schedule.after(30_000) is schedule.after(40_000) is None
+    assert Step.compared < 7 * 16

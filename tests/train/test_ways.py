@@ -188,3 +188,25 @@ def test_validation_on_a_part_is_stratified_and_ends_with_all(tmp_path: Path) ->
     assert max(seen[0].count(digit) for digit in range(10)) <= 7  # 50 of 500: a tenth of each digit's images
     assert part["metrics"] == whole["metrics"]
     assert part["run_id"] != whole["run_id"]
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_end"])
+def test_a_run_that_a_callback_stops_early_ends_with_all_validation_images(hook: str, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Stop(pl.Callback):
+        def on_validation_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+            seen.append((trainer.global_step, len(batch[1])))
+
+    def stop(self: Stop, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.should_stop |= trainer.global_step >= 12
+
+    setattr(Stop, hook, stop)
+    keys = {"trainer.validations": 4, "trainer.validation_images": 50}
+    part = trained(tiny(**keys), tmp_path / "part", callbacks=[Stop()])
+    images = {step: sum(count for at, count in seen if at == step) for step, _ in seen}
+    whole = trained(tiny(**keys | {"trainer.validation_images": None}), tmp_path / "whole", callbacks=[Stop()])
+    assert part["steps"] == whole["steps"] == 12
+    # What stops it after a validation has seen that one on the part.
+    assert images == {6: 50, 12: 500 + 50 * (hook == "on_validation_end")}
+    assert part["metrics"] == whole["metrics"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 
@@ -53,4 +54,5 @@ class Schedule:
 
     def after(self, step: int) -> int | None:
         """The next of the steps after `step`, or None."""
-        return next((one for one in self.steps if one > step), None)
+        place = bisect_right(self.steps, step)
+        return self.steps[place] if place < len(self.steps) else None

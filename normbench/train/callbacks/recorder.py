@@ -41,7 +41,7 @@ class Plan:
         parts: Accumulated parts of a global batch.
         keep: Trained weights that stay: none, last or best.
         block: Optimizer steps executed as one, at most. With 1 every step is a batch of Lightning's.
-        validation_images: Validation images that do before the end; None for all.
+        validation_images: Validation images that do while training goes on; None for all.
         probes: Probes by name.
     """
 
@@ -65,7 +65,7 @@ class Recorder(pl.Callback):
         folder: The run folder.
         run_id: The run, so that its checkpoint is known for its own.
         plan: When things happen.
-        progress: Called with the number of optimizer steps done, after each.
+        progress: Called with the number of optimizer steps done, after each block of them.
     """
 
     def __init__(self, folder: RunFolder, run_id: str, plan: Plan, progress: Progress | None = None) -> None:
@@ -83,7 +83,8 @@ class Recorder(pl.Callback):
         self.train_loss: float | None = None
         self.diverged_at_step: int | None = None
         self.validation: dict[str, float] = {}
-        self.validated_at = 0
+        self.validated_at = 0  # the step whose network was last validated on all images
+        self._part: int | None = None
         self._checkpoint_due = False
         self._next = 0
         self._generators: list[State] | None = None
@@ -156,9 +157,11 @@ class Recorder(pl.Callback):
         """How many optimizer steps come next as one: up to the next at which something happens."""
         return max(1, min(self.plan.block, self._next - self.position.step))
 
-    def validate_on(self) -> int | None:
-        """How many validation images do now; None for all, as at the end."""
-        return self.plan.validation_images if self.position.step < self.plan.steps else None
+    def validate_on(self, trainer: pl.Trainer) -> int | None:
+        """How many validation images do now; None for all, as at the end, which a callback may bring early."""
+        goes_on = trainer.state.fn == "fit" and self.position.step < self.plan.steps and not trainer.should_stop
+        self._part = self.plan.validation_images if goes_on else None
+        return self._part
 
     def _next_event(self, step: int) -> int:
         """The next step after `step` at which something happens."""
@@ -213,7 +216,8 @@ class Recorder(pl.Callback):
         if trainer.sanity_checking:
             return
         self.validation = stage_metrics(trainer, "val_")
-        self.validated_at = self.position.step
+        if self._part is None:
+            self.validated_at = self.position.step
         self._write_stage(trainer, "validation", self.validation, "val_")
         if self.best:
             self.best.offer(trainer, self.validation["val_accuracy"], self.validation["val_nll"])
