@@ -187,8 +187,9 @@ def _latency_grid(study: Study, table: pd.DataFrame, axes: Sequence[str], second
         rows.append((f"{label}, folded" if fused else label, cells))
     rounds, baseline = int(table["rounds"].max()), table["baseline"].iloc[0]
     note = (
-        f"A forward pass of {number(images, 'image')} in evaluation, in float32, each network alone on the machine, "
-        f"in turns: {number(rounds, 'round')} of {seconds:g} s. Ratio: time as a multiple of {baseline}'s "
+        f"A forward pass of {number(images, 'image')} in evaluation, in float32 and in the memory layout that the runs "
+        f"train in (trainer.channels_last), each network alone on the machine, in turns: {number(rounds, 'round')} of "
+        f"{seconds:g} s. Ratio: time as a multiple of {baseline}'s "
         "in the same round (geometric mean, and 95 % interval of each ratio by itself); above 1 is slower. Folded: "
         "norms that are fixed in evaluation are part of the layer before them."
     )

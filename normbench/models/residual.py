@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from normbench.norms.weights import Combined
+
 Parts = list[tuple[str, nn.Module]]
 
 
@@ -68,7 +70,8 @@ class PreactivatedBlock(nn.Module):
 
 def zero_scale(norm: nn.Module) -> None:
     """Sets a norm's scale for each channel, called weight or gamma, to zero. One without any stays as it is."""
-    for name, parameter in norm.named_parameters(recurse=False):
+    scaled = norm.norm if isinstance(norm, Combined) else norm
+    for name, parameter in scaled.named_parameters(recurse=False):
         if name in {"weight", "gamma"}:
             with torch.no_grad():
                 parameter.zero_()

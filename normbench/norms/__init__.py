@@ -9,5 +9,6 @@ from normbench.spec.registry import NORMS
 
 register_builtin()
 NORMS.compound = combined
+NORMS.aliases["ghost_batch"] = "ghost"
 
 __all__ = ["NORMS", "Extent", "Facts", "Norms", "build_norm", "facts", "register_norm"]

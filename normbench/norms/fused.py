@@ -24,8 +24,11 @@ class FilterResponseNorm(nn.Module):
 
     y[n, c] = max(gamma[c] x[n, c] / sqrt(nu2[n, c] + eps + |eps_l[c]|) + beta[c], tau[c]), nu2 the mean of x^2 over
     (H, W): no centring. `eps_l` is trained where `learnable_eps` says so, for maps of one position, and for vectors,
-    of which x / sqrt(x^2 + eps) would be the sign otherwise; else it is not there. Takes the activation's place.
-    Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, tau, eps_l: (C,), at first 1, 0, 0 and 1e-4.
+    of which x / sqrt(x^2 + eps) would be the sign otherwise; else it is not there. Input (N, C), (N, C, L) or
+    (N, C, H, W). gamma, beta, tau, eps_l: (C,), at first 1, 0, 0 and 1e-4.
+
+    Takes the activation's place, and keeps its own where a model has none: at the end of a branch before `+ x`, behind
+    a projection, on the logits.
 
     Source: Singh & Krishnan 2020 (arXiv 1911.09737), section 3.1, equations 1 and 2; TLU: section 3.1.1, equation 3;
     eps of 1x1 maps: section 3.3.
@@ -70,8 +73,10 @@ class EvoNormS0(nn.Module):
     """EvoNorm-S0: swish over the standard deviation of a group of channels, for each image.
 
     y = gamma[c] x sigmoid(v[c] x) / sqrt(var + eps) + beta[c], var the biased variance over (H, W) and the channels of
-    a group. Takes the activation's place. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first
-    1, 0 and 1.
+    a group. Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first 1, 0 and 1.
+
+    Takes the activation's place, and keeps its own where a model has none: at the end of a branch before `+ x`, behind
+    a projection, on the logits.
 
     Source: Liu et al. 2020 (arXiv 2004.02967), pseudocode in Appendix A; there, groups is 32.
 
@@ -117,8 +122,11 @@ class EvoNormB0(RunningNorm):
 
     y = gamma[c] x / max(sqrt(var_batch + eps), v[c] x + sqrt(var_instance + eps)) + beta[c]; both variances are biased,
     over (N, H, W) and over (H, W). Evaluation takes the running average for var_batch, kept as in `batch` (of the
-    unbiased variance; the running mean is not used). Takes the activation's place.
-    Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at first 1, 0 and 1.
+    unbiased variance; the running mean is not used). Input (N, C), (N, C, L) or (N, C, H, W). gamma, beta, v: (C,), at
+    first 1, 0 and 1.
+
+    Takes the activation's place, and keeps its own where a model has none: at the end of a branch before `+ x`, behind
+    a projection, on the logits.
 
     Source: Liu et al. 2020 (arXiv 2004.02967), pseudocode in Appendix A.
 

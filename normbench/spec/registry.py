@@ -103,6 +103,7 @@ class Registry:
     def __init__(self, kind: str, key: str, room: str) -> None:
         self.kind, self.key, self.room = kind, key, room
         self._entries: dict[str, Entry] = {}
+        self.aliases: dict[str, str] = {}  # what people write, and the registered name; a user's own entry goes first
         self.compound: Callable[[str], Entry] | None = None  # makes the entry of names joined by `+`, where there are
         self._loaded = False
 
@@ -130,7 +131,7 @@ class Registry:
         if self.compound is not None and "+" in name and name not in self._entries:
             return self.compound(name)
         try:
-            return self._entries[name]
+            return self._entries[name if name in self._entries else self.aliases.get(name, name)]
         except KeyError:
             own = "name its file under `plugins` and it by its registered name; " if ".py" in name else ""
             raise UsageError(f"{self.key}: {own}{unknown(self.kind, name, self._entries)}") from None

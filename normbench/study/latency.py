@@ -1,13 +1,15 @@
 """What a study's networks take to answer, each alone on the machine and in turns, with their norms and folded.
 
 As `cost` measures training. Weights are those of the start, which cost what trained ones do, in float32 whatever the
-runs' precision; a few batches of noise have moved the running statistics.
+runs' precision, and in the memory layout of the runs (`trainer.channels_last`); a few batches of noise have moved the
+running statistics. A network without norm takes part whether the study has one or not: all are compared with it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from normbench.models import build_model
+from normbench.spec import replace
 from normbench.spec.counts import device_batch, image_facts
 from normbench.stats import cost_ratios
 from normbench.store import axis_columns
@@ -24,6 +27,7 @@ from normbench.train.fold import folded
 from normbench.train.randomness import preserved_generators, seed_generators
 from normbench.train.settings import process_settings
 
+NONE = "none"
 MOVED, WARMUP_PASSES, LEAST_PASSES = 3, 5, 10
 COLUMNS = ("baseline", "rounds", "ratio", "low", "high", "milliseconds")
 Clock = Callable[[], float]
@@ -62,6 +66,8 @@ def axes_of_networks(study: Study, cells: Sequence[PlannedRun]) -> list[str]:
 def networks(cells: Sequence[PlannedRun], axes: Sequence[str], images: int) -> list[Network]:
     """The network of each cell of those axes, and where some of its norms can be folded, it without them.
 
+    Where no level of the factor is without norm, such a network comes first.
+
     Args:
         cells: A run of each cell.
         axes: What `axes_of_networks` returned.
@@ -70,7 +76,7 @@ def networks(cells: Sequence[PlannedRun], axes: Sequence[str], images: int) -> l
     found: list[Network] = []
     known = set()
     with preserved_generators():
-        for run in cells:
+        for run in _with_none(cells, axes):
             cell = tuple(run.cell[axis] for axis in axes)
             if cell in known:
                 continue
@@ -81,14 +87,39 @@ def networks(cells: Sequence[PlannedRun], axes: Sequence[str], images: int) -> l
             with torch.no_grad():
                 for _ in range(MOVED):  # so that running statistics are as general as trained ones
                     net(torch.randn(device_batch(run.config), *facts.image))
-            net.eval()
+            # As training has it: what it gives is the same, and its time is not.
+            layout = torch.channels_last if run.config.trainer.channels_last else torch.contiguous_format
+            net.eval().to(memory_format=layout)
             batch = torch.randn(images, *facts.image)
             found.append(Network(run, False, net.to(device), batch.to(device)))
             without, names = folded(net.cpu(), batch)
             if names:
-                found.append(Network(run, True, without.to(device), batch.to(device)))
+                found.append(Network(run, True, without.to(memory_format=layout).to(device), batch.to(device)))
             net.to(device)
     return found
+
+
+def _with_none(cells: Sequence[PlannedRun], axes: Sequence[str]) -> Iterator[PlannedRun]:
+    """The cells, and before the first of those levels of the axes where none is without norm, one that is."""
+    *across, factor = axes
+    label = _without_norm(cells, factor)
+
+    def levels(run: PlannedRun) -> tuple[object, ...]:
+        return tuple(run.cell[axis] for axis in across)
+
+    known = {levels(run) for run in cells if str(run.cell[factor]) == label}
+    for run in cells:
+        if levels(run) not in known:
+            known.add(levels(run))
+            plain = replace(run.config, {"model.norm": NONE})
+            yield dataclasses.replace(run, cell={**run.cell, factor: label}, config=plain)
+        yield run
+
+
+def _without_norm(cells: Sequence[PlannedRun], factor: str) -> str:
+    """The label of the factor's level that is without norm wherever it stands: the study's own, if it has one."""
+    normed = {str(run.cell[factor]) for run in cells if run.config.model.norm != NONE}
+    return next((label for run in cells if (label := str(run.cell[factor])) not in normed), NONE)
 
 
 def pass_seconds(network: Network, limit: float, clock: Clock = time.perf_counter) -> float:
@@ -153,9 +184,8 @@ def latencies(
 
 
 def latency_baseline(study: Study, cells: Sequence[PlannedRun]) -> str:
-    """The level that the others are compared with: the one without a norm, else the study's own baseline."""
-    without = [run.cell[study.compare.factor] for run in cells if run.config.model.norm == "none"]
-    return str(without[0] if without else study.compare.baseline)
+    """The level that the others are compared with: the one without norm, which `networks` adds where it is missing."""
+    return _without_norm(cells, study.compare.factor)
 
 
 def latency_table(study: Study, measured: pd.DataFrame, axes: Sequence[str], baseline: str) -> pd.DataFrame:

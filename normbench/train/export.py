@@ -44,7 +44,8 @@ class Exported(NamedTuple):
 def export(run: RunFolder, path: Path, form: Format, fuse: bool) -> Exported:
     """Writes a run's kept weights as a network that takes images as the run's batches have them, any number of them.
 
-    It is tried on all test images before the file takes its place.
+    It is tried on all test images before the file takes its place: logits may differ from the network's own by 1e-5 of
+    the largest of them all (of 1, where that is smaller), not by 1e-5 of each.
 
     Args:
         run: A run with weights.
@@ -53,7 +54,7 @@ def export(run: RunFolder, path: Path, form: Format, fuse: bool) -> Exported:
         fuse: Fold norms into the layers before them.
 
     Raises:
-        NormbenchError: The file computes something else.
+        NormbenchError: The file computes something else: more than 1e-5 apart, as above.
         RunFolderError: The weights cannot be read.
         UsageError: A package is not installed.
     """

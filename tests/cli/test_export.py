@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from normbench.train.export import NEEDED
+from normbench.train import export
+from normbench.train.export import NEEDED, TOLERANCE
 
 from ..conftest import RunCli
 from .conftest import TINY
@@ -15,25 +16,48 @@ MISSING = [name for name in NEEDED if find_spec(name) is None]
 ONNX = pytest.mark.skipif(
     bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (pip install 'normbench[export]')"
 )
+# A batch norm behind a linear layer, and some behind convolutions: what is folded is in each case known.
+NETWORKS = {
+    "mlp": (TINY, "folded: hidden0.norm\n"),
+    "cnn": (
+        [*TINY, "--model.name=cnn", "--model.channels=[4,8]", "--model.kernel_size=3", "--model.stride=2"],
+        "folded: block0.norm, block1.norm\n",
+    ),
+}
 
 
+@pytest.mark.parametrize("name", list(NETWORKS))
 @pytest.mark.parametrize("form", ["pt2", pytest.param("onnx", marks=ONNX)])
-def test_an_exported_run_gives_the_same_logits(run_cli: RunCli, tmp_path: Path, form: str) -> None:
+def test_an_exported_run_gives_the_same_logits(run_cli: RunCli, tmp_path: Path, form: str, name: str) -> None:
+    network, folded = NETWORKS[name]
     words = ["--model.norm=batch", "--trainer.keep=last", f"--folder={tmp_path / 'run'}"]
-    assert run_cli("train", *TINY, *words).status == 0
+    assert run_cli("train", *network, *words).status == 0
     for fuse in ([], ["--fuse"]):
         said = run_cli("export", tmp_path / "run", "--format", form, "--out", tmp_path / f"x.{form}", *fuse)
         assert said.status == 0, said.err
         assert (tmp_path / f"x.{form}").stat().st_size > 1000
-        assert ("folded: hidden0.norm" in said.out) == bool(fuse)
-        found = re.search(r"on 1000 test images the logits differ by (\S+) of the largest at most", said.out)
+        assert (folded in said.out) == bool(fuse)
+        found = re.search(r"on 1000 test images the logits differ by (\S+) of the largest logit at most", said.out)
         assert found
-        assert float(found[1]) <= 1e-5
+        assert float(found[1]) <= TOLERANCE == 1e-5
 
 
-@pytest.mark.skipif(not MISSING, reason="the packages are installed")
-def test_what_onnx_needs_is_named(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_file_that_computes_something_else_is_refused(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than 1e-5 of the largest logit apart."""
     assert run_cli("train", *TINY, "--trainer.keep=last", f"--folder={tmp_path / 'run'}").status == 0
+    right = export._pt2
+    monkeypatch.setattr(export, "_pt2", lambda net, *rest: lambda x: 1.0001 * right(net, *rest)(x))
+    said = run_cli("export", tmp_path / "run", "--format", "pt2", "--out", tmp_path / "x.pt2")
+    assert said.status == 1
+    assert "pt2 computes other logits: they differ by 0.0001 of the largest one" in said.error
+    assert not (tmp_path / "x.pt2").exists()
+
+
+def test_what_onnx_needs_is_named(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_cli("train", *TINY, "--trainer.keep=last", f"--folder={tmp_path / 'run'}").status == 0
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
     said = run_cli("export", tmp_path / "run")
     assert said.status == 2
     assert "pip install 'normbench[export]'" in said.error

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from normbench.data import MNISTDataModule, dataset_facts
-from normbench.data.folder import found_path, read_folder
+from normbench.data.folder import cifar10_jpeg, found_path, read_folder
 from normbench.data.images import DataWarning, Images, repeated_images
 from normbench.errors import DataError
 from normbench.spec.schema import DataConfig
@@ -146,3 +146,70 @@ def test_a_test_class_without_images_is_said() -> None:
     labels = np.arange(6) % 2
     images = Images((x[:4], labels[:4]), (x[4:5], labels[4:5]), classes=2)
     assert repeated_images(images) == "no test image has label 1"
+
+
+@pytest.mark.parametrize(
+    ("tops", "said"),
+    [
+        (("train", "val"), r"has a folder val beside train: name it test$"),
+        (("train", "validation"), r"has a folder validation beside train: name it test$"),
+        (
+            ("train", "val", "test"),
+            r"has a folder val beside train: move its images into train, of which data\.validation is taken$",
+        ),
+    ],
+)
+def test_splits_under_other_names_are_not_taken_for_classes(tmp_path: Path, tops: tuple[str, ...], said: str) -> None:
+    """Read as classes, a network would learn to tell the splits."""
+    root = tmp_path / "pets"
+    for number, top in enumerate(tops):
+        for kind in ("cat", "dog"):
+            picture(root / top / kind / "0.png", number)
+    for path in (root, zipped(root), zipped(root, "pets-main/")):
+        with pytest.raises(DataError, match=said):
+            read_folder(path, 0.2)
+
+
+@pytest.mark.parametrize("tops", [("bus", "car", "train"), ("exam", "test"), ("test", "train", "tram"), ("val", "vet")])
+def test_a_class_may_be_named_as_a_split_is(tmp_path: Path, tops: tuple[str, ...]) -> None:
+    for number, top in enumerate(tops):
+        for count in range(5):
+            picture(tmp_path / top / f"{count}.png", 10 * number + count)
+    found = read_folder(tmp_path, 0.2)
+    assert sorted(found.train[1].tolist()) == sorted(4 * list(range(len(tops))))
+    assert sorted(found.test[1].tolist()) == list(range(len(tops)))
+
+
+def test_what_is_not_cifar10_as_jpeg_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ten classes of 32 x 32 are, of which only the counts are wrong. It is looked for where all data are."""
+    path = tmp_path / "CIFAR10_jpeg" / "cifar10_jpeg"
+    for part in ("train", "test"):
+        for label in range(10):
+            picture(path / part / str(label) / "0.png", label, size=(32, 32))
+    archive = zipped(path)
+    said = r"data\.path=.* is not cifar10_jpeg, whose ten classes have 5,000 \+ 1,000 images of 32x32"
+    for key in ("dir", "environment"):
+        if key == "environment":
+            monkeypatch.setenv("NORMBENCH_DATA_DIR", str(tmp_path))
+        config = DataConfig("cifar10_jpeg", dir=str(tmp_path) if key == "dir" else None)
+        assert found_path("CIFAR10_jpeg/cifar10_jpeg.zip", config) == archive
+        with pytest.raises(DataError, match=said):
+            cifar10_jpeg(config)
+    with pytest.raises(DataError, match=said):
+        cifar10_jpeg(DataConfig("cifar10_jpeg"), path=str(folder))
+    archive.unlink()
+    with pytest.raises(DataError, match=r"there is no CIFAR10_jpeg.*: correct it, or data\.dir"):
+        cifar10_jpeg(DataConfig("cifar10_jpeg"))
+
+
+@pytest.mark.slow
+def test_the_photographs_of_cifar10_as_jpeg() -> None:
+    config = DataConfig("cifar10_jpeg")
+    try:
+        found_path("CIFAR10_jpeg/cifar10_jpeg.zip", config)
+    except DataError:
+        pytest.skip("NORMBENCH_DATA_DIR has no CIFAR10_jpeg/cifar10_jpeg.zip")
+    images, known = cifar10_jpeg(config), dataset_facts(config)
+    assert (images.image, images.train[0].shape[1:]) == (known.image, known.image) == ((3, 32, 32), (3, 32, 32))
+    assert [np.bincount(labels).tolist() for _, labels in (images.train, images.test)] == [[5_000] * 10, [1_000] * 10]
+    assert (len(images.train[1]), len(images.test[1]), known.classes) == (known.train, known.test, 10)

@@ -20,7 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "convnext": {"blocks": [1, 1], "width": 8, "patch": 4},
     "convnext_tiny": {"width": 8, "patch": 4},
 }
-NORM_OPTIONS: dict[str, dict[str, Any]] = {"group": {"groups": 2}, "ghost": {"size": 4}}
+NORM_OPTIONS: dict[str, dict[str, Any]] = {"group": {"groups": 2}, "evonorm_s0": {"groups": 2}, "ghost": {"size": 4}}
 
 
 def small(model: str, norm: str) -> RunConfig | str:

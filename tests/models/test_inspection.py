@@ -14,6 +14,7 @@ from normbench.models.registry import completed
 from normbench.norms import Norms
 from normbench.spec.registry import MODELS
 from normbench.spec.schema import ModelConfig
+from tests.models.cases import SMALL
 
 Shape = tuple[int, int, int]
 
@@ -160,21 +161,80 @@ def test_a_bias_is_redundant_just_before_a_norm_that_cancels_it() -> None:
     assert redundant("batch", bias="auto", norm_linear=True) == [False, False, False]
 
 
-@pytest.mark.parametrize("preactivation", [False, True])
-def test_bias_auto_leaves_out_exactly_what_changes_nothing(preactivation: bool) -> None:
-    """Of a residual network with batch norm: every bias that `always` adds is one that a norm cancels."""
-    options = {"blocks": [1, 1], "width": 4, "preactivation": preactivation, "shortcut": "projection"}
-    with_bias, auto = (model("resnet", "batch", bias=bias, **options) for bias in ("always", "auto"))
-    rows = inspected(walk(with_bias, (1, 8, 8)), Norms("batch"), (1, 8, 8), 32)
-    left = [layer.name for layer in walk(auto, (1, 8, 8)) if not layer.bias]
+BIASED = [
+    *((name, SMALL.get(name, {})) for name in MODELS),
+    *(
+        ("cnn", {"channels": [4, 8], "hidden": [8], "norm_linear": True, "norm_position": p})
+        for p in ("before", "after")
+    ),
+    *(
+        ("resnet", {"blocks": [1, 1], "width": 4, "preactivation": first, "shortcut": shortcut})
+        for first in (False, True)
+        for shortcut in ("identity", "projection")
+    ),
+    ("vit", {"width": 16, "depth": 1, "heads": 2, "patch": 8}),
+]
+# Layers whose outputs are added to what is carried past the blocks, and read by norms alone.
+CARRIED = {
+    "preactivation": {"conv2", "shortcut"},
+    "vit": {"patches", "projection", "down"},
+    "convnext": {"down"},  # of the last block of a stage; others are read by the next one's convolution
+}
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "layer", "instance"])
+@pytest.mark.parametrize(("name", "options"), BIASED, ids=lambda value: str(value).replace("'", ""))
+def test_bias_auto_leaves_out_exactly_what_changes_nothing(name: str, options: dict[str, Any], norm: str) -> None:
+    """Of every bias that `always` has: one that `auto` leaves out changes nothing, and any other one does.
+
+    An effect is one on the output of a norm or on the logits. (The mean over a map that instance norm ends is beta,
+    whatever was before: on the logits alone no bias would have an effect there.)
+
+    One kind of bias is kept that has none: where what is carried past the blocks is read by norms alone, which all
+    cancel it, a bias of what is added to it does nothing. `auto` looks at what stands directly behind a layer.
+    """
+    image = (1, 28, 28) if options.get("patch") == 7 else (1, 32, 32)
+    norm_options = {"groups": 2} if norm == "group" else {}
+    with_bias, auto = (
+        completed(ModelConfig(name, norm, norm_options, options={**options, "bias": bias}))
+        for bias in ("always", "auto")
+    )
+    norms = Norms(norm, norm_options)
+    layers = {layer.name: layer for layer in walk(auto, image)}
+    left = [layer.name for layer in layers.values() if not layer.bias]
+    rows = inspected(walk(with_bias, image), norms, image, 32)
     assert [row.layer.name for row in rows if row.redundant] == left
-    net = build_model(with_bias, (1, 8, 8)).double()
-    x = torch.randn(6, 1, 8, 8, dtype=torch.float64)
-    before = net(x)
-    for name in left:
-        nn.init.normal_(part(net, name).get_parameter("bias"))
-        torch.testing.assert_close(net(x), before)
-    assert left
+
+    torch.manual_seed(0)
+    net = build_model(with_bias, image).double()
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, -1, 1)  # no scale is zero
+    seen: list[Tensor] = []
+    for key, module in net.named_modules():
+        if key.rpartition(".")[2].startswith("norm"):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+
+    def effects() -> list[Tensor]:
+        seen.clear()
+        return [net(x).detach(), *seen]
+
+    x = torch.randn(6, *image, dtype=torch.float64)
+    try:
+        before = effects()
+    except ValueError as error:
+        pytest.skip(str(error))  # one value for each mean
+    carried = CARRIED.get("preactivation" if options.get("preactivation") else name.removesuffix("_tiny"), ())
+    for layer in layers.values():
+        bias = part(net, layer.name).get_parameter("bias")
+        kept = bias.detach().clone()
+        bias.data.normal_()
+        largest = max(float((one - other).abs().max()) for one, other in zip(effects(), before, strict=True))
+        bias.data = kept
+        unread = layer.name.rpartition(".")[2] in carried and norms.cancels_bias(layer.outputs[0])
+        assert largest < 1e-9 if layer.name in left or unread else largest > 1e-6, (layer.name, largest)
+    assert bool(left) == (
+        norm in ("batch", "instance") and options.get("norm_position") != "after" and "vit" not in name
+    )
 
 
 def test_values_per_statistic_follow_the_site() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchinfo
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -11,6 +12,7 @@ from normbench.data import MNISTDataModule
 from normbench.errors import UsageError
 from normbench.models import build_model, macs
 from normbench.models.attention import TransformerBlock, sine_positions
+from normbench.models.layer import Layer
 from normbench.models.registry import completed
 from normbench.models.residual import IdentityShortcut
 from normbench.norms import Norms, facts
@@ -54,6 +56,28 @@ def test_parameters_and_macs_are_those_of_torch(model: ModelConfig, image: tuple
     assert counter.get_total_flops() == 2 * 2 * macs(layers)
     of_norms = sum(facts(str(norm)).parameters(layer.site.channels) for layer in layers if layer.site)
     assert sum(layer.parameters for layer in layers) + of_norms == sum(p.numel() for p in net.parameters())
+
+
+def as_torchinfo_counts(layer: Layer) -> int:
+    """Multiply-adds of a layer for one image by torchinfo's rule.
+
+    That differs from ours in three things: a bias counts as a weight does, a linear layer on tokens counts for one
+    of its positions only, and attention's products, which belong to no module with weights, do not count at all. (A
+    weight that is parametrised is not seen either, so no norm of weights is among the variants.)
+    """
+    positions = layer.outputs[1] * layer.outputs[2] if layer.spatial else 1
+    return (layer.weights + layer.bias * layer.outputs[0]) * positions
+
+
+@pytest.mark.parametrize("image", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("model", VARIANTS, ids=lambda m: f"{m.name}-{m.options or 'default'}")
+def test_parameters_and_macs_are_those_of_torchinfo(model: ModelConfig, image: tuple[int, int, int]) -> None:
+    layers, norm = walk(model, image), completed(model).norm
+    of_norms = sum(facts(str(norm)).parameters(layer.site.channels) for layer in layers if layer.site)
+    found = torchinfo.summary(build_model(model, image), (2, *image), depth=9, verbose=0)
+    assert found.total_params == sum(layer.parameters for layer in layers) + of_norms
+    # What a norm scales and adds counts once for each of its parameters.
+    assert found.total_mult_adds == 2 * (sum(map(as_torchinfo_counts, layers)) + of_norms)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +181,23 @@ def test_a_residual_block_starts_as_its_shortcut_with_zero_gamma() -> None:
     short = net.get_submodule("stage1.block0")(x)
     assert torch.equal(short[:, :4], x[:, :, ::2, ::2])
     assert not short[:, 4:].any()
+
+
+@pytest.mark.parametrize("norm", ["batch", "group + weight_std", "weight_std + batch", "group + scaled_weight_std"])
+def test_zero_gamma_is_that_of_a_compound_norm_too(norm: str) -> None:
+    """Only that which ends a branch is zero, and what acts on the weights keeps its own scale."""
+    norm_options = {"groups": 2} if "group" in norm else {}
+    config = ModelConfig("resnet", norm, norm_options, options={"blocks": [1, 1], "width": 4, "zero_gamma": True})
+    net = initialise(lambda: build_model(config), 0)
+    x = torch.randn(3, 4, 8, 8, generator=generator(0, "x")).relu()
+    torch.testing.assert_close(net.get_submodule("stage0.block0")(x), x)
+    scales = {key for key, one in net.named_parameters() if key.endswith(("norm.weight", "norm.norm.weight"))}
+    ends = {key for key in scales if ".end." in key}
+    assert len(ends) == 2
+    for key in scales:
+        assert net.get_parameter(key).any() != (key in ends), key
+    for key, one in net.named_parameters():
+        assert not key.endswith("gain") or one.all(), key
 
 
 def test_a_plain_network_is_the_residual_one_without_what_is_carried_past() -> None:

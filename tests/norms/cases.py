@@ -77,8 +77,12 @@ def build(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def formula(layer: nn.Module, name: str, options: dict[str, Any], x: Tensor) -> Tensor:
-    """What the layer should give in training."""
+    """What the layer should give: in evaluation of its running averages, where it has some."""
     y = FORMULAS[name](x, options)
+    averages = dict(layer.named_buffers())
+    if averages and not layer.training:
+        mean, var = (per_channel(averages[f"running_{key}"], x) for key in ("mean", "var"))
+        y = (x - mean) / torch.sqrt(var + options.get("eps", EPS))
     return y if isinstance(layer, nn.Identity) else reference.affine(y, layer.weight, layer.bias)
 
 

@@ -35,10 +35,14 @@ def test_training_output_is_the_formula(name: str, layout: str, options: dict[st
 
 
 @every_norm
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_values_and_gradients_in_float64_are_those_of_the_formula(
-    name: str, layout: str, options: dict[str, Any]
+    name: str, layout: str, options: dict[str, Any], training: bool
 ) -> None:
     layer = build(name, options).double()
+    with torch.no_grad():
+        layer(images(layout, 5, dtype=torch.float64))  # running averages leave their first values
+    layer.train(training)
     x = images(layout, dtype=torch.float64).requires_grad_()
     weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     inputs = [x, *layer.parameters()]

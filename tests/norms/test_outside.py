@@ -86,4 +86,7 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.slow
 def test_compiled_it_is_the_same() -> None:
-    assert compiled(trial(named_norm("batch"))).holds is True
+    found = compiled(trial(named_norm("batch")))
+    if found.holds is None:
+        pytest.skip(found.told)
+    assert found.holds is True, found.told

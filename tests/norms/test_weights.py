@@ -28,29 +28,34 @@ def flat(v: Tensor) -> Tensor:
     return v.reshape(len(v), -1)
 
 
-def weight_std(v: Tensor, o: dict[str, Any]) -> Tensor:
+def across(g: Tensor, v: Tensor) -> Tensor:
+    """A number for each filter, (C), so that it spreads over the filters."""
+    return g.reshape(-1, *[1] * (v.dim() - 1))
+
+
+# The weight that a layer is used with, from the drawn one, v, and a trained number for each filter, g, where there is
+# one; and g's first values.
+
+
+def weight_std(v: Tensor, g: Tensor, o: dict[str, Any]) -> Tensor:
     rows = flat(v)
     mean = rows.sum(1, keepdim=True) / rows.shape[1]
     var = (rows**2).sum(1, keepdim=True) / rows.shape[1] - mean**2
     return ((rows - mean) / (var + o["eps"]) ** 0.5).reshape(v.shape)
 
 
-def scaled(v: Tensor, o: dict[str, Any]) -> Tensor:
+def scaled(v: Tensor, g: Tensor, o: dict[str, Any]) -> Tensor:
     rows = flat(v)
     centred = rows - rows.mean(1, keepdim=True)
-    return (o["gain"] * centred / (centred**2).sum(1, keepdim=True) ** 0.5).reshape(v.shape)
+    return across(g, v) * (o["gain"] * centred / (centred**2).sum(1, keepdim=True) ** 0.5).reshape(v.shape)
 
 
-def spectral(v: Tensor, o: dict[str, Any]) -> Tensor:
+def spectral(v: Tensor, g: Tensor, o: dict[str, Any]) -> Tensor:
     return v / torch.linalg.svdvals(flat(v))[0]
 
 
-def length(v: Tensor, o: dict[str, Any]) -> Tensor:
-    return (
-        v.detach().flatten(1).norm(dim=1).view(-1, *[1] * (v.dim() - 1))
-        * v
-        / flat(v).norm(dim=1).view(-1, *[1] * (v.dim() - 1))
-    )
+def length(v: Tensor, g: Tensor, o: dict[str, Any]) -> Tensor:
+    return across(g, v) * v / across((flat(v) ** 2).sum(1) ** 0.5, v)
 
 
 FORMULAS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -59,30 +64,50 @@ FORMULAS: dict[str, tuple[Any, dict[str, Any]]] = {
     "scaled_weight_std": (scaled, {"eps": 1e-12}),
     "spectral": (spectral, {"iterations": 200}),
 }
+# Where g stands among a layer's parameters, and what it is at first.
+TRAINED: dict[str, tuple[str, Any]] = {
+    "weight_norm": ("parametrizations.weight.original0", lambda v: flat(v).norm(dim=1)),
+    "scaled_weight_std": ("parametrizations.weight.0.gain", lambda v: torch.ones(len(v)).double()),
+}
 
 
 def test_every_norm_of_weights_has_a_formula() -> None:
     assert {name for name in NORMS if NORMS.get(name).facts.get("weights")} == set(FORMULAS)
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("kind", list(LAYERS))
 @pytest.mark.parametrize("name", list(FORMULAS))
-def test_values_and_gradients_are_those_of_the_formula(name: str, kind: str) -> None:
+def test_values_and_gradients_are_those_of_the_formula(name: str, kind: str, training: bool) -> None:
+    """Gradients of the input and of every parameter of the layer, with a g that is not where it starts."""
     formula, options = FORMULAS[name]
     torch.manual_seed(0)
-    layer, x = LAYERS[kind](), inputs(kind)
-    v = layer.weight.detach().clone().requires_grad_()
-    right = (F.conv2d if kind == "conv" else F.linear)(x, formula(v, NORMS.get(name).chosen(options, "")), layer.bias)
-    norm = Norms(name, options).after(layer, None, 8)[0][1].double()
-    for training in (True, False):
-        y = norm.train(training)(layer.train(training)(x))
-        torch.testing.assert_close(y, right, rtol=1e-6, atol=1e-6)
+    layer, x = LAYERS[kind](), inputs(kind).requires_grad_()
+    v, bias = (part.detach().clone().requires_grad_() for part in (layer.weight, layer.bias))
+    norm = Norms(name, options).after(layer, None, 8)[0][1].double().train(training)
+    layer.train(training)
+
+    trained, first = TRAINED.get(name, ("", lambda v: torch.ones(len(v)).double()))
+    factor = torch.linspace(0.5, 2, 8).double()
+    g = first(v.detach())
+    if trained:
+        own = layer.get_parameter(trained)
+        torch.testing.assert_close(own.detach().flatten(), g)
+        own.data *= across(factor, own)
+        g = g * factor
+    g.requires_grad_()
+
+    right = (F.conv2d if kind == "conv" else F.linear)(x, formula(v, g, NORMS.get(name).chosen(options, "")), bias)
+    y = norm(layer(x))
+    torch.testing.assert_close(y, right, rtol=1e-6, atol=1e-6)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    parts: Any = layer.parametrizations.weight
-    source = parts.original1 if name == "weight_norm" else parts.original
-    (given,) = torch.autograd.grad((y * weights).sum(), source)
-    (wanted,) = torch.autograd.grad((right * weights).sum(), v)
-    torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-5)
+    drawn = "parametrizations.weight.original1" if name == "weight_norm" else "parametrizations.weight.original"
+    wanted = {drawn: v, "bias": bias, **({trained: g} if trained else {})}
+    assert wanted.keys() == dict(layer.named_parameters()).keys()
+    assert not list(norm.parameters())
+    given = torch.autograd.grad((y * weights).sum(), [x, *(layer.get_parameter(key) for key in wanted)])
+    for one, other in zip(given, torch.autograd.grad((right * weights).sum(), [x, *wanted.values()]), strict=True):
+        torch.testing.assert_close(one, other.view_as(one), rtol=1e-5, atol=1e-5)
 
 
 def test_torchs_own_parametrisations_give_the_same() -> None:
@@ -132,7 +157,7 @@ def test_a_compound_is_both() -> None:
     plain, v = copy.deepcopy(layer), layer.weight.detach().clone()
     norms = Norms("group + weight_std", {"groups": 4, "weight_std_eps": 0.1})
     parts = norms.after(layer, nn.ReLU(), 8)
-    plain.weight.data = weight_std(v, {"eps": 0.1})
+    plain.weight.data = weight_std(v, torch.ones(8), {"eps": 0.1})
     torch.testing.assert_close(parts[0][1](layer(x)), build_norm("group", 8, groups=4)(plain(x)))
     found, alone = facts("group + scaled_weight_std"), facts("group")
     assert (found.channels, found.bias, found.same_in_eval) == (alone.channels, alone.bias, alone.same_in_eval)

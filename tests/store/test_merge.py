@@ -151,9 +151,10 @@ def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
 
 
 FULL = (28, "No space left on device")
+FULL_TREE = shutil.Error([("a", "b", str(OSError(*FULL, "b")))])
 
 
-@pytest.mark.parametrize("error", [OSError(*FULL), shutil.Error([("a", "b", str(OSError(*FULL, "b")))])], ids=["a file", "a folder"])
+@pytest.mark.parametrize("error", [OSError(*FULL), FULL_TREE], ids=["a file", "a folder"])
 def test_a_full_disk_leaves_no_half_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     finished(tmp_path / "theirs", A)
 

@@ -105,6 +105,66 @@ def test_the_table_has_the_ratio_to_no_norm_of_the_same_round(write: Write) -> N
         assert row["milliseconds"] == pytest.approx(150 * expected)
 
 
-def test_without_a_level_without_norm_the_baseline_is_the_studys(write: Write) -> None:
-    grid = {"model.norm": ["batch", "group"], "data.batch_size": [8, 32]}
-    assert latency_baseline(load_study(write(grid=grid)), measured_cells(plan(write(grid=grid)))) == "batch"
+def test_a_study_without_a_level_without_norm_is_compared_with_none_too(write: Write) -> None:
+    """At every level of the other axes, whatever the study's own baseline and its norm's options."""
+    across = {"model.norm_options": [{"eps": 0.1}], "model.hidden": [[16], [24]]}
+    tree = {
+        "grid": {"model.norm": ["batch", "group"], **across},
+        "compare": {"factor": "model.norm", "baseline": "batch", "across": [*across]},
+    }
+    study, cells = load_study(write(**tree)), measured_cells(plan(write(**tree)))
+    assert all(run.config.model.norm != "none" for run in cells)
+    axes = axes_of_networks(study, cells)
+    found = networks(cells, axes, 1)
+    names = [(one.run.cell["model.norm"], one.run.config.model.norm, one.fused) for one in found]
+    assert names == 2 * [
+        ("none", "none", False),
+        ("batch", "batch", False),
+        ("batch", "batch", True),
+        ("group", "group", False),
+    ]
+    assert [one.run.config.model.options["hidden"] for one in found] == [[16]] * 4 + [[24]] * 4
+    assert found[0].run.config.model.norm_options == {}
+    assert latency_baseline(study, cells) == "none"
+    clock = Clock()
+    for one in found:
+        clock.follow(one)
+    measured = latencies(study, found, axes, lambda one: pass_seconds(one, 0.01, clock), 2)
+    table = latency_table(study, measured, axes, "none")
+    assert set(table["baseline"]) == {"none"}
+    assert list(table["ratio"]) == pytest.approx(2 * [1, 2, 1, 1])
+
+
+def test_where_the_factor_is_no_norm_all_are_compared_with_the_first_level_without(write: Write) -> None:
+    """A level that is without norm at some levels of the other axes alone is not the one without norm."""
+    tree = {
+        "grid": {"model.hidden": [[16], [24]], "model.norm": ["none", "batch"]},
+        "compare": {"factor": "model.hidden", "baseline": [24], "across": ["model.norm"]},
+    }
+    study, cells = load_study(write(**tree)), measured_cells(plan(write(**tree)))
+    axes = axes_of_networks(study, cells)
+    assert latency_baseline(study, cells) == "none"
+    found = [one for one in networks(cells, axes, 1) if not one.fused]
+    labels = [(one.run.cell["model.norm"], str(one.run.cell["model.hidden"])) for one in found]
+    assert labels == [(norm, hidden) for norm in ("none", "batch") for hidden in ("none", "[16]", "[24]")]
+    assert [one.run.config.model.norm for one in found] == ["none"] * 4 + ["batch"] * 2
+    measured = latencies(study, found, axes, lambda one: 1.0, 2)
+    assert set(latency_table(study, measured, axes, "none")["ratio"]) == {1.0}
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_networks_have_the_memory_layout_of_the_runs(write: Write, last: bool) -> None:
+    base = {
+        "data": {"name": "mnist_5k"},
+        "model": {"name": "cnn", "channels": [8, 8], "hidden": [8]},
+        "budget": {"steps": 4},
+        "trainer": {"accelerator": "cpu", "channels_last": last},
+    }
+    cells = measured_cells(plan(write(base=base)))
+    found = networks(cells, ["model.norm"], 2)
+    assert any(one.fused for one in found)
+    for one in found:
+        for part in one.net.modules():
+            if isinstance(part, nn.Conv2d) and part.in_channels > 1:
+                assert part.weight.is_contiguous(memory_format=torch.channels_last) == last
+                assert part.weight.is_contiguous() != last
