@@ -16,6 +16,12 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands to the parser."""
     report = add("report", _report, "write tables, figures and report.html of a study, finished or not")
     report.add_argument("--watch", action="store_true", help="write them again while the study runs, until it is done")
+    report.add_argument(
+        "--maps",
+        type=int,
+        metavar="CLASS",
+        help="show feature maps of the first test image of this class, where runs kept their weights (trainer.keep)",
+    )
     tables = add("tables", _tables, "write the tables alone: CSV, Markdown, LaTeX")
     plots = add("plots", _plots, "write the figures alone: SVG, PNG")
     for sub in (report, tables, plots):
@@ -33,7 +39,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.watch:
         from normbench.report import watch_report
 
-        for told in watch_report(chosen_study(options), read_store(options), options.reports):
+        for told in watch_report(chosen_study(options), read_store(options), options.reports, maps_of=options.maps):
             print(told, flush=True)
         return 0
     return _write(options)
@@ -44,7 +50,8 @@ def _write(options: argparse.Namespace, *parts: str) -> int:
     gc.set_threshold(100_000)  # of what is imported, and of a large study, nothing is garbage: to look is time lost
     from normbench.report import PARTS, write_report
 
-    for path in write_report(chosen_study(options), read_store(options), options.reports, parts or tuple(PARTS)):
+    study, store, maps_of = chosen_study(options), read_store(options), getattr(options, "maps", None)
+    for path in write_report(study, store, options.reports, parts or tuple(PARTS), maps_of):
         print(path)
     return 0
 

@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from normbench.errors import UsageError
 from normbench.report.collection import gather
 from normbench.report.cost import read_cost
 from normbench.report.evidence import Evidence
+from normbench.spec.counts import image_facts
 from normbench.store import Store, make_folder, write_atomically
 from normbench.study import Study
 
@@ -74,6 +76,16 @@ def write_page(evidence: Evidence, folder: Path) -> list[Path]:
     return write_html(evidence, folder)
 
 
+def check_class(evidence: Evidence) -> None:
+    """Raises UsageError where the page is to show an image of a class that a data set of the study has not."""
+    if evidence.maps_of is None:
+        return
+    configs = {run.config.data.name: run.config.data for run in evidence.plan.runs}
+    least = min(image_facts(config).classes for config in configs.values())
+    if not 0 <= evidence.maps_of < least:
+        raise UsageError(f"--maps {evidence.maps_of}: the classes are 0 to {least - 1}")
+
+
 PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
     "tables": write_tables,
     "figures": write_figures,
@@ -82,14 +94,28 @@ PARTS: dict[str, Callable[[Evidence, Path], list[Path]]] = {
 
 
 def write_report(
-    study: str | Path | Study, store: Store | Path, reports: Path, parts: tuple[str, ...] = tuple(PARTS)
+    study: str | Path | Study,
+    store: Store | Path,
+    reports: Path,
+    parts: tuple[str, ...] = tuple(PARTS),
+    maps_of: int | None = None,
 ) -> list[Path]:
-    """Writes the parts of a study's report, finished or not, and returns the paths of its files."""
-    return write_evidence(gather(study, store), reports, parts)
+    """Writes the parts of a study's report, finished or not, and returns the paths of its files.
+
+    Args:
+        study: A study, its file, or its name in experiments/.
+        store: The store of its runs, or the store's root.
+        reports: Folder of all reports.
+        parts: Names of PARTS.
+        maps_of: Class of the test image of which feature maps are shown, where runs kept their weights; None: the
+            first test image. A class that the data have not raises UsageError.
+    """
+    return write_evidence(replace(gather(study, store), maps_of=maps_of), reports, parts)
 
 
 def write_evidence(evidence: Evidence, reports: Path, parts: tuple[str, ...] = tuple(PARTS)) -> list[Path]:
     """Writes the parts of a report of what was gathered, and returns the paths of its files."""
+    check_class(evidence)
     folder = reports / evidence.study.name
     make_folder(folder)
     evidence = replace(evidence, measured_cost=read_cost(folder))

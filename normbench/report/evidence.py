@@ -37,6 +37,7 @@ class Evidence:
         unfinished: For planned runs without a result, 10,000 at most: `run_id`, `run`, `state` and `why`.
         states: How many runs of the plan are in each state; those without a row in `runs` included.
         measured_cost: What `normbench cost` wrote for the study; None: not measured.
+        maps_of: Class of the test image of which the page shows feature maps; None: that of the first one.
         two_data_sets: Whether runs of one cell were trained on two data sets (mnist and its embedded stand-in).
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     states: Counter[str] = field(default_factory=Counter)
     two_data_sets: bool = False
     measured_cost: pd.DataFrame | None = None
+    maps_of: int | None = None
     worked_out: dict[tuple[Any, ...], pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     @property

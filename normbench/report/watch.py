@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from normbench.report.collection import gather
@@ -16,7 +17,11 @@ COMING = ("running", "waiting")  # states of which a result can still come witho
 
 
 def watch_report(
-    study: str | Path | Study, store: Store | Path, reports: Path, every: float = WATCH_SECONDS
+    study: str | Path | Study,
+    store: Store | Path,
+    reports: Path,
+    every: float = WATCH_SECONDS,
+    maps_of: int | None = None,
 ) -> Iterator[str]:
     """Writes the report whenever a run was finished or ended since, until none runs or waits.
 
@@ -28,7 +33,7 @@ def watch_report(
 
     told, idle = None, 0.0
     while True:
-        evidence = gather(study, store)
+        evidence = replace(gather(study, store), maps_of=maps_of)
         done = len(evidence.plan.runs) - sum(evidence.states.values())
         ended = {state: count for state, count in sorted(evidence.states.items()) if state not in COMING}
         if (done, ended) != told:

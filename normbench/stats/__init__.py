@@ -45,7 +45,7 @@ from normbench.stats.verdict import Verdict, verdict_text
 
 # Names that an axis may not have, for a study to be refused by name before it is run.
 RESERVED_NAMES = frozenset(
-    [*DIFFERENCE_COLUMNS, *ESTIMATE_COLUMNS, *SPREAD_COLUMNS, "value", "diverged", "n", "n_used", "mark"]
+    [*DIFFERENCE_COLUMNS, *ESTIMATE_COLUMNS, *SPREAD_COLUMNS, "value", "diverged", "n", "n_used", "mark", "error_ratio"]
 )
 
 __all__ = [

@@ -34,7 +34,7 @@ OTHERS = frozenset(
     slope slope_per_doubling slopes split state std step tied treatment treatment_state tried val value
     value_start verdict verdict_text version why worse x x2 y y2
     layer probe quantity unit
-    along block degrees margin p_diverged_adjusted plan_reason seeds_equivalent_high seeds_equivalent_low
+    along block degrees error_ratio margin p_diverged_adjusted plan_reason seeds_equivalent_high seeds_equivalent_low
     """.split()  # noqa: SIM905  (a list of one word a line is longer than all else here)
 )
 

@@ -38,6 +38,11 @@ class Metric:
     difference_unit: str = ""
 
     @property
+    def is_accuracy(self) -> bool:
+        """Whether it is a share of images that are told right, the rest of which are errors."""
+        return "_accuracy" in self.name
+
+    @property
     def title(self) -> str:
         """Label with unit, for an axis or a heading."""
         return f"{self.label} ({self.unit})" if self.unit else self.label

@@ -160,6 +160,30 @@ def outcome_of_seed(cell: dict[str, Any], seed: int) -> float:
     return 0.9 + NOISE[seed]
 
 
+def test_errors_are_told_as_a_multiple_of_the_baselines(make_lab: MakeLab) -> None:
+    """Half a point is 1.5 times the errors of 1 %, and 1.02 times those of 30 %."""
+    lost = {"batch": 0.01, "group": 0.015}
+
+    def erring(cell: dict[str, Any], seed: int) -> float | str:
+        if (cell["model.norm"], seed) == ("batch", 2):
+            return "diverged"
+        return 1 - lost[cell["model.norm"]] * (1 + seed) - 0.29 * (cell["data.batch_size"] == 16)
+
+    compare = [FIRST | {"baseline": "batch"}, {"kind": "change", "along": "data.batch_size"}]
+    lab = make_lab(erring, {"model.norm": ["batch", "group"], "data.batch_size": [8, 16]}, compare, seeds=3)
+    evidence = lab.evidence()
+    found = evidence.pairs.set_index("batch_size")["error_ratio"].to_dict()
+    assert found == pytest.approx({8: 1.5, 16: (0.29 + 0.0225) / (0.29 + 0.015)})
+    assert evidence.estimates[1]["error_ratio"].isna().all()
+    grid = contrast_grid(evidence, 0)
+    assert [cells[grid.columns.index("errors")].text for _, cells in grid.rows] == ["1.50 times", "1.02 times"]
+    assert "errors" not in contrast_grid(evidence, 1).columns
+    assert "error_ratio" in tidy(evidence).columns
+    assert "error_ratio" in contrasts_csv(evidence).columns
+    other = evidence.asking(METRICS["test_nll"])
+    assert "errors" not in contrast_grid(other, 0).columns
+
+
 def test_whole_numbers_stay_whole_in_the_files(make_lab: MakeLab) -> None:
     grid = {"model.norm": ["batch", "group"], "data.batch_size": [8, 16]}
     compare = [FIRST, {"kind": "within", "level": "batch", "along": "data.batch_size", "stops": [16]}]

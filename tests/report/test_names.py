@@ -23,7 +23,20 @@ from .conftest import NOISE, MakeLab
 GROUPED = [
     *("test_accuracy", "test_nll", "seed", "step", "metric", "n", "mean", "value", "samples", "split", "diff"),
     *("verdict", "mark", "baseline", "pairs", "seconds", "norm", "low", "high", "p", "family", "lr", "version"),
-    *("factor", "axis0", "panel", "kind", "x", "along", "treatment", "block", "contrast", "diverged", "dataset"),
+    *(
+        "factor",
+        "axis0",
+        "panel",
+        "kind",
+        "x",
+        "along",
+        "treatment",
+        "block",
+        "contrast",
+        "diverged",
+        "dataset",
+        "error_ratio",
+    ),
     *("width: hidden", "width.hidden", "width [units]", "width/hidden", "width\\hidden", 'it\'s "quoted"', "w" * 300),
     *("[start", "*star", "=1+1", "+x", "-x", "@x", "ünï", "a|b", "<b>", "$x$ & {y} %", "../up", "datum.value", "CON"),
 ]

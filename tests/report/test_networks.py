@@ -18,6 +18,7 @@ from normbench.store.folder import WEIGHTS
 from normbench.study import load_study, make_plan
 from normbench.train import seen
 
+from ..conftest import RunCli
 from .conftest import Lab
 from .test_images import STUDY, of
 
@@ -70,6 +71,16 @@ def test_the_page_shows_filters_and_maps_of_the_first_seed(kept: Lab) -> None:
     assert len(section) < shown.MOST_BYTES
 
 
+def test_the_class_of_the_image_can_be_chosen(mine: Lab, run_cli: RunCli) -> None:
+    words = ["report", mine.study, "--runs", mine.runs, "--reports", mine.reports]
+    assert run_cli(*words, "--maps", 7).status == 0
+    text = (mine.report / "report.html").read_text()
+    assert "the first test image of class 7: of each level" in text
+    assert re.search(r"layer, seed 0: test image \d+ of class 7, taken for \d", text)
+    wrong = run_cli(*words, "--maps", 10)
+    assert (wrong.status, wrong.error) == (2, "normbench: error: --maps 10: the classes are 0 to 9")
+
+
 def test_a_seed_without_weights_is_passed_over_and_a_level_without_any_left_out(mine: Lab) -> None:
     (of(mine, "batch", 0) / WEIGHTS).unlink()
     for seed in (0, 1):
@@ -93,7 +104,7 @@ def test_the_size_is_bounded_and_what_is_left_out_is_said(mine: Lab, monkeypatch
 
 
 def test_without_the_images_there_are_filters_alone(mine: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(run: object) -> None:
+    def missing(run: object, label: int | None) -> None:
         raise UsageError("no data here")
 
     monkeypatch.setattr(seen, "maps", missing)

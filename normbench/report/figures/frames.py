@@ -104,7 +104,7 @@ class Shown:
 
 def shown_metric(metric: Metric, means: pd.Series) -> Shown:
     """How a metric is drawn whose cells have these means (in its own unit)."""
-    error = "_accuracy" in metric.name
+    error = metric.is_accuracy
     if error:
         metric = replace(metric, label=metric.label.replace("accuracy", "error"), higher_is_better=False)
     values = Shown(metric, error, False).values(means).dropna()

@@ -36,7 +36,7 @@ def networks(evidence: Evidence) -> str:
     size = shown = 0
     for row, run in kept[:MOST_NETWORKS]:
         level = f"{evidence.level_name(row[evidence.factor])}, seed {row['seed']}"
-        drawn = _drawn(run.path, run.weights_path.stat().st_mtime_ns, level)
+        drawn = _drawn(run.path, run.weights_path.stat().st_mtime_ns, level, evidence.maps_of)
         size += len(drawn.filters) + len(drawn.maps)
         if size > MOST_BYTES:
             break
@@ -46,8 +46,9 @@ def networks(evidence: Evidence) -> str:
     if not cells:
         return ""
     left = f" The first {shown} of {len(kept)} networks are shown." if shown < len(kept) else ""
+    image = "the first test image" + ("" if evidence.maps_of is None else f" of class {evidence.maps_of}")
     note = (
-        "The first layer's filters, and what the layers make of the first test image: of each level the first seed "
+        f"The first layer's filters, and what the layers make of {image}: of each level the first seed "
         "whose weights were kept, drawn as <code>normbench inspect RUN --filters --maps CLASS</code> draws any run. "
         "Levels of one seed start from the same weights, so that equal places can be compared; another seed has other "
         f"filters in another order. A look inside, no evidence.{left}"
@@ -74,8 +75,8 @@ def _kept(evidence: Evidence) -> Iterator[tuple[dict[str, Any], RunFolder]]:
 
 
 @lru_cache(maxsize=MOST_NETWORKS)  # a report that is watched is written again and again
-def _drawn(path: Path, changed: int, level: str) -> Drawn:
-    """The figures of a run's weights as they were written at `changed`."""
+def _drawn(path: Path, changed: int, level: str, label: int | None) -> Drawn:
+    """The figures of a run's weights as they were written at `changed`, of the first test image or that of a class."""
     from normbench.train.seen import filters, maps  # loads torch
 
     run = RunFolder(path)
@@ -87,7 +88,7 @@ def _drawn(path: Path, changed: int, level: str) -> Drawn:
         return Drawn("", "")
     first = filter_figure(f"{level}: {found.layer}", found.weights, MOST_TILES, COLUMNS)
     try:
-        seen = maps(run)
+        seen = maps(run, label)
     except (NormbenchError, OSError):  # no maps, or the images are not on this machine
         return Drawn(first, "")
     some = _spread(seen.layers)

@@ -86,9 +86,11 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
     unit = f" ({metric.difference_unit})" if metric.difference_unit else ""
     difference, detectable = f"difference{unit}", f"detectable{unit}"
     equivalence = ["seeds for equivalence"] if evidence.margin is not None else []
+    ratio = ["errors"] if metric.is_accuracy and contrast.kind == "levels" else []
     columns = [
         "verdict",
         difference,
+        *ratio,
         "95 % interval",
         "pairs",
         "p (adjusted)",
@@ -98,7 +100,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
     ]
     diverged = bool((table["diverged_treatment"] + table["diverged_baseline"]).any())
     if diverged:
-        columns.insert(4, "diverged")
+        columns.insert(columns.index("pairs") + 1, "diverged")
     rows = []
     for row in table.to_dict("records"):
         left_out = f" ({row['left_out']:.0f} left out)" if row["left_out"] else ""
@@ -106,6 +108,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
         cells = [
             Cell(verdict_words(row, evidence.margin_text)),
             Cell(shown, value=_number(row["diff"])),
+            *(Cell(_times(row["error_ratio"]), value=_number(row["error_ratio"])) for _ in ratio),
             Cell(interval_text(row, metric, contrast.kind), value=_number(row["low"])),
             Cell(f"{row['pairs']:.0f}{left_out}", value=float(row["pairs"])),
             Cell(p_text(row["p_adjusted"]), value=_number(row["p_adjusted"])),
@@ -117,7 +120,7 @@ def contrast_grid(evidence: Evidence, index: int) -> Grid:
             Cell(detectable_cell(row, metric, contrast.kind), value=_number(row["detectable_low"])),
         ]
         if diverged:
-            cells.insert(4, Cell(_divergence(row), value=float(row["diverged_treatment"])))
+            cells.insert(columns.index("diverged"), Cell(_divergence(row), value=float(row["diverged_treatment"])))
         rows.append((row_name(evidence, contrast, row), cells))
     return Grid(contrast_title(evidence, contrast), columns, rows, _note(evidence, contrast, table), words=("verdict",))
 
@@ -156,6 +159,10 @@ def _divergence(row: Mapping[Any, Any]) -> str:
     return f"{sides[0]}, baseline {sides[1]}{p}"
 
 
+def _times(ratio: float) -> str:
+    return "—" if pd.isna(ratio) else f"{ratio:.2f} times"
+
+
 def _number(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
@@ -177,6 +184,8 @@ def _note(evidence: Evidence, contrast: Contrast, table: pd.DataFrame) -> str:
         f"with 95 %: family of {declared} that the study declares{rows}; p is adjusted likewise "
         f"(Bonferroni), and the verdict is read off the interval."
     )
+    if metric.is_accuracy:
+        note += " Errors: those of the level as a multiple of the baseline's, of the means over the same seeds."
     if evidence.looks:
         looks = evidence.looks
         note += (

@@ -20,6 +20,7 @@ CONTRAST = ("kind", "family_name")  # of a contrast; `family` is the family's si
 SIDES = ("treatment", "baseline")
 LOOK = ("look", "interim")  # of a study with planned looks
 
+ESTIMATE = ["contrast", *ESTIMATE_COLUMNS[2:], "error_ratio"]
 COUNTS = ("pairs", "left_out", "family", *(f"{what}_{side}" for what in ("runs", "diverged") for side in SIDES))
 
 # A spreadsheet takes text that starts so for a formula. An apostrophe in front makes it text; text that already has
@@ -64,7 +65,7 @@ def _mapped(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
 
 def tidy(evidence: Evidence) -> pd.DataFrame:
     """comparison.csv: a row for each metric and cell, with the difference from the baseline and its verdict."""
-    estimate = [name for name in ESTIMATE_COLUMNS if name not in ("id", "along", "treatment")]
+    estimate = [name for name in ESTIMATE if name not in ("along", "treatment")]
     tuned = [evidence.tuned] if evidence.tuned else []
     columns = [*evidence.keys, "metric", *SUMMARY, *FACTS, *tuned, "mark", *CONTRAST, *estimate, *LOOK]
     first = evidence.contrasts[0]
@@ -86,7 +87,7 @@ def contrasts_csv(evidence: Evidence) -> pd.DataFrame:
         names = [row_name(evidence, contrast, row) for row in table.to_dict("records")]
         told = table.assign(row=names, kind=contrast.kind, family_name=contrast.family)
         look = [name for name in LOOK if name in told]
-        frames.append(told[["contrast", *CONTRAST, "row", *ESTIMATE_COLUMNS[2:], *look]])
+        frames.append(told[["contrast", *CONTRAST, "row", *ESTIMATE[1:], *look]])
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
