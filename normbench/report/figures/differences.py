@@ -54,6 +54,7 @@ def figure(evidence: Evidence) -> Figure | None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
     if bent:
         notes.append(NOTE)
+    notes += ["an empty panel: not run"] if swept and _gaps(whole, [of[axis] for axis in evidence.across]) else []
     notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
     notes += [cut] if cut else []
@@ -73,6 +74,12 @@ def figure(evidence: Evidence) -> Figure | None:
         f"How far each {evidence.title(evidence.factor)} lies from {evidence.level_name(evidence.baseline)} in the "
         "same seeds; all intervals hold at once with 95 %, and every verdict is read off its interval.",
     )
+
+
+def _gaps(frame: pd.DataFrame, fields: list[str]) -> bool:
+    """Whether the swept axis, the last field, lacks a value somewhere beside the others."""
+    *others, swept = (len(frame[part].drop_duplicates()) for part in (fields[:-1], fields[-1:]) if part)
+    return len(frame[fields].drop_duplicates()) < swept * (others[0] if others else 1)
 
 
 def _drawn(evidence: Evidence, frame: pd.DataFrame, kind: str) -> pd.DataFrame:
