@@ -76,7 +76,7 @@ class GhostBatchNorm(RunningNorm):
     Formula, shapes and parameters as `batch`; every part moves the running averages, one after the other.
     The batch of a device must be a multiple of `size`, or smaller than it.
 
-    Source: Hoffer et al. 2017 (arXiv 1705.08741).
+    Source: Hoffer et al. 2017 (arXiv 1705.08741), Algorithm 1.
 
     Args:
         num_channels: C.

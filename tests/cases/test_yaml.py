@@ -80,4 +80,4 @@ def test_case_05_labels_are_those_that_were_written(write: WriteText) -> None:
     layouts = "{1:32: {trainer.virtual_devices: 1}, 2026-11-25: {trainer.virtual_devices: 2}}"
     two = LABELS.partition("grid")[0] + f"grid: {{layout: {layouts}}}\ncompare: {{factor: layout, baseline: 1:32}}\n"
     path = write("layouts.yaml", two)
-    assert {run.cell["layout"] for run in make_plan(load_study(path)).runs} == {"1:32", "2026-11-25"}
+    assert {run.cell["layout"] for run in make_plan(load_study(path)).placed} == {"1:32", "2026-11-25"}
