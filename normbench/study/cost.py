@@ -109,12 +109,13 @@ def timed_config(config: RunConfig) -> RunConfig:
 def measured_cells(plan: Plan) -> list[PlannedRun]:
     """A run of each cell that a report compares, neighbours in time where they are compared with each other.
 
-    Of a tuned axis the first level stands for all: a learning rate costs nothing.
+    Of a tuned axis the first level stands for all: a learning rate costs nothing. A run that stands for several cells
+    is timed in each, beside the baseline of that cell.
     """
     study = plan.study
     place = {axis: {level.label: n for n, level in enumerate(levels)} for axis, levels in study.axes.items()}
     order = [*study.compare.across, study.compare.factor, *([study.compare.tuned] if study.compare.tuned else [])]
-    first = [run for run in plan.runs if run.seed == study.seeds[0]]
+    first = [run for run in plan.placed if run.seed == study.seeds[0]]
     first.sort(key=lambda run: [place[axis][run.cell[axis]] for axis in order])
     cells: dict[tuple[Any, ...], PlannedRun] = {}
     for run in first:

@@ -120,6 +120,14 @@ def test_skipped_cells_are_not_measured(write: Write) -> None:
     assert (8, "group") not in [(run.cell["data.batch_size"], run.cell["model.norm"]) for run in cells]
 
 
+def test_a_cell_whose_run_is_that_of_another_is_measured_too(write: Write) -> None:
+    grid = {"model.norm": ["none", "batch"], "trainer.virtual_devices": [1, 4]}
+    made = plan(write(grid=grid))
+    assert {run.cell["trainer.virtual_devices"] for run in made.runs if run.cell["model.norm"] == "none"} == {1}
+    cells = [tuple(run.cell.values()) for run in measured_cells(made)]
+    assert sorted(cells) == [("batch", 1), ("batch", 4), ("none", 1), ("none", 4)]
+
+
 def test_the_table_has_the_ratio_to_the_baseline_of_the_same_round(write: Write) -> None:
     """The machine slows down by a half from round to round; `none` takes half the time of the others throughout."""
     study, cells = load_study(write()), measured_cells(plan(write()))
