@@ -261,3 +261,13 @@ def goal_sentence(rows: Sequence[Cost]) -> str:
         f"{text}, and missed in the other {len(above)}, which take {min(above):.0%} to {max(above):.0%} of its seeds; "
         f"in {dearer} of these, pairing costs more than it gives.**"
     )
+
+
+def bound_sentence(spreads: Sequence[Spread]) -> str:
+    """In which studies any fixed number of pairs could take at most half, and why not in the others."""
+    able = [found.name for found in spreads if found.known_share <= GOAL]
+    return (
+        f"If nobody had to estimate a sd, a fixed number of pairs would take at most half in "
+        f"{', '.join(able) or 'none'} (*sds known* below); in the other {len(spreads) - len(able)} studies what a seed "
+        "gives to all norms varies less than each run does by itself, and no fixed number of pairs can reach it."
+    )

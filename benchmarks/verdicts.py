@@ -21,6 +21,7 @@ from verdict_costs import (
     ALPHA,
     STUDIES,
     Spread,
+    bound_sentence,
     cost_table,
     costs,
     goal_sentence,
@@ -176,6 +177,8 @@ def main() -> None:
         "## What a verdict costs",
         "",
         goal_sentence(rows),
+        "",
+        bound_sentence(committed),
         "",
         "Seeds with which a true difference of so many points is found with probability .8 in one contrast, at a "
         "family-wise error of 5 % over the study's contrasts. Sds in points of test accuracy, the median over the "

@@ -200,6 +200,16 @@ def test_the_time_to_a_verdict_is_seeds_and_runs_an_hour_of_the_committed_pages(
     assert 14 <= min(map(int, shares)) <= max(map(int, shares)) <= 40, "docs/getting_started.md says so in words"
 
 
+def test_where_half_cannot_be_reached_is_told() -> None:
+    alone = verdict_costs.Spread("noisy", 0.1, 0.2, 5, 44, runs_a_seed=56, seconds=60)
+    shared = verdict_costs.Spread("shared", 0.2, 0.1, 5, 44, runs_a_seed=56, seconds=60)
+    assert (alone.known_share, shared.known_share) == pytest.approx((0.8, 0.2))
+    told = verdict_costs.bound_sentence([alone, shared])
+    assert "at most half in shared (*sds known* below); in the other 1 studies" in told
+    page = (ROOT / "benchmarks" / "verdicts.md").read_text()
+    assert "at most half in batch_size (*sds known* below); in the other 5 studies" in page
+
+
 def test_the_runs_an_hour_are_the_medians_of_several_rounds(tmp_path: Path) -> None:
     rows = "| 2 | 37 (35, 39) | 28 | 1,105 (1,000, 1,210) | 2.84 (2.7 to 3.0) |"
     (tmp_path / "training.md").write_text(
