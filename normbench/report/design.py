@@ -30,7 +30,7 @@ def design(evidence: Evidence) -> list[tuple[str, str]]:
     rows.append(("held equal", f"{held[1]:,} {held[0]}" if held else "one epoch"))
     rows.append(("runs", f"{evidence.runs['run_id'].nunique()} of {len(evidence.asked)} done"))
     for dataset, group in evidence.runs.groupby("dataset"):
-        rows.append(("data set", f"{dataset} ({len(group)} runs)"))
+        rows.append(("data set", f"{dataset} ({group['run_id'].nunique()} runs)"))
     return rows
 
 

@@ -176,7 +176,7 @@ def test_errors_are_told_as_a_multiple_of_the_baselines(make_lab: MakeLab) -> No
     assert found == pytest.approx({8: 1.5, 16: (0.29 + 0.0225) / (0.29 + 0.015)})
     assert evidence.estimates[1]["error_ratio"].isna().all()
     grid = contrast_grid(evidence, 0)
-    assert [cells[grid.columns.index("errors")].text for _, cells in grid.rows] == ["1.50 times", "1.02 times"]
+    assert [cells[grid.columns.index("errors")].text for _, cells in grid.rows] == ["× 1.50", "× 1.02"]
     assert "errors" not in contrast_grid(evidence, 1).columns
     assert "error_ratio" in tidy(evidence).columns
     assert "error_ratio" in contrasts_csv(evidence).columns

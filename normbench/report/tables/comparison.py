@@ -160,7 +160,7 @@ def _divergence(row: Mapping[Any, Any]) -> str:
 
 
 def _times(ratio: float) -> str:
-    return "—" if pd.isna(ratio) else f"{ratio:.2f} times"
+    return "—" if pd.isna(ratio) else f"× {ratio:.2f}"
 
 
 def _number(value: Any) -> float | None:
