@@ -21,7 +21,8 @@ _STALE_SECONDS = 600.0  # another machine's process looks dead from here: its fi
 
 def unwritable(path: Path, error: OSError) -> RunFolderError:
     """The one line for a file or a folder that cannot be written: what is in the way, and what can be done about it."""
-    file = next((place for place in path.parents if place.is_file()), None)
+    # Path.is_file raises where a folder may not be looked into.
+    file = next((place for place in path.parents if os.path.isfile(place)), None)  # noqa: PTH113
     if isinstance(error, FileExistsError | IsADirectoryError):
         kind = "file" if isinstance(error, FileExistsError) else "folder"
         reason = f"a {kind} has that name; move it away or "
