@@ -4,28 +4,24 @@ import argparse
 import importlib
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import machine
+import networks
+import ours
+import profiling
 import pytest
+import report_scale
 import torch
+import training
+import tuned
+import verdict_costs
+from turns import Contender, environment, rate, turns
+
+from normbench.spec import resolve, run_config
+from normbench.train import NormClassifier
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "contenders")]
-
-import machine  # noqa: E402  (benchmarks is no package)
-import networks  # noqa: E402
-import ours  # noqa: E402
-import profiling  # noqa: E402
-import report_scale  # noqa: E402
-import training  # noqa: E402
-import tuned  # noqa: E402
-import verdict_costs  # noqa: E402
-from turns import Contender, environment, rate, turns  # noqa: E402
-
-from normbench.spec import resolve, run_config  # noqa: E402
-from normbench.train import NormClassifier  # noqa: E402
-
 CELLS = [(model, norm) for model in training.MODELS for norm in training.NORMS]
 REFUSED = {("strided_cnn", "instance"), ("mlp", "instance")}  # one value for each statistic
 MNIST_DIGITS = {"data.name": "mnist_5k"}  # the files of mnist are not needed to build a network for it

@@ -1,15 +1,11 @@
 """Short runs of every norm on every model give the recorded numbers, to every digit."""
 
 import json
-import sys
-from pathlib import Path
 
+import golden
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import golden  # noqa: E402  (benchmarks is no package)
+from tests.conftest import REPOSITORY
 
 RECORDED = json.loads(golden.RECORDED.read_text(encoding="utf-8"))
 SHORT = [name for name in golden.cases() if name.endswith(("/single", "/adam", "/adamw", "/warmup"))]
@@ -23,7 +19,7 @@ def exact() -> bool:
 
 
 def _held(names: list[str], exact: bool) -> None:
-    found = golden.run_all(ROOT, names)
+    found = golden.run_all(REPOSITORY, names)
     recorded = {name: RECORDED["runs"][name] for name in names}
     if exact:
         assert golden.differences(recorded, found) == []

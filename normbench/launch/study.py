@@ -141,7 +141,6 @@ def falls_back(study: Study) -> bool:
     from normbench.data import ensure
 
     fell_back = False
-    wanted = {run.config.data.name: run.config.data for run in make_plan(study, fallback=False).runs}
-    for name, data in wanted.items():
-        fell_back |= ensure(data) != name
+    for data in make_plan(study, fallback=False).data_sets:
+        fell_back |= ensure(data) != data.name
     return fell_back

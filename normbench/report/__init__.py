@@ -80,8 +80,7 @@ def check_class(evidence: Evidence) -> None:
     """Raises UsageError where the page is to show an image of a class that a data set of the study has not."""
     if evidence.maps_of is None:
         return
-    configs = {run.config.data.name: run.config.data for run in evidence.plan.runs}
-    least = min(image_facts(config).classes for config in configs.values())
+    least = min(image_facts(data).classes for data in evidence.plan.data_sets)
     if not 0 <= evidence.maps_of < least:
         raise UsageError(f"--maps {evidence.maps_of}: the classes are 0 to {least - 1}")
 

@@ -55,10 +55,10 @@ def _error_ratios(evidence: Evidence, contrast: Contrast, metric: Metric, table:
     errors = 1 - evidence.chosen.set_index([*cell, contrast.factor, "seed"])[metric.name]
     found = evidence.differences(contrast, metric).dropna(subset=["diff"])
     if evidence.study.looks is not None and "look" in table:
-        at = table.set_index("id")["look"]
-        seen = [0, *evidence.study.looks.seeds]
-        place = {seed: i for i, seed in enumerate(evidence.study.seeds)}
-        found = found[found["seed"].map(place) < found["id"].map(at).map(lambda look: seen[int(look)])]
+        seen = {
+            row_id: set(evidence.study.seeds_at(look)) for row_id, look in zip(table["id"], table["look"], strict=True)
+        }
+        found = found[[seed in seen[row_id] for row_id, seed in zip(found["id"], found["seed"], strict=True)]]
     sides = [
         errors.reindex(pd.MultiIndex.from_frame(found[[*cell, side, "seed"]])).groupby(found["id"].to_numpy()).mean()
         for side in ("treatment", "baseline")
@@ -99,7 +99,7 @@ def _marks(evidence: Evidence, metric: Metric) -> pd.DataFrame:
         if not done:
             return runs[evidence.keys].drop_duplicates().assign(mark="")  # it would be a look that is not planned
         criterion = replace(criterion, alpha=criterion.alpha * plan.spend[done - 1])
-        runs = runs[runs["seed"].isin(list(evidence.study.seeds)[: plan.seeds[done - 1]])]
+        runs = runs[runs["seed"].isin(evidence.study.seeds_at(done))]
     marks = mark_best(
         runs,
         metric.name,

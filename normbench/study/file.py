@@ -59,6 +59,10 @@ class Study:
     rates: Rates | None = None
     launch: Mapping[str, Any] = field(default_factory=dict)  # by launcher: where runs run, not what they are
 
+    def seeds_at(self, look: int) -> tuple[int, ...]:
+        """The seeds of a planned look, counted from 1, and of those before it; none before the first, look 0."""
+        return self.seeds[: self.looks.seeds[look - 1]] if self.looks and look else ()
+
 
 def load_study(name: str | Path) -> Study:
     """The study at a path, or of that name in experiments/. Raises UsageError for anything it cannot mean."""

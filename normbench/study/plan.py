@@ -16,7 +16,7 @@ from normbench.spec.counts import alike_on_devices, image_facts
 from normbench.spec.identity import HASHED, identity_hash, section_identity
 from normbench.spec.resolve import check_clashes, resolve_model, resolve_probes, resolve_section, resolve_trainer
 from normbench.spec.schedule import check_rate
-from normbench.spec.schema import SECTIONS, TOP, ModelConfig
+from normbench.spec.schema import SECTIONS, TOP, DataConfig, ModelConfig
 from normbench.study.estimate import estimate
 from normbench.study.file import Level, Skip, Study
 from normbench.study.metrics import lacking
@@ -64,6 +64,11 @@ class Plan:
     def placed(self) -> list[PlannedRun]:
         """Every run in every cell that it stands for."""
         return [*self.runs, *self.twins]
+
+    @property
+    def data_sets(self) -> list[DataConfig]:
+        """The data sets that its runs are on, each once."""
+        return list({run.config.data.name: run.config.data for run in self.runs}.values())
 
     @property
     def ids(self) -> list[str]:
@@ -235,7 +240,7 @@ class _Memo:
             warnings.simplefilter("always", DegenerateStatisticWarning)
             check_clashes(resolved)
         resolved = dataclasses.replace(resolved, trainer=resolve_trainer(resolved))
-        if alike_on_devices(resolved):  # what would be trained again is trained once
+        if alike_on_devices(resolved):  # trained once; here, not where any run is resolved: stored ones keep their ids
             resolved = dataclasses.replace(resolved, trainer=dataclasses.replace(resolved.trainer, virtual_devices=1))
         self.warnings += [text for w in caught if (text := str(w.message)) not in self.warnings]
         return resolved, estimate(resolved)

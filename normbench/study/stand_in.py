@@ -51,9 +51,7 @@ def next_plan(study: Study, recorded: Collection[str]) -> Plan:
         recorded: Ids of the runs that the store has written down for it.
     """
     here = make_plan(study)
-    if not recorded or all(
-        at_hand(data) for data in {run.config.data.name: run.config.data for run in here.runs}.values()
-    ):
+    if not recorded or all(map(at_hand, here.data_sets)):
         return here
     return fullest(possible_plans(study), recorded)
 

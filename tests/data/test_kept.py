@@ -3,6 +3,7 @@
 import gzip
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_a_copy_is_made_once_and_follows_its_key(cache: Path) -> None:
         made.append(name)
         return {"x": np.array([len(name)])}
 
-    assert [kept(key, lambda key=key: arrays(key))["x"].tolist() for key in ("a", "a", "bb")] == [[1], [1], [2]]  # type: ignore[misc]
+    assert [kept(key, partial(arrays, key))["x"].tolist() for key in ("a", "a", "bb")] == [[1], [1], [2]]
     assert made == ["a", "bb"]
     assert sorted(path.name for path in cache.iterdir()) == ["a", "bb"], "and nothing else"
 

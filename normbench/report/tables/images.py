@@ -63,10 +63,9 @@ def images_grid(evidence: Evidence) -> Grid | None:
 
 def _looked_at(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> Pair:
     """The pair on the seeds that the row's verdict is of: with planned looks, those of the look that decided it."""
-    looks = evidence.study.looks
-    if looks is None or estimate is None or not estimate["look"]:
+    if evidence.study.looks is None or estimate is None or not estimate["look"]:
         return pair
-    seeds = list(evidence.study.seeds)[: looks.seeds[int(estimate["look"]) - 1]]
+    seeds = evidence.study.seeds_at(estimate["look"])
     kept = [place for place, seed in enumerate(pair.seeds) if seed in seeds]
     sides = [Predictions(side.classes[kept], side.correct[kept]) for side in (pair.treatment, pair.baseline)]
     return Pair(pair.row, pair.run_id, tuple(pair.seeds[place] for place in kept), sides[0], sides[1])
