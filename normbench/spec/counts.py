@@ -102,10 +102,11 @@ def devices_together(config: RunConfig) -> int:
 
 def alike_on_devices(config: RunConfig) -> bool:
     """Whether a run comes to the same on any number of virtual devices: its statistics are of one image, or of all."""
-    facts, virtual = norm_facts(config), config.trainer.virtual_devices
+    facts = norm_facts(config)
     if facts.remembers:
         return False
-    return not facts.has_statistics or facts.images.rule == "one" or facts.devices_of(virtual) == virtual
+    one = config.trainer.virtual_devices == 1
+    return one or not facts.has_statistics or facts.images.rule == "one" or (facts.devices and not facts.device_group)
 
 
 def images_per_statistic(config: RunConfig) -> int | None:

@@ -67,8 +67,9 @@ class Plan:
 
     @property
     def data_sets(self) -> list[DataConfig]:
-        """The data sets that its runs are on, each once."""
-        return list({run.config.data.name: run.config.data for run in self.runs}.values())
+        """The data sets that its runs are on, each once; with other options it is another one."""
+        found = (run.config.data for run in self.runs)
+        return list({(data.name, data.dir, repr(sorted(data.options.items()))): data for data in found}.values())
 
     @property
     def ids(self) -> list[str]:
@@ -104,7 +105,8 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
             raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
-        devices = next((level.changes[VIRTUAL] for level in levels if VIRTUAL in level.changes), None)
+        virtual = study.base.trainer.virtual_devices
+        devices = next((level.changes[VIRTUAL] for level in levels if VIRTUAL in level.changes), virtual)
         for rank, seed in enumerate(study.seeds):
             parts[seed_at] = str(seed)
             identity = identity_hash(parts)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from normbench.errors import UsageError
-from normbench.spec import replace, resolve, run_id
+from normbench.spec import images_per_statistic, replace, resolve, run_id
 from normbench.spec.registry import NORMS
 from normbench.study import changed_study, describe, estimate, iter_pending, load_study, make_plan, possible_plans
 
@@ -220,6 +220,29 @@ def test_the_studies_of_the_project_can_be_planned(path: Path, monkeypatch: pyte
     study = load_study(path)
     assert study.name == path.stem
     assert make_plan(study).runs
+
+
+@pytest.mark.parametrize(
+    ("trainer", "group_size", "statistic"),
+    [({"devices": 2}, 2, 64), ({"virtual_devices": 4}, 4, 64), ({"virtual_devices": 4}, 2, 32)],
+)
+def test_groups_of_devices_are_planned(write: Write, trainer: dict[str, int], group_size: int, statistic: int) -> None:
+    """A group of all the devices is not what one device can be: it would not divide it."""
+    base = TREE["base"] | {"trainer": {"accelerator": "cpu", **trainer}}
+    synchronised = {"model.norm": "sync_batch", "model.norm_options": {"group_size": group_size}}
+    grid = {"kind": {"layer": {"model.norm": "layer"}, "synchronised": synchronised}}
+    made = plan(write(base=base, grid=grid, compare={"factor": "kind", "baseline": "layer"}))
+    config = next(run.config for run in made.runs if run.cell["kind"] == "synchronised")
+    assert config.trainer.virtual_devices == trainer.get("virtual_devices", 1)
+    assert images_per_statistic(config) == statistic
+
+
+def test_a_data_set_with_other_options_is_another_one(write: Write) -> None:
+    """The classes that all of a plan's data sets have were those of the last part that was planned."""
+    grid = {"model.norm": ["batch", "group"], "data.part": ["letters", "digits"]}
+    made = plan(write(base={"budget": {"steps": 10}, "data": {"name": "emnist", "batch_size": 8}}, grid=grid))
+    assert sorted(data.options["part"] for data in made.data_sets) == ["digits", "letters"]
+    assert [data.name for data in plan(write()).data_sets] == ["mnist_5k"]
 
 
 def test_the_fall_back_to_embedded_digits_is_part_of_the_plan(write: Write) -> None:
