@@ -104,7 +104,7 @@ def npz(*, path: Annotated[str, NOT_IDENTITY]) -> Images:
     try:
         content = file.read_bytes()
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        arrays = kept(f"npz-{md5}", lambda: _unpacked(content, path))
+        arrays = kept(f"npz-{md5}", ARRAYS, lambda: _unpacked(content, path))
         x_train, y_train, x_test, y_test = (arrays[name] for name in ARRAYS)
     except DataError:
         raise

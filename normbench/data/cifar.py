@@ -110,5 +110,5 @@ def _pair(folder: Path, parts: Mapping[str, str], files: PickledSet, sums: dict[
         return {"pixels": np.concatenate(pixels), "labels": np.concatenate(labels)}
 
     known = hashlib.md5("".join(parts.values()).encode(), usedforsecurity=False).hexdigest()
-    arrays = kept(f"{files.name}-{known}", unpickled)
+    arrays = kept(f"{files.name}-{known}", ("pixels", "labels"), unpickled)
     return arrays["pixels"], arrays["labels"]

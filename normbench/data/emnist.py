@@ -69,7 +69,7 @@ def emnist(config: DataConfig, *, part: Part = "balanced") -> Images:
         name = f"emnist-{part}-{split}"
         file = f"{name}-images-idx3-ubyte"
         columns_first = _array(config, "EMNIST", file, (count, 28, 28), sums)
-        pixels = kept(f"upright-{sums[file]}", partial(_upright, columns_first))["pixels"]
+        pixels = kept(f"upright-{sums[file]}", ["pixels"], partial(_upright, columns_first))["pixels"]
         labels = _array(config, "EMNIST", f"{name}-labels-idx1-ubyte", (count,), sums).astype(np.int64)
         labels = labels - (part == "letters")  # whose labels begin with 1
         check_labels(labels, classes, name)

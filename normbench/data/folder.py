@@ -105,7 +105,7 @@ def read_folder(root: Path, test_share: float) -> Images:
             train, test = _parts(tree, test_share)
             return dict(zip(ARRAYS, (*train, *test), strict=True))
 
-        arrays = kept(f"{tree.digest}-{test_share:g}", decoded)
+        arrays = kept(f"{tree.digest}-{test_share:g}", ARRAYS, decoded)
     x_train, y_train, x_test, y_test = (arrays[name] for name in ARRAYS)
     return Images((x_train, y_train), (x_test, y_test))
 
@@ -151,8 +151,9 @@ def _parts(tree: Tree, test_share: float) -> tuple[Pair, Pair]:
         if train[0].shape[1:] != test[0].shape[1:]:
             raise DataError(f"data.path={tree.root}: images of train and of test differ in size or colour")
         return train, test
-    if "train" in tops and tops <= SPLITS:  # read as classes, a network would learn to tell the splits
-        odd = min(tops - {"train", "test"})
+    others = tops - {"train", "test"}
+    if "train" in tops and others and tops <= SPLITS:  # read as classes, a network would learn to tell the splits
+        odd = min(others)
         remedy = "move its images into train, of which data.validation is taken" if "test" in tops else "name it test"
         raise DataError(f"data.path={tree.root} has a folder {odd} beside train: {remedy}")
     pixels, labels = _decoded(tree, _classes(tree, above))

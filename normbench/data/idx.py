@@ -104,7 +104,7 @@ def content_of(path: Path, remedy: str = AGAIN) -> np.ndarray:
         if path.suffix == ".gz":
             packed = path.read_bytes()
             key = f"gz-{hashlib.md5(packed, usedforsecurity=False).hexdigest()}"
-            return kept(key, lambda: _unpacked(packed))["content"]
+            return kept(key, ["content"], lambda: _unpacked(packed))["content"]
         if path.stat().st_size == 0:  # nothing to map
             return np.empty(0, np.uint8)
         return np.memmap(path, np.uint8, mode="c")  # copy on write: torch warns of arrays that cannot be written

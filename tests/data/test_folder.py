@@ -11,6 +11,7 @@ from PIL import Image
 from normbench.data import MNISTDataModule, dataset_facts
 from normbench.data.folder import cifar10_jpeg, found_path, read_folder
 from normbench.data.images import DataWarning, Images, repeated_images
+from normbench.data.kept import FOLDER
 from normbench.errors import DataError
 from normbench.spec.schema import DataConfig
 
@@ -69,7 +70,7 @@ def test_without_train_and_test_a_stated_share_is_kept(folder: Path) -> None:
 
 def test_decoded_pixels_are_kept_and_follow_the_files(folder: Path, cache: Path) -> None:
     first = read_folder(folder, 0.2)
-    kept = sorted((cache / "normbench" / "data" / "decoded").iterdir())
+    kept = sorted((cache / "normbench" / "data" / FOLDER).iterdir())
     assert len(kept) == 1
     again = read_folder(folder, 0.2)
     assert isinstance(again.train[0], np.memmap)
@@ -168,6 +169,15 @@ def test_splits_under_other_names_are_not_taken_for_classes(tmp_path: Path, tops
     for path in (root, zipped(root), zipped(root, "pets-main/")):
         with pytest.raises(DataError, match=said):
             read_folder(path, 0.2)
+
+
+def test_train_without_test_below_a_top_folder_is_one_class(tmp_path: Path) -> None:
+    """A top folder is taken away once, and what is left is train alone."""
+    for kind in ("cat", "dog"):
+        picture(tmp_path / "pets" / "train" / kind / "0.png", 1)
+    archive = zipped(tmp_path / "pets", "pets-main/")
+    with pytest.raises(DataError, match=r"no folders train and test: give a data\.test_share above 0"):
+        read_folder(archive, 0.0)
 
 
 @pytest.mark.parametrize("tops", [("bus", "car", "train"), ("exam", "test"), ("test", "train", "tram"), ("val", "vet")])

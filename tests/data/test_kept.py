@@ -15,7 +15,7 @@ from normbench.data import registry
 from normbench.data.cifar import CIFAR10, read_pickled
 from normbench.data.idx import FILES
 from normbench.data.images import Images
-from normbench.data.kept import kept
+from normbench.data.kept import FOLDER, kept
 from normbench.data.module import splits
 from normbench.data.registry import read
 from normbench.spec.schema import DataConfig
@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_files: None) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache/normbench/data/decoded"
+    return tmp_path / "cache/normbench/data" / FOLDER
 
 
 def mapped_file(array: Any) -> str | None:
@@ -96,19 +96,37 @@ def test_a_copy_is_made_once_and_follows_its_key(cache: Path) -> None:
         made.append(name)
         return {"x": np.array([len(name)])}
 
-    assert [kept(key, partial(arrays, key))["x"].tolist() for key in ("a", "a", "bb")] == [[1], [1], [2]]
+    assert [kept(key, ["x"], partial(arrays, key))["x"].tolist() for key in ("a", "a", "bb")] == [[1], [1], [2]]
     assert made == ["a", "bb"]
     assert sorted(path.name for path in cache.iterdir()) == ["a", "bb"], "and nothing else"
 
 
-def test_a_damaged_copy_and_a_cache_that_cannot_be_written_are_no_fault(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = kept("a", lambda: {"x": np.arange(100)})
+def cut_off(file: Path) -> None:
+    file.write_bytes(b"cut off")
+
+
+@pytest.mark.parametrize("harm", [cut_off, Path.unlink])
+def test_a_copy_that_is_not_whole_is_made_anew_once(cache: Path, harm: Callable[[Path], None]) -> None:
+    made: list[int] = []
+
+    def arrays() -> dict[str, Array]:
+        made.append(1)
+        return {"x": np.arange(100), "y": np.arange(3)}
+
+    whole = kept("a", ["x", "y"], arrays)
     assert mapped_file(whole["x"]) is not None
-    (cache / "a" / "x.npy").write_bytes(b"cut off")
-    assert kept("a", lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+    harm(cache / "a" / "x.npy")
+    for _ in range(2):
+        again = kept("a", ["x", "y"], arrays)
+        assert {name: len(array) for name, array in again.items()} == {"x": 100, "y": 3}
+        assert mapped_file(again["x"]) is not None
+    assert len(made) == 2
+    assert [path.name for path in cache.iterdir()] == ["a"], "and nothing else"
+    assert whole["y"].tolist() == [0, 1, 2], "who has mapped the former copy goes on with it"
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
-    alone = kept("a", lambda: {"x": np.arange(3)})["x"]
+    alone = kept("a", ["x"], lambda: {"x": np.arange(3)})["x"]
     assert mapped_file(alone) is None
     assert alone.tolist() == [0, 1, 2]
