@@ -62,7 +62,7 @@ def _nothing_yet(evidence: Evidence, contrast: Contrast) -> str:
         what = f"the change of {what} from {evidence.title(contrast.along)} {contrast.start}"
     elif contrast.kind == "slope":
         what = f"the slope of {what} along {evidence.title(contrast.along)}"
-    return f"No comparison with {what} can be made yet: {counted([len(evidence.runs)], 'run')} done."
+    return f"No comparison with {what} can be made yet: {counted([evidence.runs['run_id'].nunique()], 'run')} done."
 
 
 def contrast_sentence(evidence: Evidence, contrast: Contrast, rows: pd.DataFrame) -> str:

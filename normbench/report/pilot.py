@@ -27,7 +27,8 @@ def pilot_choice(evidence: Evidence) -> dict[str, Any]:
     axes = [axis for axis in study.axes if axis != tuned]
     if taken := [axis for axis in axes if axis in FACTS]:
         raise UsageError(f"{study.path}: axis {taken[0]} has the name of a fact of the file: rename it")
-    left = len(plan.runs) - len(evidence.runs)
+    done = set(evidence.runs["run_id"])
+    left = sum(run.id not in done for run in plan.runs)
     if left:
         raise UsageError(f"{study.path}: {left} of {len(plan.runs)} runs of the pilot have no result: run it first")
     rates = {level.label: float(level.changes[RATE]) for level in levels}

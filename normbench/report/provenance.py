@@ -34,7 +34,7 @@ def code_notes(runs: pd.DataFrame) -> list[str]:
         if set(of["code_digest"]) <= set(runs.loc[runs["commit"] == commit, "code_digest"].dropna()):
             continue  # what was changed is none of the code: runs of the commit itself have the same digest
         states = of["code_digest"].nunique()
-        text = f"{len(of)} runs come from uncommitted changes of commit {commit[:12]}"
+        text = f"{of['run_id'].nunique()} runs come from uncommitted changes of commit {commit[:12]}"
         notes.append(text + (f", in {states} different states." if states > 1 else "."))
     return notes
 
@@ -46,9 +46,10 @@ def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
 def environments(evidence: Evidence) -> list[tuple[str, str]]:
     """What the runs were made with, from all of them: fact and its distinct values, the most frequent first."""
     found: Counter[tuple[str, str]] = Counter()
-    origins = evidence.store.origins(evidence.runs["run_id"])
+    ids = evidence.runs["run_id"].unique()
+    origins = evidence.store.origins(ids)
     # Few distinct ones: each is read, and places are taken out of it, once.
-    for text, runs in Counter(origins[run_id] for run_id in evidence.runs["run_id"] if run_id in origins).items():
+    for text, runs in Counter(origins[run_id] for run_id in ids if run_id in origins).items():
         origin = json.loads(text)
         facts = dict(origin["environment"])
         facts["MD5 of the data files"] = ", ".join(f"{name} {value}" for name, value in origin["md5"].items())

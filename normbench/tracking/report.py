@@ -166,8 +166,8 @@ def _design(s: Sections) -> list[Any]:
     if plan.skipped:
         skipped = "\n".join(f"- {describe(cell)}: {reason}" for cell, reason in plan.skipped)
         blocks.append(s.text(f"Skipped:\n\n{skipped}"))
-    if left := len(plan.runs) - len(evidence.runs):
-        blocks.append(s.text(f"{left} of {len(plan.runs)} runs are not finished."))
+    if left := sum(evidence.states.values()):
+        blocks.append(s.text(f"{left} of {len(evidence.asked)} runs are not finished."))
     configuration = {
         key: without_places(value, key.rpartition(".")[2]) for key, value in evidence.configuration.items()
     }

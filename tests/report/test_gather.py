@@ -8,6 +8,8 @@ import pytest
 
 from normbench.errors import UsageError
 from normbench.report.figures import drawn_figures
+from normbench.report.provenance import code_notes, environments
+from normbench.store.folder import RESULT
 from normbench.study import load_study, make_plan
 
 from .conftest import NOISE, MakeLab
@@ -60,6 +62,8 @@ def test_a_norm_of_each_image_is_trained_once_for_all_virtual_devices(make_lab: 
     lab = make_lab(outcome, grid, {"factor": "model.norm", "baseline": "batch", "across": ["layout"]})
     plan = make_plan(load_study(lab.study))
     assert len(plan.runs) == 3 * (3 + 1 + 1 + 1)
+    shared = lab.runs / next(run.id for run in plan.twins) / RESULT
+    shared.write_text(shared.read_text().replace('"torch": "2.6.0"', '"torch": "2.7.0"'))
     assert {run.config.trainer.virtual_devices for run in plan.runs if run.cell["model.norm"] != "batch"} == {1}
     assert len(plan.twins) == 3 * 2 * 3
     evidence = lab.evidence()
@@ -72,6 +76,10 @@ def test_a_norm_of_each_image_is_trained_once_for_all_virtual_devices(make_lab: 
     }
     assert evidence.family == 9
     assert set(evidence.pairs["pairs"]) == {3}
+    # In three cells, and one run all the same.
+    assert dict(environments(evidence))["torch"] == "2.6.0 (17 runs); 2.7.0 (1 run)"
+    (note,) = code_notes(evidence.runs.assign(commit="c0ffee+"))
+    assert note.startswith("18 runs come from uncommitted changes")
     (figure,) = (found for name, found in drawn_figures(evidence).items() if name.endswith("images_per_statistic"))
     assert figure.data["axis norm" if "axis norm" in figure.data else "norm"].value_counts().to_dict() == {
         "batch": 3,
@@ -85,3 +93,6 @@ def test_what_is_the_same_run_for_another_reason_is_still_refused(make_lab: Make
     places = {"a": {"data.dir": "/a"}, "b": {"data.dir": "/b"}}
     with pytest.raises(UsageError, match="are the same run: leave one out"):
         make_lab(lambda cell, seed: 0.9, {"model.norm": list(NORMS), "place": places})
+    one = {"plain": {"trainer.accumulate_grad_batches": 1}, "one": {"trainer.virtual_devices": 1}}
+    with pytest.raises(UsageError, match="are the same run: leave one out"):
+        make_lab(lambda cell, seed: 0.9, {"model.norm": ["batch", "sync_batch"], "layout": one})

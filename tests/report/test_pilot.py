@@ -75,6 +75,26 @@ def test_the_rates_of_a_pilot_are_those_of_the_study_that_names_them(
     assert "was chosen on seed 1001, which the study reports: give the pilot other seeds" in answer.error
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_that_stands_for_several_layouts_is_done_once(
+    run_cli: RunCli, make_lab: MakeLab, tmp_path: Path, whole: bool
+) -> None:
+    """Of 18 runs six stand for two cells: as many as are missing of the other one."""
+
+    def outcome(cell: dict[str, Any], seed: int) -> Any:
+        left = not whole and cell["model.norm"] == "batch" and cell["trainer.virtual_devices"] == 2
+        return None if left else 0.9 + 0.05 * (cell["optimizer.lr"] == 0.01) + NOISE[seed % 10]
+
+    grid = {"model.norm": ["none", "batch"], "trainer.virtual_devices": [1, 2], "optimizer.lr": [0.001, 0.01, 0.1]}
+    lab = make_lab(outcome, grid, COMPARE, seeds=[1000, 1001], name="pilot")
+    said = tuned(run_cli, lab, tmp_path / "rates.yaml")
+    if whole:
+        assert said.status == 0, said.err
+        assert "rates of 4 cells" in said.out
+    else:
+        assert "6 of 18 runs of the pilot have no result: run it first" in said.error
+
+
 def missing(cell: dict[str, Any], seed: int) -> Any:
     return None if (cell["model.norm"], seed) == ("none", 1001) else peaked(cell, seed)
 
