@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from normbench.report.contrasts import like_the_first
@@ -58,7 +59,8 @@ def _error_ratios(evidence: Evidence, contrast: Contrast, metric: Metric, table:
         seen = {
             row_id: set(evidence.study.seeds_at(look)) for row_id, look in zip(table["id"], table["look"], strict=True)
         }
-        found = found[[seed in seen[row_id] for row_id, seed in zip(found["id"], found["seed"], strict=True)]]
+        kept = [seed in seen[row_id] for row_id, seed in zip(found["id"], found["seed"], strict=True)]
+        found = found[np.array(kept, dtype=bool)]  # an empty list would choose columns
     sides = [
         errors.reindex(pd.MultiIndex.from_frame(found[[*cell, side, "seed"]])).groupby(found["id"].to_numpy()).mean()
         for side in ("treatment", "baseline")

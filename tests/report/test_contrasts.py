@@ -105,6 +105,15 @@ def test_tables_carry_name_kind_family_and_interval(lab: Any) -> None:
     lab.write()
 
 
+def test_a_contrast_of_levels_on_other_cells_keeps_its_own_family(make_lab: MakeLab) -> None:
+    others = {"kind": "levels", "name": "others", "where": {"layout": ["4 to 8", "8x4"]}, "family": "exploratory"}
+    lab = make_lab(outcome, GRID, [FIRST | {"where": {"layout": ["1x32"]}}, others])
+    cells = tidy(lab.evidence())
+    cells = cells[(cells["metric"] == "test_accuracy") & (cells["norm"] == "batch")]
+    told = {row["layout"]: (row["family_name"], row["family"]) for row in cells.to_dict("records")}
+    assert told == {"1x32": ("study", 1), "4 to 8": ("exploratory", 2), "8x4": ("exploratory", 2)}
+
+
 def test_each_row_is_made_from_the_cells_it_uses(lab: Any) -> None:
     """Taking away the runs of a cell that a row does not use leaves the row as it is; one that it uses, not."""
     evidence = lab.evidence()

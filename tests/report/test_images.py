@@ -18,6 +18,7 @@ from normbench.report.images import image_pairs
 from normbench.report.page.html import page
 from normbench.report.page.pictures import png
 from normbench.report.tables import images_grid, precise_grid
+from normbench.report.tables.images import _crossed
 from normbench.spec import yaml_text
 from normbench.stats.images import crossed_interval
 from normbench.store import Store
@@ -96,6 +97,18 @@ def test_the_table_has_both_intervals_and_says_of_whom(trained: Lab) -> None:
     ):
         assert words in grid.footnote
     assert "| layer |" in (trained.write("tables") and (trained.report / "comparison.md").read_text())
+
+
+@pytest.mark.parametrize(("pairs", "told"), [(2, True), (3, False)])
+def test_where_a_seed_lost_its_predictions_the_images_add_nothing(pairs: int, told: bool) -> None:
+    """Two seeds that agree by chance would give an interval narrower than that of all three."""
+    rng = np.random.default_rng(0)
+    sides = [rng.random((2, 400)) < share for share in (0.9, 0.8)]
+    row = {"low": 0.01, "high": 0.15, "pairs": pairs, "alpha": 0.05, "family": 4}
+    found = _crossed(sides[0], sides[1], row)
+    assert found.diff == pytest.approx(sides[0].mean() - sides[1].mean())
+    assert np.isfinite(found.low) == told
+    assert not told or found.high - found.low > 0.14
 
 
 def test_the_page_shows_digits_with_their_classes(trained: Lab) -> None:

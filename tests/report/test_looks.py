@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from normbench.report.images import Pair
 from normbench.report.looks import look_progress
+from normbench.report.tables import images_grid
+from normbench.store.predictions import Predictions
 from normbench.study import load_study
 
 from .conftest import NOISE, Lab, MakeLab, write_run
@@ -141,6 +144,32 @@ def test_a_row_of_a_change_needs_both_ends_of_the_axis(make_lab: MakeLab) -> Non
     assert np.isclose(row["alpha"], 0.01)
     assert load_study(lab.study).looks is not None
     assert evidence.family == 6
+
+
+def test_a_look_of_which_no_pair_is_done_can_be_reported(make_lab: MakeLab) -> None:
+    done = {("batch", 8, 0), ("group", 32, 0)}
+
+    def begun(cell: dict[str, Any], seed: int) -> float | None:
+        key = cell["model.norm"], cell["data.batch_size"], seed
+        return outcome(cell, seed) if key in done else None
+
+    lab = make_lab(begun, GRID, seeds=LOOKS)
+    evidence = lab.evidence()
+    assert evidence.estimates[0]["error_ratio"].isna().all()
+    assert "No comparison with batch can be made yet: 2 runs done." in evidence.answer
+    lab.write("tables")
+
+
+def test_predictions_of_seeds_after_the_look_that_decided_are_not_told(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first look were pulled, without predictions."""
+    lab = make_lab(lambda cell, seed: None, GRID, seeds=LOOKS)
+    train(lab)
+    side = Predictions(np.zeros((2, 8), np.uint8), np.ones((2, 8), bool))
+    pair = Pair({"norm": "none", "batch_size": 8}, lab.planned()[0].id, (3, 4), side, side)
+    monkeypatch.setattr("normbench.report.tables.images.image_pairs", lambda evidence: [pair])
+    assert images_grid(lab.evidence()) is None
 
 
 @pytest.mark.parametrize("norm", ["none", "group"])

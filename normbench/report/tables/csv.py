@@ -70,8 +70,10 @@ def tidy(evidence: Evidence) -> pd.DataFrame:
     columns = [*evidence.keys, "metric", *SUMMARY, *FACTS, *tuned, "mark", *CONTRAST, *estimate, *LOOK]
     first = evidence.contrasts[0]
     whole = evidence.comparison.assign(kind=first.kind, family_name=first.family)
-    if "contrast" in whole:
-        whole[["kind", "family_name"]] = whole[["kind", "family_name"]].where(whole["contrast"].notna())
+    if "contrast" in whole:  # which may be one that compares the same levels on cells that the first leaves out
+        families = {contrast.name: contrast.family for contrast in evidence.contrasts}
+        whole["family_name"] = whole["contrast"].map(families)
+        whole["kind"] = whole["kind"].where(whole["contrast"].notna())
     return _whole(whole.reindex(columns=[name for name in columns if name in whole or name not in LOOK]), COUNTS)
 
 

@@ -37,7 +37,10 @@ def images_grid(evidence: Evidence) -> Grid | None:
     for pair in pairs:
         place = (*(pair.row[axis] for axis in evidence.across), pair.row[evidence.factor])
         row = seeds.get(place)
-        rows.append((evidence.row_name(pair.row), _cells(_looked_at(evidence, pair, row), row)))
+        if (looked_at := _looked_at(evidence, pair, row)).seeds:
+            rows.append((evidence.row_name(pair.row), _cells(looked_at, row)))
+    if not rows:
+        return None
     baseline, images = evidence.level_name(evidence.baseline), pairs[0].baseline.correct.shape[1]
     columns = [
         "seeds",
@@ -53,12 +56,21 @@ def images_grid(evidence: Evidence) -> Grid | None:
         f"test images. Population of the interval over other seeds (as among the contrasts): further trainings, "
         f"tested on these very images. Population of the one over other seeds and images: further trainings, tested "
         f"on further images such as these; it is the former, wider by what the images add. "
-        f"Both hold for the study's whole family ({counted([evidence.family], 'comparison')}) at once. "
+        f"Both hold for {_families(evidence)} at once; where a seed lost its predictions, the second is not told. "
         f"McNemar's exact test, without correction, compares the two trained networks of one seed: it says nothing "
         f"of another seed. The last two columns: share of images given another class than by {baseline}, and by "
         f"another seed of {baseline}, the scale for it."
     )
     return Grid("Test images", columns, rows, note)
+
+
+def _families(evidence: Evidence) -> str:
+    """The families of the compared levels, in words: one, unless a contrast on other cells names its own."""
+    sizes = {contrast.family: evidence.families[contrast.family] for contrast in like_the_first(evidence.contrasts)}
+    if len(sizes) == 1:
+        return f"the study's whole family ({counted([evidence.family], 'comparison')})"
+    told = ", ".join(f"{name}: {counted([size], 'comparison')}" for name, size in sizes.items())
+    return f"the whole family of their contrast ({told})"
 
 
 def _looked_at(evidence: Evidence, pair: Pair, estimate: dict[Any, Any] | None) -> Pair:
@@ -89,12 +101,14 @@ def _cells(pair: Pair, estimate: dict[Any, Any] | None) -> list[Cell]:
 
 
 def _crossed(treatment: Array, baseline: Array, estimate: dict[Any, Any] | None) -> CrossedInterval:
-    """The row's interval over seeds, wider by what the images add; without one where the row has none (yet)."""
-    if estimate is None or pd.isna(estimate["low"]):
+    """The row's interval over seeds, wider by what the images add.
+
+    Without one where the row has none (yet), or where a seed of it lost its predictions: that of the other seeds could
+    be narrower than the row's own.
+    """
+    if estimate is None or pd.isna(estimate["low"]) or int(estimate["pairs"]) != len(treatment):
         return CrossedInterval(float(treatment.mean() - baseline.mean()), *[np.nan] * 4)
-    all_seeds = int(estimate["pairs"]) == len(treatment)  # one that lost its predictions is in the row's interval alone
-    half = (estimate["high"] - estimate["low"]) / 2 if all_seeds else None
-    alpha, family = float(estimate["alpha"]), int(estimate["family"])
+    half, alpha, family = (estimate["high"] - estimate["low"]) / 2, float(estimate["alpha"]), int(estimate["family"])
     return crossed_interval(treatment, baseline, alpha=alpha, family=family, seeds=half)
 
 
