@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +16,11 @@ import vl_convert
 from normbench.report.contrasts import Contrast, declared_contrasts
 from normbench.report.figures import contrasts, drawn_figures, interaction, precise, registry, specifications
 from normbench.report.figures.differences import MAX_ROWS
-from normbench.report.figures.frames import MAX_FACETS, log_axis
+from normbench.report.figures.frames import MAX_FACETS, Shown, log_axis
 from normbench.report.figures.learning_curves import AXES
 from normbench.report.figures.style import NORM_STYLE, PANEL, specification, still, styles
 from normbench.report.tables import read_csv
+from normbench.study.metrics import get_metric
 
 from .conftest import NOISE, Lab, MakeLab
 
@@ -253,6 +255,20 @@ def test_a_curve_averages_over_seeds_alone(make_lab: MakeLab) -> None:
         assert ["0.0, 8", "0.0, 32", "0.5, 8", "0.5, 32"][place] == panel
 
 
+def test_a_step_that_was_validated_twice_counts_once_on_all_images(make_lab: MakeLab) -> None:
+    """A run that a callback stops may have a point of a part of the images, and then one of all."""
+    grid = {"model.norm": ["batch", "group"]}
+    lab = make_lab(lambda c, s: 0.9, grid, seeds=2)
+    for file in lab.runs.glob("*/metrics.csv"):
+        *before, last = file.read_text().splitlines()
+        part = last.replace("validation,accuracy,0.9", "validation,accuracy,0.5")
+        assert part != last
+        file.write_text("\n".join([*before, part, last]) + "\n")
+    rows = rows_of(specifications(lab.evidence())["validation_error"])
+    assert {row["n"] for row in rows} == {2}
+    assert min(row["mean"] for row in rows) == pytest.approx(10.0)
+
+
 def test_the_learning_rate_map_shows_validation_and_counts_what_diverged(make_lab: MakeLab) -> None:
     grid = {"model.norm": ["batch", "group"], "optimizer.lr": [0.01, 1.0]}
     lab = make_lab(
@@ -374,6 +390,20 @@ def test_a_logarithmic_axis_has_a_few_round_values() -> None:
     assert log_axis(0.25, 2.5).to_dict()["values"] == [0.3, 0.5, 0.7, 1.0, 2.0]
     assert log_axis(0.5, 60).to_dict()["values"] == [1.0, 3.0, 10.0, 30.0]
     assert log_axis(1e-4, 20).to_dict()["values"] == [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("means", "low", "signs"),
+    [([4.0, 90.0], [3.0, 80.0], set()), ([15.0, 90.0], [0.5, 80.0], set()), ([-4.0, 90.0], [-9.0, 80.0], {"−"})],
+    ids=["a mean near zero", "an interval near zero", "a change, which may be below"],
+)
+def test_a_linear_axis_shows_no_error_below_zero(means: list[float], low: list[float], signs: set[str]) -> None:
+    shown, frame = Shown(get_metric("test_accuracy"), error=True, log=False), pd.DataFrame({"mean": means, "low": low})
+    base = alt.Chart(frame.assign(x=["a", "b"])).encode(x="x:N")
+    y = shown.scale(frame["mean"], low=frame["low"])
+    layers = [base.mark_point().encode(shown.y("mean:Q", y)), base.mark_rule().encode(shown.y("low:Q", y), y2="mean:Q")]
+    drawn = vl_convert.vegalite_to_svg(alt.layer(*layers).to_dict())
+    assert {"−"} & set("".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))) == signs
 
 
 def test_the_margin_lies_within_the_axis_of_what_seeds_can_show(specs: dict[str, Spec]) -> None:
@@ -522,3 +552,40 @@ def test_an_axis_of_names_has_the_order_of_the_study(make_lab: MakeLab) -> None:
     figure = precise.figure(evidence)
     assert figure is not None
     assert encodings(figure.chart.to_dict(), "x")[0]["sort"] == ["wide", "narrow"]
+
+
+def test_precise_statistics_are_drawn_of_the_cells_that_have_them(make_lab: MakeLab) -> None:
+    kinds = {
+        "plain": {"model.norm": "none"},
+        "recomputed": {"model.norm": "batch", "trainer.precise_statistics": 64},
+    }
+    lab = make_lab(lambda c, s: 0.9 + NOISE[s], {"way": kinds}, {"factor": "way", "baseline": "plain"})
+    evidence = lab.evidence()
+    recomputed = evidence.runs["way"] == "recomputed"
+    evidence.runs["test_accuracy_precise"] = (evidence.runs["test_accuracy"] + 0.01).where(recomputed)
+    figure = precise.figure(evidence)
+    assert figure is not None
+    assert set(figure.data[next(name for name in figure.data if "way" in name)]) == {"recomputed"}
+    drawn = rows_of(figure.chart.to_dict())
+    means = {row["statistics"]: row["mean"] for row in drawn}
+    assert means["running averages"] - means["precise statistics"] == pytest.approx(1.0)
+
+
+def test_a_panel_of_a_slope_says_of_which_cells_it_is(make_lab: MakeLab) -> None:
+    grid = {"model.norm": ["batch", "group"], "data.batch_size": [8, 32], "model.dropout": [0.0, 0.5]}
+    slope = {"kind": "slope", "along": "data.batch_size"}
+    compare = [
+        {"factor": "model.norm", "baseline": "batch"},
+        {**slope, "where": {"model.dropout": [0.5]}},
+        {**slope, "where": {"model.dropout": [0.0]}},
+        {**slope, "name": "both", "along": "data.batch_size"},
+    ]
+
+    def outcome(cell: dict[str, Any], seed: int) -> float:
+        return 0.9 + NOISE[seed] + 0.001 * NOISE[seed + 3 * (cell["model.norm"] == "batch")] * cell["data.batch_size"]
+
+    figure = contrasts.figure(make_lab(outcome, grid, compare).evidence())
+    assert figure is not None
+    titles = list(dict.fromkeys(figure.data["contrast"]))
+    start = "Slope per doubling of batch_size, compared with batch"
+    assert titles == [f"{start}, dropout 0.5", f"{start}, dropout 0.0", f"{start} (both)"]

@@ -90,7 +90,7 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
         if kept.empty:
             continue
         note = note or cut
-        titles.append(contrast_title(evidence, contrast))
+        titles.append(_panel_title(evidence, contrast))
         for row in kept.to_dict("records"):
             level = contrast.baseline if contrast.kind == "within" else row["treatment"]
             found.append(
@@ -106,6 +106,13 @@ def _rows(evidence: Evidence) -> tuple[pd.DataFrame, list[str], str]:
             )
     columns = [FACTOR, PANEL, PANEL_PLACE, "row", "diff", "low", "high", "told", "verdict"]
     return pd.DataFrame(found, columns=columns), titles, note
+
+
+def _panel_title(evidence: Evidence, contrast: Contrast) -> str:
+    """What is compared, and of which cells where the contrast's name does not stand for them."""
+    title = contrast_title(evidence, contrast)
+    alone = [f"{evidence.title(axis)} {labels[0]}" for axis, labels in contrast.where.items() if len(labels) == 1]
+    return title if contrast.name in title else ", ".join([title, *alone])
 
 
 def _short_name(evidence: Evidence, contrast: Contrast, row: dict[Any, Any]) -> str:

@@ -54,7 +54,7 @@ def figure(evidence: Evidence) -> Figure | None:
         notes.append(f"grey: within the margin of {evidence.margin_text}")
     if bent:
         notes.append(NOTE)
-    notes += ["an empty panel: not run"] if swept and _gaps(whole, [of[axis] for axis in evidence.across]) else []
+    notes += ["an empty panel: no comparison"] if swept and _gaps(whole, [of[axis] for axis in evidence.across]) else []
     notes += [f"without {counted([lost], 'comparison')} that have no pair with two values"] if lost else []
     notes += [left_away] if left_away else []
     notes += [cut] if cut else []

@@ -88,11 +88,19 @@ class Shown:
         scaled = values.astype(float) * self.metric.scale
         return 100 - scaled if self.error else scaled
 
-    def scale(self, *values: pd.Series) -> alt.Scale:
-        """The scale of the axis; a logarithmic one reaches over the means and seeds, ends of intervals are cut."""
-        if not self.log:
-            return alt.Scale(zero=False, padding=8, nice=True)
+    def scale(self, *values: pd.Series, low: pd.Series | None = None) -> alt.Scale:
+        """The scale of the axis; a logarithmic one reaches over the means and seeds, ends of intervals are cut.
+
+        Args:
+            values: Means, and seeds where they are drawn.
+            low: Lower ends of intervals, where they are drawn.
+        """
         found = pd.concat(values)
+        if not self.log:
+            drawn = found if low is None else pd.concat([found, low])
+            # Room below the least, and a round number to begin with, would show less than 0 %.
+            near = self.metric.unit == "%" and 0 <= drawn.min() < (drawn.max() - drawn.min()) / 8
+            return alt.Scale(zero=True, nice=True) if near else alt.Scale(zero=False, padding=8, nice=True)
         found = found[found > 0]
         return alt.Scale(type="log", domain=[float(found.min()) / 1.25, float(found.max()) * 1.25], nice=False)
 
@@ -113,9 +121,15 @@ def shown_metric(metric: Metric, means: pd.Series) -> Shown:
     return Shown(metric, error, bool(log))
 
 
-def cell_frame(evidence: Evidence, metric: Metric) -> tuple[pd.DataFrame, Shown]:
-    """The summary of every cell as it is drawn: safe axes, mean, low, high, n, diverged, and what share a statistic."""
-    frame = evidence.comparison[evidence.comparison["metric"] == metric.name].copy()
+def cell_frame(evidence: Evidence, metric: Metric, cells: pd.DataFrame | None = None) -> tuple[pd.DataFrame, Shown]:
+    """The summary of every cell as it is drawn: safe axes, mean, low, high, n, diverged, and what share a statistic.
+
+    Args:
+        evidence: The study.
+        metric: What is drawn.
+        cells: The summary (see `summarize`), where it is not that of the comparison.
+    """
+    frame = evidence.comparison[evidence.comparison["metric"] == metric.name] if cells is None else cells
     shown = shown_metric(metric, frame["mean"])
     low, high = ("ci_high", "ci_low") if shown.error else ("ci_low", "ci_high")
     frame = frame.assign(mean=shown.values(frame["mean"]), low=shown.values(frame[low]), high=shown.values(frame[high]))

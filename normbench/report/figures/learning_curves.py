@@ -42,6 +42,8 @@ def validation_error(evidence: Evidence) -> Figure | None:
     """Error on the validation images (%)."""
     points = evidence.curves
     points = points[points["split"].isin(VALIDATION) & (points["metric"] == "accuracy")]
+    # A run that a callback stops may have two points at its end: of the part of the images, and then of all.
+    points = points.drop_duplicates([*evidence.keys, "run_id", "step"], keep="last")
     points = points.assign(value=100 * (1 - points["value"].astype(float)))
     return _figure(evidence, points, "validation error", "%", "validation_error")
 

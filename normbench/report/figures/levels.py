@@ -25,7 +25,7 @@ def figure(evidence: Evidence) -> Figure | None:
     empty = int(cells["mean"].isna().sum())
     cells = cells.dropna(subset=["mean"])  # a panel of its own would be empty
     seeds = frames.seed_frame(evidence, metric, shown)
-    scale = shown.scale(cells["mean"], seeds["value"])
+    scale = shown.scale(cells["mean"], seeds["value"], low=cells["low"])
     cells = frames.clipped(cells, scale)
     if evidence.across:
         axis = evidence.across[-1]

@@ -8,7 +8,8 @@ import pandas as pd
 from normbench.report.evidence import Evidence
 from normbench.report.figures import frames
 from normbench.report.figures.style import FACTOR, HEIGHT, WIDTH, Figure, Marks, capital, shown_title, titled
-from normbench.report.tables.precise import PRECISE, RUNNING, has_precise
+from normbench.report.tables.precise import PRECISE, RUNNING, runs_with_both
+from normbench.stats import summarize
 
 KIND = "statistics"
 KINDS = ("running averages", "precise statistics")
@@ -16,10 +17,15 @@ KINDS = ("running averages", "precise statistics")
 
 def figure(evidence: Evidence) -> Figure | None:
     """Both evaluations of every level that has running averages, side by side in each cell."""
-    if not has_precise(evidence):
+    runs = runs_with_both(evidence)
+    if runs.empty:
         return None
-    running, shown = frames.cell_frame(evidence, RUNNING)
-    precise, _ = frames.cell_frame(evidence, PRECISE)
+    (running, shown), (precise, _) = (
+        frames.cell_frame(
+            evidence, metric, evidence.in_order(summarize(runs, evidence.keys, metric.name, missing="left out"))
+        )
+        for metric in (RUNNING, PRECISE)
+    )
     keys = [field for field in frames.fields(evidence).values() if field in running]
     both = running.merge(precise, on=keys, suffixes=("", "_precise")).dropna(subset=["mean", "mean_precise"])
     averaging = both.loc[both["mean"] != both["mean_precise"], FACTOR].unique()
@@ -34,7 +40,7 @@ def figure(evidence: Evidence) -> Figure | None:
         ],
         ignore_index=True,
     )
-    scale = shown.scale(frame["mean"])
+    scale = shown.scale(frame["mean"], low=frame["low"])
     frame = frames.clipped(frame, scale)
     axis = evidence.across[-1] if evidence.across else None
     frame, order, heading, left_away = frames.panels(evidence, frame, evidence.across[:-1])

@@ -34,7 +34,7 @@ def _figure(evidence: Evidence, size: str, label: str, base: int) -> Figure | No
     unsized = cells[size].isna()  # of earlier batches too, or of layers that are not known
     levels = ", ".join(dict.fromkeys(cells.loc[unsized, FACTOR].astype(str)))
     cells = cells[~unsized]
-    scale = shown.scale(cells["mean"])
+    scale = shown.scale(cells["mean"], low=cells["low"])
     cells = frames.clipped(cells, scale)
     whole, order, heading, left_away = frames.panels(evidence, cells, _apart(evidence, size))
     cells = whole.drop_duplicates([FACTOR, size, *([PANEL] if order else []), "mean", "low", "high", "n"])

@@ -12,18 +12,19 @@ from normbench.study.metrics import METRICS
 RUNNING, PRECISE = METRICS["test_accuracy"], METRICS["test_accuracy_precise"]
 
 
-def has_precise(evidence: Evidence) -> bool:
-    """Whether some compared run has been evaluated with precise statistics."""
+def runs_with_both(evidence: Evidence) -> pd.DataFrame:
+    """The compared runs that were evaluated with running averages and with precise statistics."""
     runs = evidence.chosen
-    return PRECISE.name in runs and bool(runs[PRECISE.name].notna().any())
+    if PRECISE.name not in runs:
+        return runs.iloc[:0]
+    return runs[runs[PRECISE.name].notna() & runs[RUNNING.name].notna()]
 
 
 def precise_grid(evidence: Evidence) -> Grid | None:
     """Both evaluations of every cell, and their difference within the run; None where no run has both."""
-    if not has_precise(evidence):
+    runs = runs_with_both(evidence)
+    if runs.empty:
         return None
-    runs = evidence.chosen
-    runs = runs[runs[PRECISE.name].notna() & runs[RUNNING.name].notna()]
     runs = runs.assign(gain=runs[PRECISE.name] - runs[RUNNING.name])
     table = summarize(runs, evidence.keys, "gain", missing="left out")
     means = runs.groupby(evidence.keys, observed=True)[[RUNNING.name, PRECISE.name]].mean()
