@@ -99,7 +99,7 @@ ifdef BENCHMARK
 else
 	$(BIN) benchmarks/training.py --out benchmarks/training.md
 	$(BIN) benchmarks/startup.py --out benchmarks/startup.md
-	$(BIN) benchmarks/profiling.py --out benchmarks/profile.md
+	$(BIN) benchmarks/step_profile.py --out benchmarks/profile.md
 	$(BIN) benchmarks/data_loading.py > benchmarks/data_loading.txt
 	$(BIN) benchmarks/report_scale.py > benchmarks/report_scale.txt
 	$(BIN) benchmarks/wandb_cost.py > benchmarks/wandb_cost.md

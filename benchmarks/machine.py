@@ -15,7 +15,7 @@ import torch
 from normbench.data.registry import raw_folder
 from normbench.machine import cores, processor
 from normbench.spec.schema import DataConfig
-from normbench.train.environment import git_commit
+from normbench.train.environment import git, git_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,8 +45,11 @@ def _commit() -> str:
 def changed(root: Path) -> bool:
     """Whether files of a checkout differ from its commit, other than the pages that `make benchmark` writes."""
     pages = [f":(exclude)benchmarks/*.{suffix}" for suffix in ("md", "txt")]
-    words = ["git", "-C", str(root), "diff", "--quiet", "HEAD", "--", ".", *pages]
-    return subprocess.run(words, check=False, capture_output=True).returncode != 0
+    try:
+        git(root, "diff", "--quiet", "HEAD", "--", ".", *pages)
+    except subprocess.CalledProcessError:
+        return True
+    return False
 
 
 def data_folder() -> Path:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from fresh import Measured, measure
 from machine import described
 
 from normbench.report.files import DRAWN
@@ -96,24 +94,6 @@ lap("tables: CSV, Markdown, LaTeX")
 write_html(evidence, folder)
 lap("page")
 """
-
-
-class Measured(NamedTuple):
-    """Wall time (s) and peak resident memory (GB) of a process."""
-
-    seconds: float
-    gigabytes: float
-
-
-def measure(*command: object) -> Measured:
-    """Runs a Python command line in a fresh process."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"{command} failed")
-    return Measured(seconds, usage.ru_maxrss / (1024**2 if sys.platform == "linux" else 1024**3))
 
 
 def write_study(folder: Path, name: str, seeds: int, tuned: bool) -> Path:

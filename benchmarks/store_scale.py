@@ -10,11 +10,10 @@ import argparse
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from fresh import Measured, measure
 
 from normbench.store.columns import CURVE_COLUMNS
 from normbench.store.folder import METRICS, RESULT
@@ -91,17 +90,6 @@ def write_runs(root: Path, first: int, last: int, points: int) -> None:
         (folder / RESULT).write_text(json.dumps(result, indent=2))
 
 
-def measure(root: Path, count: int, what: str) -> tuple[float, float]:
-    """Wall time (s) and peak resident memory (GB) of one reading in a fresh process, imports included."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", READ, str(root), str(count), what], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"reading {what} failed")
-    return seconds, usage.ru_maxrss / (1024**2 if sys.platform == "linux" else 1024**3)
-
-
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -117,15 +105,15 @@ def main() -> None:
             steps = [("states, first", "states"), ("table, first", "table"), ("curves, first", "curves")]
             again = [(f"{what}, 10 runs later", what) for what in ("states", "table", "curves")]
             for label, what in steps:
-                show(count, label, measure(root, count - 10, what))
+                show(count, label, measure("-c", READ, root, count - 10, what))
             write_runs(root, count - 10, count, options.points)
             for label, what in [*again, ("curves, nothing new", "curves"), ("validation accuracies alone", "some")]:
-                show(count, label, measure(root, count, what))
+                show(count, label, measure("-c", READ, root, count, what))
 
 
-def show(count: int, label: str, measured: tuple[float, float]) -> None:
+def show(count: int, label: str, measured: Measured) -> None:
     """Prints one line."""
-    print(f"{count:>8,}  {label:<34}{measured[0]:>9.2f}{measured[1]:>7.2f}", flush=True)
+    print(f"{count:>8,}  {label:<34}{measured.seconds:>9.2f}{measured.gigabytes:>7.2f}", flush=True)
 
 
 if __name__ == "__main__":

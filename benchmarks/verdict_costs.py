@@ -98,7 +98,7 @@ def spread(name: str, reports: Path) -> Spread | str:
     runs = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
     if runs["seed"].nunique() < 2:
         return "its runs have one seed"
-    across, trained = list(study.across), runs["run_id"].nunique()  # a run may stand for several cells
+    across, trained = list(study.across), runs.drop_duplicates("run_id")  # a run may stand for several cells
     if study.tuned:
         keys = [*across, study.factor]
         runs = chosen_runs(runs, chosen_values(runs, study.tuned, keys, "val_accuracy"), [*keys, study.tuned])
@@ -115,10 +115,8 @@ def spread(name: str, reports: Path) -> Spread | str:
         seed.append(max(x.mean(axis=0).var(ddof=1) - rest / k, 0.0))
         levels.append(k)
     sds = [float(np.sqrt(np.median(values))) for values in (seed, own)]
-    a_seed = trained / runs["seed"].nunique()
-    return Spread(
-        name, *sds, int(np.median(levels)), _family(runs, study, folder), a_seed, float(runs["seconds"].mean())
-    )
+    a_seed, seconds = len(trained) / trained["seed"].nunique(), float(trained["seconds"].mean())
+    return Spread(name, *sds, int(np.median(levels)), _family(runs, study, folder), a_seed, seconds)
 
 
 def _family(runs: pd.DataFrame, study: Committed, folder: Path) -> int:

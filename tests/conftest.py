@@ -42,6 +42,15 @@ class Said(NamedTuple):
 RunCli = Callable[..., Said]
 
 
+def git(folder: Path, *words: str) -> str:
+    """What git answers of a repository in `folder`, whatever the environment and the user's own settings say."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    settings = {"user.name": "a", "user.email": "a@b", "init.defaultBranch": "main", "commit.gpgsign": "false"}
+    own = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    command = ["git", "-C", str(folder), *own, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=clean).stdout.strip()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A warning that our own code causes is a mistake of ours.
     config.addinivalue_line("filterwarnings", r"error:::normbench(\..*)?$")

@@ -3,23 +3,24 @@
 import argparse
 import importlib
 import re
-import subprocess
 from pathlib import Path
 
 import machine
 import networks
 import ours
-import profiling
 import pytest
 import report_scale
+import step_profile
 import torch
 import training
 import tuned
 import verdict_costs
+from fresh import measure
 from turns import Contender, environment, rate, turns
 
 from normbench.spec import resolve, run_config
 from normbench.train import NormClassifier
+from tests.conftest import git
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = [(model, norm) for model in training.MODELS for norm in training.NORMS]
@@ -136,6 +137,26 @@ def test_a_contender_that_says_much_is_not_stopped_by_it(tmp_path: Path, monkeyp
     assert rate(Contender("loud", "loud", 2), {}, tmp_path) == 4.0
 
 
+def test_the_memory_of_a_process_is_its_own() -> None:
+    """The system says at least that of the one that starts it: this one has torch."""
+    assert 0 < measure("-c", "pass").gigabytes < 0.1 < measure("-c", "x = b'x' * 10**8").gigabytes < 0.3
+    with pytest.raises(SystemExit, match="failed"):
+        measure("-c", "raise SystemExit(3)")
+
+
+@pytest.mark.parametrize(
+    ("file", "owner"),
+    [
+        (ROOT / "normbench/train/module.py", "normbench"),
+        ("/home/ada/normbench/.venv/lib/python3.11/site-packages/torch/nn/modules/module.py", "torch, in Python"),
+        ("/home/ada/normbench/.venv/lib/python3.11/site-packages/lightning/pytorch/loops/loop.py", "Lightning"),
+        ("/usr/lib/python3.11/copy.py", "Python and others"),
+    ],
+)
+def test_code_is_normbenchs_by_its_package_not_by_the_name_of_a_folder(file: object, owner: str) -> None:
+    assert step_profile.owner(str(file), "call") == owner
+
+
 def test_a_larger_report_is_held_against_one_of_its_kind() -> None:
     measured = report_scale.Measured
     small, large = [measured(9.0, 0.3), measured(7.0, 0.2)], [measured(38.0, 0.6), measured(13.0, 0.5)]
@@ -144,16 +165,11 @@ def test_a_larger_report_is_held_against_one_of_its_kind() -> None:
 
 
 def test_pages_that_a_benchmark_wrote_are_no_changes_of_the_code(tmp_path: Path) -> None:
-    def git(*words: str) -> None:
-        own = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True, capture_output=True)
-
     (tmp_path / "benchmarks").mkdir()
     for name in ("page.md", "page.txt", "script.py"):
         (tmp_path / "benchmarks" / name).write_text("1")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "x")
+    for words in (["init"], ["add", "."], ["commit", "-m", "x"]):
+        git(tmp_path, *words)
     assert not machine.changed(tmp_path)
     for name in ("page.md", "page.txt"):
         (tmp_path / "benchmarks" / name).write_text("2")
@@ -164,7 +180,7 @@ def test_pages_that_a_benchmark_wrote_are_no_changes_of_the_code(tmp_path: Path)
 
 def test_a_profile_computes_where_its_bare_loop_does() -> None:
     keys = {**ours.keys("digit_cnn", "batch", 2), **MNIST_DIGITS, "trainer.accelerator": "auto"}
-    assert profiling.on_cpu(keys).trainer.accelerator == "cpu"
+    assert step_profile.on_cpu(keys).trainer.accelerator == "cpu"
 
 
 @pytest.mark.slow
@@ -194,6 +210,21 @@ def test_the_time_to_a_verdict_is_seeds_and_runs_an_hour_of_the_committed_pages(
     shares = re.findall(r"(\d+)% \|$", (folder / "verdicts.md").read_text().partition("## Time")[2], re.M)
     assert len(shares) == 9
     assert 14 <= min(map(int, shares)) <= max(map(int, shares)) <= 40, "docs/getting_started.md says so in words"
+
+
+def test_a_run_that_stands_for_several_cells_is_trained_once(tmp_path: Path) -> None:
+    """Layer norm does not know of virtual devices: one run of 1 s in both layouts, beside two of 4 s of batch norm."""
+    lines = ["run_id,norm,model,layout,seed,test_accuracy,seconds"]
+    for seed in (0, 1, 2):
+        for place, layout in enumerate(("1x8", "2x4")):
+            lines.append(f"layer-{seed},layer,mlp,{layout},{seed},{0.9 + seed / 100},1.0")
+            lines.append(f"batch-{place}-{seed},batch,mlp,{layout},{seed},{0.8 + seed * (1 + place) / 50},4.0")
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "results.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "devices" / "contrasts.csv").write_text("family\n2\n")
+    found = verdict_costs.spread("devices", tmp_path)
+    assert not isinstance(found, str)
+    assert (found.runs_a_seed, found.seconds) == (3, 3.0)
 
 
 def test_where_half_cannot_be_reached_is_told() -> None:

@@ -68,15 +68,16 @@ def git_commit(root: Path = HOME.parent) -> str | None:
         root: The folder that would be the checkout's.
     """
     try:
-        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
+        if Path(git(root, "rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return None
-        _git(root, "ls-files", "--error-unmatch", "normbench/__init__.py")
-        return _git(root, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
+        git(root, "ls-files", "--error-unmatch", "normbench/__init__.py")
+        return git(root, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _git(root: Path, *words: str) -> str:
+def git(root: Path, *words: str) -> str:
+    """What git answers of the repository at `root`; raises subprocess.CalledProcessError where it fails."""
     # GIT_DIR and its like point git at another repository.
     without = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, timeout=10, check=True, env=without)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from normbench.train.environment import code_digest, environment, git_commit
 from normbench.train.settings import process_settings, settings_in_force
 from normbench.train.stopping import signals_as_exceptions
 from normbench.train.trainer import build_trainer, without_trainer_variables
-from tests.conftest import start_words
+from tests.conftest import git, start_words
 
 from .runs import folder_of, lasting, tiny, trained
 
@@ -138,13 +137,6 @@ def test_threads_are_those_of_the_configuration(tmp_path: Path) -> None:
 
 
 # Code and machine.
-
-
-def git(folder: Path, *words: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
-    command = ["git", "-C", str(folder), *who, *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=clean).stdout.strip()
 
 
 def package(root: Path) -> Path:

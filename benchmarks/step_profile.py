@@ -1,6 +1,6 @@
 """Where the time of a training step goes: its parts, timed one by one, and the functions that a profiler sees.
 
-    python benchmarks/profiling.py [--batch 2 32] [--norm batch group] [--seconds 2] [--rounds 3] [--out FILE]
+    python benchmarks/step_profile.py [--batch 2 32] [--norm batch group] [--seconds 2] [--rounds 3] [--out FILE]
 
 About four minutes on one core. The first table is timed without a profiler, and so is the last; those in between, which
 double the time of Python functions, are for shares alone.
@@ -20,7 +20,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from machine import data_folder, described, tell
+from machine import ROOT, data_folder, described, tell
 from torch.nn import functional as F
 from turns import CONTENDERS
 
@@ -40,7 +40,7 @@ PARTS = ("batch", "forward and loss", "backward", "optimizer")
 FUNCTIONS = 15
 # Whose code a function is, by its file; the first that fits.
 OWNERS = (
-    ("normbench", "/normbench/"),
+    ("normbench", f"{ROOT}/normbench/"),
     ("Lightning", "/lightning"),
     ("torch.optim, in Python", "/torch/optim/"),
     ("torch, in Python", "/torch/"),
@@ -115,8 +115,8 @@ def profiled(config: RunConfig, seconds: float) -> tuple[dict[str, float], list[
     functions = []
     for (file, line, name), (_, calls, own, _, _) in stats.items():
         took = own / meter.steps * 1e6
-        owner = _owner(file, name)
-        owners[owner] = owners.get(owner, 0.0) + took
+        whose = owner(file, name)
+        owners[whose] = owners.get(whose, 0.0) + took
         where = name if file == "~" else f"{Path(file).name}:{line} {name}"
         functions.append((where.strip("<>{}"), took, round(100 * calls / meter.steps)))
     functions.sort(key=lambda found: -found[1])
@@ -145,10 +145,11 @@ def curve_points(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _owner(file: str, name: str) -> str:
+def owner(file: str, name: str) -> str:
+    """Whose code a function is, by its file as cProfile names it ("~": compiled)."""
     if file == "~":
         return "torch, compiled" if "torch" in name else "Python and others"
-    return next((owner for owner, part in OWNERS if part in file), "Python and others")
+    return next((whose for whose, part in OWNERS if part in file), "Python and others")
 
 
 def main() -> None:
@@ -162,7 +163,7 @@ def main() -> None:
     data_folder()
     head = described()
     cells = list(product(options.norm, options.batch))
-    words = " ".join(["python benchmarks/profiling.py", *sys.argv[1:]]).partition(" --out")[0]
+    words = " ".join(["python benchmarks/step_profile.py", *sys.argv[1:]]).partition(" --out")[0]
     lines = ["# Where the time of a step goes\n", f"`{words}`\n", head]
     lines.append(
         "\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor time of an "
@@ -194,7 +195,7 @@ def main() -> None:
     )
     total = sum(owners.values())
     lines += ["| whose code | share |", "|---|---:|"]
-    lines += [f"| {owner} | {took / total:.0%} |" for owner, took in owners.items()]
+    lines += [f"| {whose} | {took / total:.0%} |" for whose, took in owners.items()]
     lines += ["", "| function | share | calls in 100 steps |", "|---|---:|---:|"]
     lines += [f"| `{name}` | {took / total:.1%} | {calls:,} |" for name, took, calls in functions]
     tell(lines + curve_points(options), options.out)
