@@ -64,13 +64,16 @@ def _norms(options: argparse.Namespace) -> int:
 
     load_plugins(tuple(options.plugins))
     MODELS.get(options.model)
-    costs = {}
+    costs: dict[str, str] = {}
     if options.cost:
         from normbench.norms.timing import cost_ratios
 
         # What acts on weights or branches does next to nothing by itself: that would look like a measured cost.
         alone = [name for name, entry in _entries(NORMS) if not {"weights", "branch"} & entry.facts.keys()]
-        costs = cost_ratios(alone, options.batch, options.channels)
+        # One that refuses the input has no cost, as it has nothing else in its row.
+        costs = dict.fromkeys(alone, "") | {
+            name: f"{ratio:.1f}" for name, ratio in cost_ratios(alone, options.batch, options.channels).items()
+        }
     rows = []
     for name, entry in _entries(NORMS):
         try:
@@ -84,7 +87,7 @@ def _norms(options: argparse.Namespace) -> int:
             ]
         except NormbenchError as error:
             measured = [str(error), *[""] * 6]
-        cost = [f"{costs[name]:.1f}" if name in costs else "-"] if options.cost else []
+        cost = [costs.get(name, "-")] if options.cost else []
         rows.append([name, *measured, *cost, _options(entry), _defined(entry)])
     headings = ["norm", "one statistic is over", "values in it", "same in eval", "no bias", "no scale", "no shift"]
     headings += ["parameters", *(["cost"] if options.cost else []), "options", "defined in"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from normbench.cli.launching import add_launching, use_data_dir
 from normbench.cli.options import folder, number
 from normbench.cli.run import train_study
 from normbench.errors import NormbenchError, UsageError
+from normbench.machine import cores
 from normbench.store import open_store
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _within(budget: float, findings: list[Finding], store: Store, options: argpa
     from normbench.findings.studies import seconds_left
 
     open_ones = [f for f in findings if verdict_of(f, read_result(f, options.reports)) is None]
-    workers = options.workers or os.cpu_count() or 1
+    workers = options.workers or cores()
     costs = sorted((seconds_left(finding, store) / workers, finding.id, finding) for finding in open_ones)
     chosen, spent = [], 0.0
     for seconds, _, finding in costs:

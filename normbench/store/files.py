@@ -23,11 +23,11 @@ def unwritable(path: Path, error: OSError) -> RunFolderError:
     """The one line for a file or a folder that cannot be written: what is in the way, and what can be done about it."""
     # Path.is_file raises where a folder may not be looked into.
     file = next((place for place in path.parents if os.path.isfile(place)), None)  # noqa: PTH113
-    if isinstance(error, FileExistsError | IsADirectoryError):
+    if file:
+        reason = f"{file} is a file; move it away or "
+    elif isinstance(error, FileExistsError | IsADirectoryError):
         kind = "file" if isinstance(error, FileExistsError) else "folder"
         reason = f"a {kind} has that name; move it away or "
-    elif file:
-        reason = f"{file} is a file; move it away or "
     else:
         reason = f"{error.strerror}; {'free some space or ' if error.errno in _NO_ROOM else ''}"
     return RunFolderError(f"cannot write {path}: {reason}name another folder (--runs, --reports)")

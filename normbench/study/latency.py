@@ -119,7 +119,8 @@ def _with_none(cells: Sequence[PlannedRun], axes: Sequence[str]) -> Iterator[Pla
 def _without_norm(cells: Sequence[PlannedRun], factor: str) -> str:
     """The label of the factor's level that is without norm wherever it stands: the study's own, if it has one."""
     normed = {str(run.cell[factor]) for run in cells if run.config.model.norm != NONE}
-    return next((label for run in cells if (label := str(run.cell[factor])) not in normed), NONE)
+    own = (label for run in cells if (label := str(run.cell[factor])) not in normed)
+    return next(own, NONE if NONE not in normed else "without norm")
 
 
 def pass_seconds(network: Network, limit: float, clock: Clock = time.perf_counter) -> float:

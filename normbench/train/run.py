@@ -54,8 +54,9 @@ def train(
 ) -> dict[str, Any]:
     """Trains, validates and tests one run, writing `folder`, and returns its result.
 
-    A folder with a checkpoint is continued from there. result.json comes last: it is what makes a run done. Global
-    random generators and torch's settings are afterwards as they were before.
+    A folder with a checkpoint is continued from there, unless one was to execute several steps as one and the other
+    each alone (see `callbacks`): then the run begins again, and says so. result.json comes last: it is what makes a
+    run done. Global random generators and torch's settings are afterwards as they were before.
 
     Args:
         config: The run.

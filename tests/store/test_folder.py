@@ -348,7 +348,7 @@ def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     below = file / ID
-    for call in (make_folder, lambda path: write_atomically(path / RESULT, "{}")):
+    for call in (make_folder, *(lambda path, end=end: write_atomically(path / end, "{}") for end in ("", RESULT))):
         with pytest.raises(RunFolderError, match=rf"cannot write {below}.*: {file} is a file; move it away or name"):
             call(below)
     with pytest.raises(RunFolderError, match="file: a file has that name; move it away or name another"):

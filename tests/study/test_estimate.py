@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from normbench.spec import replace, resolve, run_config
-from normbench.study import Measured, estimate, make_plan, seconds_left
+from normbench.study import Measured, changed_study, estimate, make_plan, seconds_left
 from normbench.study.estimate import evaluated_images
 from normbench.study.file import load_study
 
@@ -63,7 +63,8 @@ def test_what_is_evaluated_is_charged_and_nothing_else() -> None:
 def test_the_default_study_takes_what_it_took() -> None:
     """Before anything has run, as its committed results have it."""
     root = Path(__file__).resolve().parents[2]
-    plan = make_plan(load_study(root / "experiments/batch_size.yaml"), fallback=False)
+    study = changed_study(load_study(root / "experiments/batch_size.yaml"), {"trainer.accelerator": "cpu"})
+    plan = make_plan(study, fallback=False)
     configs = {run.id: run.config for run in plan.runs}
     with (root / "reports/batch_size/results.csv").open(newline="") as file:
         taken = {row["run_id"]: float(row["wall_seconds"]) for row in csv.DictReader(file)}

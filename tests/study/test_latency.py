@@ -152,6 +152,20 @@ def test_where_the_factor_is_no_norm_all_are_compared_with_the_first_level_witho
     assert set(latency_table(study, measured, axes, "none")["ratio"]) == {1.0}
 
 
+def test_a_level_that_is_called_none_and_has_a_norm_is_not_the_one_without(write: Write) -> None:
+    sizes = {"none": {"model.hidden": [16]}, "more": {"model.hidden": [24]}}
+    base = {"data": {"name": "mnist_5k"}, "budget": {"steps": 10}, "model": {"norm": "batch"}}
+    tree = {"base": base, "grid": {"extra": sizes}, "compare": {"factor": "extra", "baseline": "none"}}
+    study, cells = load_study(write(**tree)), measured_cells(plan(write(**tree)))
+    assert latency_baseline(study, cells) == "without norm"
+    found = [one for one in networks(cells, axes_of_networks(study, cells), 1) if not one.fused]
+    assert [(one.run.cell["extra"], one.run.config.model.norm) for one in found] == [
+        ("without norm", "none"),
+        ("none", "batch"),
+        ("more", "batch"),
+    ]
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_networks_have_the_memory_layout_of_the_runs(write: Write, last: bool) -> None:
     base = {

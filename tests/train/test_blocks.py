@@ -65,15 +65,19 @@ def test_a_divergence_inside_a_block_is_dated_to_its_step(tmp_path: Path) -> Non
     assert 0 < found[1]["diverged_at_step"] < 30
 
 
-def test_a_checkpoint_of_single_steps_is_not_continued_in_blocks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+EXECUTED = {1: "each step executed alone", None: "several steps executed as one"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, None), (None, 1)])
+def test_a_checkpoint_of_single_steps_is_not_continued_in_blocks_nor_the_other_way(
+    before: int | None, after: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny(**LONG | {"trainer.steps_per_execution": 1, "trainer.checkpoints": 10})
+    config = tiny(**LONG | {"trainer.steps_per_execution": before, "trainer.checkpoints": 10})
     with pytest.raises(Cut):
         trained(config, tmp_path / "cut", cut_at(50))
-    blocks = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, steps_per_execution=None))
-    result = train(blocks, folder_of(config, tmp_path / "cut"))
-    assert "steps_per_execution" in capsys.readouterr().err
+    other = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, steps_per_execution=after))
+    result = train(other, folder_of(config, tmp_path / "cut"))
+    assert f"was made with {EXECUTED[before]}, and this call has {EXECUTED[after]}" in capsys.readouterr().err
     assert result["metrics"] == trained(config, tmp_path / "whole")["metrics"]
 
 

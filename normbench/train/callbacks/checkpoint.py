@@ -78,7 +78,11 @@ def _trouble(path: Path, run_id: str, blocks: bool) -> str | None:
         return "is not whole"
     if other != run_id:
         return f"is of another run ({other})"
-    return None if in_blocks == blocks else "was made with another trainer.steps_per_execution, of one or of several"
+    if in_blocks == blocks:
+        return None
+    ways = ("several steps executed as one", "each step executed alone")
+    then, now = ways if in_blocks else ways[::-1]
+    return f"was made with {then}, and this call has {now} (trainer.steps_per_execution, or its callbacks)"
 
 
 class Best:
