@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: its parts, timed one by one, and the functions that a profiler sees.
+"""Where the time goes: of a step, its parts and the functions that a profiler sees; of a study, its parts.
 
     python benchmarks/step_profile.py [--batch 2 32] [--norm batch group] [--seconds 2] [--rounds 3] [--out FILE]
 
-About four minutes on one core. The first table is timed without a profiler, and so is the last; those in between, which
-double the time of Python functions, are for shares alone.
+About ten minutes on two cores. Only the tables by function come from a profiler, which doubles the time of Python
+functions: they are for shares alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import training
 from machine import ROOT, data_folder, described, tell
 from torch.nn import functional as F
 from turns import CONTENDERS
@@ -145,6 +146,25 @@ def curve_points(options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def study_parts() -> list[str]:
+    """Where the time of a whole study goes: a table."""
+    lines = [
+        "\n## A whole study\n",
+        f"Seconds of the studies of `training.md`, once: {training.SAMPLES:,} images a run, {training.VALIDATIONS} "
+        f"validations of 5,000 images and one test of 10,000, {training.WORKERS} workers. *Training* and *evaluation* "
+        "are those of one worker; *evaluation* is all of its runs but training, building and writing included. "
+        "*Start-up* is of `normbench run`, and a worker without work at its end.\n",
+        "| batch | training | evaluation | start-up | report | all | training alone: share |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for batch in training.STUDY_BATCHES:
+        took = training.study_time(batch, training.SAMPLES, data_folder())
+        parts = took.training, took.other, took.start, took.report, took.seconds
+        told = " | ".join(f"{part:.1f}" for part in parts)
+        lines.append(f"| {batch} | {told} | {took.training / took.seconds:.0%} |")
+    return lines
+
+
 def owner(file: str, name: str) -> str:
     """Whose code a function is, by its file as cProfile names it ("~": compiled)."""
     if file == "~":
@@ -164,9 +184,9 @@ def main() -> None:
     head = described()
     cells = list(product(options.norm, options.batch))
     words = " ".join(["python benchmarks/step_profile.py", *sys.argv[1:]]).partition(" --out")[0]
-    lines = ["# Where the time of a step goes\n", f"`{words}`\n", head]
+    lines = ["# Where the time goes\n", f"`{words}`\n", head]
     lines.append(
-        "\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor time of an "
+        "\n## A step\n\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor time of an "
         "optimizer step, medians of "
         f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
         "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
@@ -198,7 +218,7 @@ def main() -> None:
     lines += [f"| {whose} | {took / total:.0%} |" for whose, took in owners.items()]
     lines += ["", "| function | share | calls in 100 steps |", "|---|---:|---:|"]
     lines += [f"| `{name}` | {took / total:.1%} | {calls:,} |" for name, took, calls in functions]
-    tell(lines + curve_points(options), options.out)
+    tell(lines + curve_points(options) + study_parts(), options.out)
 
 
 if __name__ == "__main__":

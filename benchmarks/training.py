@@ -14,6 +14,7 @@ first round, and the best of them in the others. Two rounds took 73 minutes on t
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from machine import data_folder, described
@@ -156,8 +158,31 @@ def training_part(options: argparse.Namespace, data: Path) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def study_seconds(batch: int, samples: int, data: Path) -> tuple[float, int]:
-    """Wall seconds of a whole study with normbench, report included, and its number of runs."""
+class StudyTime(NamedTuple):
+    """Wall seconds of a whole study with normbench, report included, by part.
+
+    Args:
+        runs: Its number of runs.
+        training: Of a worker: what its runs count as training.
+        other: Of a worker: what else its runs take: evaluation, and what comes before and after.
+        start: What `normbench run` takes besides: start-up, and a worker without work at the end.
+        report: `normbench report`.
+    """
+
+    runs: int
+    training: float
+    other: float
+    start: float
+    report: float
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return self.training + self.other + self.start + self.report
+
+
+def study_time(batch: int, samples: int, data: Path) -> StudyTime:
+    """Trains and reports a study from nothing, and times it."""
     tree = {
         "name": "speed",
         "question": "How long does a study take?",
@@ -175,13 +200,15 @@ def study_seconds(batch: int, samples: int, data: Path) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "speed.yaml").write_text(yaml_text(tree), encoding="utf-8")
         normbench = [sys.executable, "-m", "normbench"]
-        started = time.perf_counter()
+        took = []
         for words in (["run", "speed.yaml", "--workers", str(WORKERS)], ["report", "speed.yaml"]):
+            started = time.perf_counter()
             run([*normbench, *words], data, Path(folder))
-        took = time.perf_counter() - started
-        runs = len(list(Path(folder, "runs").glob("*/result.json")))
-    assert runs == len(STUDY_RATES) * STUDY_SEEDS, f"{runs} runs have a result"
-    return took, runs
+            took.append(time.perf_counter() - started)
+        results = [json.loads(file.read_text()) for file in Path(folder, "runs").glob("*/result.json")]
+    assert len(results) == len(STUDY_RATES) * STUDY_SEEDS, f"{len(results)} runs have a result"
+    training, whole = (sum(result[name] for result in results) / WORKERS for name in ("seconds", "wall_seconds"))
+    return StudyTime(len(results), training, whole - training, took[0] - whole, took[1])
 
 
 def script_seconds(contender: Contender, batch: int, samples: int, data: Path) -> float:
@@ -217,8 +244,8 @@ def studies_part(options: argparse.Namespace, data: Path) -> Iterator[str]:
         for _ in range(options.rounds):
             for contender in scripts:
                 hourly[contender.name].append(3600 / script_seconds(contender, batch, options.samples, data))
-            took, runs = study_seconds(batch, options.samples, data)
-            hourly["normbench"].append(3600 * runs / took)
+            took = study_time(batch, options.samples, data)
+            hourly["normbench"].append(3600 * took.runs / took.seconds)
             scripts = [max(OBVIOUS, key=lambda c: hourly[c.name][0])]
         best = scripts[0].name
         cells = [str(batch), *map(listed, hourly.values()), ratio(hourly["normbench"], hourly[best])]
