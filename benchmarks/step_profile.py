@@ -186,9 +186,8 @@ def main() -> None:
     words = " ".join(["python benchmarks/step_profile.py", *sys.argv[1:]]).partition(" --out")[0]
     lines = ["# Where the time goes\n", f"`{words}`\n", head]
     lines.append(
-        "\n## A step\n\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor time of an "
-        "optimizer step, medians of "
-        f"{options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
+        "\n## A step\n\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor "
+        f"time of an optimizer step, medians of {options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
         "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
         "difference: Lightning's loop, hooks, curve points (below 0 where that costs less than taking batches one by "
         "one).\n"
