@@ -93,7 +93,7 @@ test-lowest: ## run the tests with the lowest version of every dependency that p
 	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # BENCHMARK="--batch 2 --rounds 1" measures a part of the first, and only prints it.
-benchmark: $(STAMP) ## measure speed on a quiet machine, into benchmarks/*.md (two cores: two hours)
+benchmark: $(STAMP) ## measure speed on a quiet machine, into benchmarks/*.md (two cores: 90 minutes to two hours)
 ifdef BENCHMARK
 	$(BIN) benchmarks/training.py $(BENCHMARK)
 else

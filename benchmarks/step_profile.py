@@ -187,10 +187,10 @@ def main() -> None:
     lines = ["# Where the time goes\n", f"`{words}`\n", head]
     lines.append(
         "\n## A step\n\nDigit CNN, Adam, one thread of the CPU, even where there is a GPU. Microseconds of processor "
-        f"time of an optimizer step, medians of {options.rounds} rounds of {options.seconds:g} s. The first four are timed in a bare loop over what "
-        "normbench builds (its batches, network and optimizer); *whole* is a run as a study trains it; *rest* is the "
-        "difference: Lightning's loop, hooks, curve points (below 0 where that costs less than taking batches one by "
-        "one).\n"
+        f"time of an optimizer step, medians of {options.rounds} rounds of {options.seconds:g} s. The first four are "
+        "timed in a bare loop over what normbench builds (its batches, network and optimizer); *whole* is a run as a "
+        "study trains it; *rest* is the difference: Lightning's loop, hooks, curve points (below 0 where that costs "
+        "less than taking batches one by one).\n"
     )
     lines.append(f"| norm | batch | {' | '.join(PARTS)} | rest | whole | rest's share |")
     lines.append(f"|---|---:|{'---:|' * (len(PARTS) + 3)}")

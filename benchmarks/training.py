@@ -7,8 +7,8 @@ Contenders take turns (A B A B) in fresh processes on a machine that should do n
 sizes, and for the digit CNN all five norms; the obvious scripts and the second worker are measured with the digit CNN
 and batch norm alone; the other networks with batch norm alone. `--batch` leaves out the other batch sizes; `--norm` or
 `--model` name cells, and then every contender is measured in each of them. Beside whole studies, all scripts run in the
-first round, and the best of them in the others. Two rounds took 73 minutes on two cores; three, the default, take about
-105.
+first round, and the best of them in the others. Three rounds, the default, took 68 minutes on two cores; on another
+day, two rounds took 73.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     """Tells glibc not to give freed memory back to the system; returns whether that could be done.
 
     Otherwise every activation is mapped, faulted in page by page and unmapped anew in each step. With this the digit
-    CNN trains 1.16 to 1.24 times as many images a second at batch size 32, and 1.07 to 1.28 times at 128 (five norms),
+    CNN trains 1.08 to 1.28 times as many images a second at batch size 32, and 1.02 to 1.27 times at 128 (five norms),
     as the loop tuned by hand that has other tricks but not this one: benchmarks/training.md. No number changes. It
     holds for the rest of the process.
     """
