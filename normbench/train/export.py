@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,6 +26,7 @@ from normbench.train.run import surroundings
 Format = Literal["onnx", "pt2"]
 TOLERANCE = 1e-5  # of the largest logit, or of 1
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
+TRIED = "it was tried with torch 2.14, onnx 1.23, onnxscript 0.7 and onnxruntime 1.32, and fails with torch 2.6"
 
 
 class Exported(NamedTuple):
@@ -54,7 +56,7 @@ def export(run: RunFolder, path: Path, form: Format, fuse: bool) -> Exported:
         fuse: Fold norms into the layers before them.
 
     Raises:
-        NormbenchError: The file computes something else: more than 1e-5 apart, as above.
+        NormbenchError: The file computes something else: more than 1e-5 apart, as above. Or torch cannot write it.
         RunFolderError: The weights cannot be read.
         UsageError: A package is not installed.
     """
@@ -102,16 +104,23 @@ def _onnx(net: nn.Module, images: Tensor, path: Path) -> Callable[[Tensor], Tens
     """Writes ONNX; returns what onnxruntime computes of the file."""
     import onnxruntime
 
-    torch.onnx.export(
-        net,
-        (images,),
-        str(path),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("images")},),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            net,
+            (images,),
+            str(path),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("images")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as error:  # of many kinds, with pages of advice to who writes exporters
+        here = ", ".join(f"{name} {version(name)}" for name in ("torch", *NEEDED))
+        raise NormbenchError(
+            f"torch's exporter to ONNX fails ({type(error).__name__}) with {here}: {TRIED}; upgrade them, or give "
+            "--format pt2"
+        ) from error
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(None, {"images": x.contiguous().numpy()})[0])
