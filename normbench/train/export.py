@@ -94,7 +94,8 @@ def _copy(fresh: Path, path: Path) -> None:
 
 def _pt2(net: nn.Module, images: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
     """Writes an exported program; returns what the file computes."""
-    program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    # strict=False is the default from torch 2.7 on; the way before it counts exports of a process, and stops at some.
+    program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim("images")},), strict=False)
     torch.export.save(program, path)
     module: Callable[[Tensor], Tensor] = torch.export.load(path).module()
     return module
