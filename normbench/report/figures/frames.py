@@ -97,9 +97,9 @@ class Shown:
         """
         found = pd.concat(values)
         if not self.log:
-            drawn = found if low is None else pd.concat([found, low])
+            reach = found if low is None else pd.concat([found, low])
             # Room below the least, and a round number to begin with, would show less than 0 %.
-            near = self.metric.unit == "%" and 0 <= drawn.min() < (drawn.max() - drawn.min()) / 8
+            near = self.metric.unit == "%" and 0 <= reach.min() < (reach.max() - reach.min()) / 8
             return alt.Scale(zero=True, nice=True) if near else alt.Scale(zero=False, padding=8, nice=True)
         found = found[found > 0]
         return alt.Scale(type="log", domain=[float(found.min()) / 1.25, float(found.max()) * 1.25], nice=False)
