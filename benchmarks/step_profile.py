@@ -159,8 +159,8 @@ def study_parts() -> list[str]:
     ]
     for batch in training.STUDY_BATCHES:
         took = training.study_time(batch, training.SAMPLES, data_folder())
-        parts = took.training, took.other, took.start, took.report, took.seconds
-        told = " | ".join(f"{part:.1f}" for part in parts)
+        seconds = took.training, took.other, took.start, took.report, took.seconds
+        told = " | ".join(f"{value:.1f}" for value in seconds)
         lines.append(f"| {batch} | {told} | {took.training / took.seconds:.0%} |")
     return lines
 

@@ -70,7 +70,6 @@ def _norms(options: argparse.Namespace) -> int:
 
         # What acts on weights or branches does next to nothing by itself: that would look like a measured cost.
         alone = [name for name, entry in _entries(NORMS) if not {"weights", "branch"} & entry.facts.keys()]
-        # One that refuses the input has no cost, as it has nothing else in its row.
         costs = dict.fromkeys(alone, "") | {
             name: f"{ratio:.1f}" for name, ratio in cost_ratios(alone, options.batch, options.channels).items()
         }
@@ -99,7 +98,7 @@ def _norms(options: argparse.Namespace) -> int:
     print(
         "has no effect. cost (--cost): seconds of forward and backward pass over those of batch; -: it acts on weights"
     )
-    print("or branches, and `normbench cost` of a study with it tells what training costs.")
+    print("or branches, and `normbench cost` of a study with it tells what training costs; empty: input refused.")
     print("past N: of all images before, in earlier batches too, so no batch decides how many values there are.")
     return 0
 

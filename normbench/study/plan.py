@@ -94,7 +94,7 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
     memo = _Memo(study.base, fallback)
     check_rates(study)
     rate_levels: dict[float, Level] = {}
-    seed_at = HASHED.index("seed")
+    seed_at, virtual = HASHED.index("seed"), study.base.trainer.virtual_devices
     for levels in itertools.product(*study.axes.values()):
         cell = {axis: level.label for axis, level in zip(study.axes, levels, strict=True)}
         if (reason := _skip_reason(cell, study.skips)) is not None:
@@ -105,7 +105,6 @@ def make_plan(study: Study, fallback: bool | None = None) -> Plan:
         except UsageError as error:
             named = ", ".join(f"{axis}={label}" for axis, label in cell.items())
             raise UsageError(f"{study.path}: cell {named}: {error}; or leave the cell out with a skip rule") from None
-        virtual = study.base.trainer.virtual_devices
         devices = next((level.changes[VIRTUAL] for level in levels if VIRTUAL in level.changes), virtual)
         for rank, seed in enumerate(study.seeds):
             parts[seed_at] = str(seed)
